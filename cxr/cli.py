@@ -1,0 +1,262 @@
+"""The command lines `train.py` and `ensemble.py`: compose, check, run one job or a sweep, and say errors in one sentence.
+
+Only Hydra is imported here: help and mistakes are answered before PyTorch would have loaded.
+"""
+
+import csv
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from cxr.errors import CxrError
+from cxr.files import write_text
+from cxr.mistakes import explain
+from cxr.options import apply_resume, check_ensemble_options, check_train_options, plain
+from cxr.runs import Run, check_name, free_name, legal_name
+
+_INTERRUPTED = 130  # exit code, as shells give it to ctrl-C
+_failure: list[str] = []  # what the job of this process could not do; Hydra would print a traceback
+
+
+def train() -> None:
+    """The program `train.py`."""
+    sys.exit(_main("train", train_job, check_train_options))
+
+
+def ensemble() -> None:
+    """The program `ensemble.py`."""
+    sys.exit(_main("ensemble", ensemble_job, check_ensemble_options))
+
+
+def conf_dir() -> Path:
+    """Where the configuration lies: in a checkout `conf`, in an installed package `cxr/conf`."""
+    package = Path(__file__).resolve().parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictConfig], None]) -> int:
+    arguments = get_args_parser().parse_args()
+    shows_only = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info
+    sweep: Path | None = None
+    began = time.time()
+    try:
+        if not shows_only and not arguments.shell_completion:
+            first = _preflight(program, arguments.overrides, arguments.multirun, check)
+            if arguments.multirun and program == "train":
+                sweep = _prepare_sweep(first, arguments.overrides)
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=program)(job)()
+    except CxrError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        return _say(str(error))
+    except KeyboardInterrupt:
+        return _say("interrupted; python train.py name=<run> resume=true goes on from the last checkpoint", _INTERRUPTED)
+    if sweep is not None:
+        return _summarise(sweep, began)
+    return _say(_failure[0]) if _failure else 0
+
+
+def _say(sentence: str, code: int = 1) -> int:
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+def _preflight(
+    program: str, arguments: Sequence[str], multirun: bool, check: Callable[[DictConfig], None]
+) -> DictConfig:
+    """Composes every choice that the command line names once, so that a mistake is found before anything starts.
+
+    Returns:
+        The first job's configuration.
+    """
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        try:
+            parsed = OverridesParser.create().parse_overrides(list(arguments))
+            swept = [override for override in parsed if override.is_sweep_override()]
+            if swept and not multirun:
+                line = swept[0].input_line
+                raise CxrError(f"{line} names several values; add -m for a sweep, or quote a list: '{line.split('=')[0]}=[a,b]'")
+            fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+            values = [_sweep_values(override) for override in swept]
+            base = [*fixed, *(choices[0] for choices in values)]
+            config = compose(program, base)
+            for choices in values:
+                for choice in choices[1:]:
+                    compose(program, [choice if line == choices[0] else line for line in base])
+        except (HydraException, OmegaConfBaseException) as error:
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            raise CxrError(explain(error, program)) from error
+    if not multirun:
+        check(config)  # a sweep's job is checked when its turn comes, so that the others run
+    return config
+
+
+def _sweep_values(override: Override) -> list[str]:
+    prefix = {True: "+", False: ""}[override.is_add()]
+    return [f"{prefix}{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
+
+
+def _prepare_sweep(config: DictConfig, arguments: Sequence[str]) -> Path:
+    """Chooses the sweep's folder, and tells Hydra by its own options what the jobs are called after."""
+    if config.name is not None and not any(o.startswith("name=") and "," in o for o in arguments):
+        raise CxrError(f"name={config.name} would be the name of every job of the sweep; use sweep={config.name}")
+    check_name(config.sweep, "sweep")
+    runs = Path(config.runs_dir)
+    sweep = config.sweep or free_name(runs, "sweep")
+    if (runs / sweep).exists() and config.resume is False:
+        raise CxrError(f"{runs / sweep} exists; choose another sweep=, or pass resume=true to do what is missing in it")
+    parsed = OverridesParser.create().parse_overrides(list(arguments))
+    same = [o.key_or_group for o in parsed if not o.is_sweep_override()]
+    sys.argv += [f"sweep={sweep}"] * (config.sweep is None)
+    sys.argv += [f"hydra.job.config.override_dirname.exclude_keys={json.dumps([*same, 'sweep']).replace(' ', '')}"]
+    return runs / sweep
+
+
+def train_job(config: DictConfig) -> float | None:
+    """What Hydra calls for a run, or for each job of a sweep: starts it or goes on with it.
+
+    Returns:
+        The best validation macro AUROC, which sweepers maximise; NaN for a job of a sweep that failed.
+    """
+    context = HydraConfig.get()
+    if context.mode != RunMode.MULTIRUN:
+        return _guarded(lambda: _start(config, context))
+    began, number = time.time(), int(context.job.num)
+    record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "failed"}
+    record["name"] = config.name or _job_name(context)
+    try:
+        value = _start(config, context)
+        record |= {"status": "finished", "name": config.name}
+        return value
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, CxrError) and os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        record["reason"] = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        print(f"error: job {number}: {record['reason']}", file=sys.stderr, flush=True)
+        return float("nan")
+    finally:
+        record |= {"began": began, "seconds": round(time.time() - began, 1)}
+        write_text(_records(config) / f"{number}.json", json.dumps(record))
+
+
+def ensemble_job(config: DictConfig) -> float | None:
+    """What Hydra calls for an ensemble; returns its validation macro AUROC."""
+
+    def run() -> float:
+        from cxr.ensemble.stage import run_ensemble
+
+        name = config.name or f"ensemble-{HydraConfig.get().runtime.choices.method}"
+        return run_ensemble(plain(config), Run(Path(config.runs_dir) / name))
+
+    return _guarded(run)
+
+
+def _guarded(work: Callable[[], float]) -> float | None:
+    try:
+        return work()
+    except CxrError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        _failure.append(str(error))
+        return None
+
+
+def _start(config: DictConfig, context: Any) -> float:
+    """Starts a run, or goes on with it."""
+    check_train_options(config)
+    sweeping = context.mode == RunMode.MULTIRUN
+    folder = Path(config.runs_dir) / (config.sweep or "")
+    choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
+    derived = _job_name(context) if sweeping else _run_name(choices)
+    if config.resume is not False:
+        if config.name is None and not sweeping:
+            raise CxrError("resume needs to know the run: add name=<run>")
+        config.name = config.name or derived
+        run = Run(folder / config.name)
+        if run.path.exists():
+            saved = apply_resume(run, config, choices, list(context.overrides.task))
+            from cxr.training.run import resume
+
+            return resume(saved, run)
+        if config.resume is True and not sweeping:
+            known = sorted(path.name for path in folder.glob("*/") if (path / "config.yaml").exists())
+            there = f"runs there are {', '.join(known)}" if known else "there is no run yet"
+            raise CxrError(f"{run.path} does not exist, so it cannot go on; {there}")
+    config.name = config.name or free_name(folder, derived)
+    run = Run(folder / config.name)
+    if run.path.exists():
+        from cxr.runs import taken
+
+        raise taken(run.path)
+    from cxr.training.run import train
+
+    return train({**plain(config), "choices": choices, "run_id": os.urandom(4).hex()}, run)
+
+
+def _run_name(choices: dict[str, Any]) -> str:
+    experiment = choices.get("experiment")
+    return legal_name(str(experiment) if experiment else "-".join(str(choices[g]) for g in ("backbone", "attention", "loss")))
+
+
+def _job_name(context: Any) -> str:
+    """The values that the sweep varies: a group's option alone, any other key with its name."""
+    same = set(context.job.config.override_dirname.exclude_keys)
+    parts = []
+    for override in OverridesParser.create().parse_overrides(list(context.overrides.task)):
+        key = override.key_or_group
+        if key not in same:
+            value = override.get_value_element_as_str()
+            parts.append(value if key in context.runtime.choices else f"{key.rpartition('.')[2]}-{value}")
+    return legal_name("-".join(parts))
+
+
+def _records(config: DictConfig) -> Path:
+    return Path(config.runs_dir) / ".hydra" / str(config.sweep) / "jobs"
+
+
+def _summarise(sweep: Path, began: float) -> int:
+    """Writes `summary.csv`, prints it as a table, and returns the exit code."""
+    files = (sweep.parent / ".hydra" / sweep.name / "jobs").glob("*.json")
+    records = sorted((json.loads(file.read_text()) for file in files), key=lambda record: record["job"])
+    records = [record for record in records if record["began"] >= began]
+    rows = []
+    for record in records:
+        metrics = Run(sweep / record["name"]).metrics() if record["status"] == "finished" else {}
+        numbers = {f"{split}_macro_auroc": metrics.get(split, {}).get("macro_auroc") for split in ("val", "test")}
+        overrides = " ".join(o for o in record["overrides"] if not o.startswith("sweep="))
+        rows.append(
+            {"job": record["job"], "name": record["name"], "status": record["status"]}
+            | numbers
+            | {"seconds": record["seconds"], "overrides": overrides, "reason": record.get("reason", "")}
+        )
+    columns = ["job", "name", "status", "val_macro_auroc", "test_macro_auroc", "seconds", "overrides", "reason"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(sweep / "summary.csv", text.getvalue())
+    width = max([len(row["name"]) for row in rows], default=4)
+    print(f"\n{'run':{width}}  {'status':8}  val AUROC  test AUROC")
+    for row in rows:
+        scores = ["-" if row[f"{s}_macro_auroc"] is None else f"{row[f'{s}_macro_auroc']:.4f}" for s in ("val", "test")]
+        print(f"{row['name']:{width}}  {row['status']:8}  {scores[0]:>9}  {scores[1]:>10}  {row['reason']}".rstrip())
+    print(f"summary: {sweep / 'summary.csv'}", flush=True)
+    failed = sum(row["status"] != "finished" for row in rows)
+    return _say(f"{failed} of {len(rows)} jobs failed") if failed or not rows else 0

@@ -1,0 +1,168 @@
+"""The catalog: one checked table of radiographs, a row an image, a column a finding, that everything downstream reads."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr.errors import CxrError
+from cxr.findings import check_known
+
+# Every column that a source must deliver beside its findings.
+COLUMNS = ("image", "path", "patient", "followup", "age", "sex", "view")
+SPLITS = ("train", "val", "test")
+OLDEST = 100  # years; the 2017 table holds ages up to 414, which are typing errors: over this an age is unknown
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A table of radiographs and the findings that it labels.
+
+    Attributes:
+        table: one row an image with the columns of `COLUMNS`, a float column a finding (1 present, 0 absent,
+            NaN unknown), and, once split, `split` (`train`, `val`, `test`, or empty for images in none of them).
+        findings: the finding columns, in the order of the networks' outputs.
+        origin: what errors call this table, usually the file it was read from.
+    """
+
+    table: pd.DataFrame
+    findings: tuple[str, ...]
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The rows of one split, in the table's order."""
+        return self.table[self.table["split"] == split]
+
+    def targets(self, split: str) -> np.ndarray:
+        """The labels of one split, (N, L) float32 with NaN for unknown."""
+        return self.rows(split)[list(self.findings)].to_numpy(np.float32)
+
+    @property
+    def labels_sha256(self) -> str:
+        """SHA-256 over findings, image names, patients and labels: two editions of a table differ here."""
+        digest = hashlib.sha256("\n".join(self.findings).encode())
+        ordered = self.table.sort_values("image")
+        digest.update("\n".join(ordered["image"]).encode())
+        digest.update("\n".join(ordered["patient"]).encode())
+        labels = ordered[list(self.findings)].to_numpy(np.float32)
+        digest.update(np.where(np.isnan(labels), 2, labels).astype(np.uint8).tobytes())
+        return digest.hexdigest()
+
+
+def check(catalog: Catalog) -> Catalog:
+    """Returns the catalog if its schema holds.
+
+    Raises:
+        CxrError: a column is missing, the table is empty, an image or a patient has no name, an image stands in it
+            twice, or a label is not 1, 0 or unknown. The message names the table, the first offenders and the remedy.
+    """
+    table, origin = catalog.table, catalog.origin
+    missing = [column for column in (*COLUMNS, *catalog.findings) if column not in table]
+    if missing:
+        raise CxrError(f"{origin} lacks the column {', '.join(missing)}; its columns are {', '.join(table.columns)}")
+    if table.empty:
+        raise CxrError(f"{origin} holds no image; expected one row an image")
+    for column in ("image", "patient"):
+        blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
+        if blank.any():
+            rows = ", ".join(str(row + 2) for row in np.flatnonzero(blank)[:3])
+            raise CxrError(f"{origin} has {blank.sum()} rows without {column} (line {rows}); fill or remove them")
+    twice = table["image"].duplicated()
+    if twice.any():
+        raise CxrError(
+            f"{origin} lists {some(table['image'][twice])} more than once ({twice.sum()} duplicate rows); "
+            "keep one row an image"
+        )
+    labels = table[list(catalog.findings)]
+    wrong = ~(labels.isin([0.0, 1.0]) | labels.isna())
+    if wrong.to_numpy().any():
+        finding = labels.columns[wrong.any()][0]
+        image = table["image"][wrong[finding]].iloc[0]
+        value = labels[finding][wrong[finding]].iloc[0]
+        raise CxrError(f"{origin} labels {image} {finding}={value}; labels are 1, 0 or empty for unknown")
+    return catalog
+
+
+def choose_findings(
+    catalog: Catalog, findings: Sequence[str] | None, exclude: Sequence[str], min_cases: int
+) -> Catalog:
+    """Keeps the findings asked for, less those excluded, less those with fewer than `min_cases` positives in the table.
+
+    Counts are taken over the whole table, before any split: the paper's thirteen findings are those with at least
+    228 cases among all 112,120 images (Hernia has 227).
+
+    Raises:
+        CxrError: a name is unknown, is listed twice, or no finding is left.
+    """
+    check_known(findings or (), catalog.findings, "data.findings")
+    check_known(exclude, catalog.findings, "data.exclude")
+    chosen = tuple(findings) if findings else catalog.findings
+    if len(set(chosen)) < len(chosen):
+        raise CxrError(f"data.findings names a finding twice: {', '.join(chosen)}; name each once")
+    cases = {name: int((catalog.table[name] == 1).sum()) for name in chosen}
+    kept = tuple(name for name in chosen if name not in exclude and cases[name] >= min_cases)
+    if not kept:
+        most = max(cases.values())
+        raise CxrError(
+            f"no finding is left: data.exclude={list(exclude)} and data.min_cases={min_cases} remove all of "
+            f"{', '.join(chosen)} (the most frequent has {most} cases); exclude fewer or lower data.min_cases"
+        )
+    dropped = [name for name in catalog.findings if name not in kept]
+    return replace(catalog, table=catalog.table.drop(columns=dropped), findings=kept)
+
+
+def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
+    """Holds every row to an image file; `path` is empty where the source found none.
+
+    Args:
+        catalog: the table.
+        on_missing: `fail` raises; `skip` leaves the rows out.
+
+    Raises:
+        CxrError: `on_missing` is `fail` and an image of the table is not on disk, or no image is.
+    """
+    if on_missing not in ("fail", "skip"):
+        raise CxrError(f"data.on_missing={on_missing} is unknown; choose fail or skip")
+    absent = catalog.table["path"] == ""
+    if not absent.any():
+        return catalog
+    if absent.all():
+        raise CxrError(f"none of the {len(catalog)} images of {catalog.origin} is on disk; is data.root the right folder?")
+    if on_missing == "fail":
+        raise CxrError(
+            f"{absent.sum()} of {len(catalog)} images of {catalog.origin} are not on disk: "
+            f"{some(catalog.table['image'][absent])}; complete the download or pass data.on_missing=skip"
+        )
+    return replace(catalog, table=catalog.table[~absent].reset_index(drop=True))
+
+
+def parse_age(values: pd.Series) -> pd.Series:
+    """Ages in years from integers or from DICOM-like strings (`060Y`, `018M`, `005D`); unknown or over 100 is NaN."""
+    text = values.astype(str).str.strip()
+    parts = text.str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWDymwd]?)$")
+    unit = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
+    years = parts[0].astype(float) * unit
+    return years.where(years <= OLDEST)
+
+
+def root_folder(root: str | None, layout: str) -> Path:
+    """The folder `data.root`, or a CxrError that says what is expected there."""
+    if not root:
+        raise CxrError(f"data.root is not set; pass data.root=DIR, the folder with {layout} (see docs/data.md)")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise CxrError(f"data.root={root} is not a folder; expected the one with {layout} (see docs/data.md)")
+    return folder
+
+
+def some(names: Sequence[str] | pd.Series, most: int = 3) -> str:
+    """The first few of many names, for a message."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

@@ -1,0 +1,161 @@
+"""Who is trained on and who is judged: official or own lists, validation grouped by patient, and the leak guard."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr.data.catalog import SPLITS, Catalog, some
+from cxr.errors import CxrError
+
+
+def split_catalog(
+    catalog: Catalog,
+    root: str | Path,
+    train_list: str | None,
+    val_list: str | None,
+    test_list: str | None,
+    val_share: float,
+    seed: int,
+    skipped: Sequence[str] = (),
+) -> Catalog:
+    """Adds the column `split`.
+
+    Without `val_list`, validation patients are drawn from the training list by `draw_patients`. Without `train_list`,
+    it is the training list less the images of `val_list`. Images in no list get an empty split.
+
+    Args:
+        catalog: the checked table.
+        root: where a list's file name is looked for if it is not a path that exists.
+        train_list: file with one image name a line; training and, without `val_list`, validation.
+        val_list: file of validation images, or none.
+        test_list: file of test images.
+        val_share: share of the training images that validation gets, in (0, 1).
+        seed: of the draw.
+        skipped: images that were left out of the table on purpose, and may stand in the lists.
+
+    Raises:
+        CxrError: a list is missing, names an image twice or one that is not in the table; an image stands in two
+            lists; a patient is on both sides of a split; or a split is empty.
+    """
+    if train_list is None or test_list is None:
+        raise CxrError("data.train_list and data.test_list must name files with one image name a line")
+    known = set(catalog.table["image"])
+    lists = {"train": read_list(root, train_list), "test": read_list(root, test_list)}
+    if val_list is not None:
+        lists["val"] = read_list(root, val_list)
+        held_out = set(lists["val"])
+        if Path(train_list).name == "train_val_list.txt":
+            lists["train"] = [image for image in lists["train"] if image not in held_out]
+    for name, images in lists.items():
+        absent = [image for image in images if image not in known and image not in set(skipped)]
+        if absent:
+            raise CxrError(f"data.{name}_list names {len(absent)} images that {catalog.origin} lacks: {some(absent)}")
+    split = pd.Series("", index=catalog.table["image"])
+    for name, images in lists.items():
+        present = [image for image in images if image in known]
+        clash = split.loc[present] != ""
+        if clash.any():
+            image = clash.index[clash][0]
+            raise CxrError(f"{image} stands in data.{split[image]}_list and in data.{name}_list; an image has one place")
+        split.loc[present] = name
+    table = catalog.table.assign(split=split.to_numpy())
+    if val_list is None:
+        training = table[table["split"] == "train"]
+        drawn = draw_patients(training, catalog.findings, val_share, seed)
+        table.loc[(table["split"] == "train") & table["patient"].isin(drawn), "split"] = "val"
+    result = replace(catalog, table=table)
+    check_split(result)
+    return result
+
+
+def read_list(root: str | Path, name: str) -> list[str]:
+    """The image names of a list file: a path, or a file name below `root`; blank lines are passed over."""
+    candidates = [Path(name).expanduser(), Path(root) / name]
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        raise CxrError(f"the list {name} is neither a file nor in {root}; give a file with one image name a line")
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise CxrError(f"the list {path} is not a text file; give a file with one image name a line") from None
+    images = [line for line in lines if line]
+    if not images:
+        raise CxrError(f"the list {path} is empty; give a file with one image name a line")
+    counts = pd.Series(images).value_counts()
+    if counts.iloc[0] > 1:
+        raise CxrError(f"the list {path} names {counts.index[0]} {counts.iloc[0]} times; name each image once")
+    return images
+
+
+def draw_patients(table: pd.DataFrame, findings: Sequence[str], share: float, seed: int) -> set[str]:
+    """Draws whole patients so that `share` of the images, and of each finding's images, is drawn.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD
+    2011) over patients in place of images: the finding with the fewest images left is dealt out first, its patients in
+    a seeded order from the one with the most such images to the one with the fewest, each to the side that still wants
+    most of that finding.
+
+    Args:
+        table: the images to draw from, with `patient` and the finding columns.
+        findings: what to stratify over; images without any count as one more stratum.
+        share: in (0, 1).
+        seed: of the order among equals.
+
+    Returns:
+        The drawn patients.
+    """
+    if not 0 < share < 1:
+        raise CxrError(f"data.val_share={share} must lie between 0 and 1")
+    labels = (table[list(findings)] == 1).assign(**{"": True})
+    labels["none"] = ~labels[list(findings)].any(axis=1)
+    grouped = labels.groupby(table["patient"].to_numpy(), sort=True).sum()
+    counts = grouped.to_numpy(float)  # (patients, findings + all + none)
+    order = np.random.default_rng([seed, 0x5EED]).permutation(len(counts))
+    shares = np.array([1 - share, share])
+    wanted = shares[:, None] * counts.sum(axis=0)  # (2 sides, strata): images still wanted
+    side = np.full(len(counts), -1)
+    everyone = list(grouped.columns).index("")
+    while (side < 0).any():
+        left = counts[side < 0].sum(axis=0)
+        left[left == 0] = np.inf
+        left[everyone] = np.inf
+        stratum = int(left.argmin()) if np.isfinite(left).any() else everyone
+        patients = [p for p in order if side[p] < 0 and (counts[p, stratum] > 0 or stratum == everyone)]
+        for patient in sorted(patients, key=lambda p: -counts[p, stratum]):
+            need = wanted[:, stratum] / shares
+            if np.isclose(need[0], need[1]):
+                need = wanted[:, everyone] / shares
+            chosen = int(need[1] > need[0])
+            side[patient] = chosen
+            wanted[chosen] -= counts[patient]
+    if not (side == 1).any() or not (side == 0).any():
+        raise CxrError(f"{len(counts)} training patients cannot be cut with data.val_share={share}; give a data.val_list")
+    return set(grouped.index[side == 1])
+
+
+def check_split(catalog: Catalog) -> None:
+    """Raises CxrError if a split is empty or a patient is in more than one."""
+    for name in SPLITS:
+        if catalog.rows(name).empty:
+            raise CxrError(f"the {name} split of {catalog.origin} holds no image; check data.{name}_list")
+    used = catalog.table[catalog.table["split"] != ""]
+    sides = used.groupby("patient")["split"].nunique()
+    leaking = sides[sides > 1]
+    if len(leaking):
+        patient = str(leaking.index[0])
+        names = sorted(used.loc[used["patient"] == patient, "split"].unique())
+        raise CxrError(
+            f"the split leaks: patient {patient} has images in {' and '.join(names)} ({len(leaking)} such patients); "
+            "keep all images of a patient on one side"
+        )
+
+
+def split_fingerprint(catalog: Catalog) -> str:
+    """SHA-256 over which image is in which split: two runs with the same one were judged on the same images."""
+    used = catalog.table[catalog.table["split"] != ""].sort_values("image")
+    lines = used["image"] + "\t" + used["split"]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

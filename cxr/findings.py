@@ -1,0 +1,44 @@
+"""Vocabularies of findings: names as the public tables spell them, aliases, and groups."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from cxr.errors import CxrError
+
+NO_FINDING = "No Finding"
+
+# Wang et al., "ChestX-ray8", CVPR 2017: the eight findings that have boxes, and the six that ChestX-ray14 added.
+NIH8 = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
+NIH14 = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Hernia",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pleural_Thickening",
+    "Pneumonia",
+    "Pneumothorax",
+)
+
+# Spellings that occur in the published files beside the table's own.
+ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
+
+
+def canonical(name: str) -> str:
+    """The table's spelling of a finding."""
+    return ALIASES.get(name, name)
+
+
+def check_known(names: Iterable[str], known: Sequence[str], option: str) -> None:
+    """Raises CxrError if one of `names` is not in `known`, naming `option`, the closest names and all valid ones."""
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=2)
+            hint = f"did you mean {' or '.join(close)}? " if close else ""
+            raise CxrError(f"{option} names an unknown finding {name!r}; {hint}known are {', '.join(known)}")

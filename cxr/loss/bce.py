@@ -1,0 +1,36 @@
+"""Binary cross-entropy, one binary question a finding."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cxr.loss.terms import LossTerms, over_known
+
+
+class BinaryCrossEntropy(nn.Module):
+    """-(w y log p + (1 - y) log(1 - p)), p = sigmoid(logit).
+
+    Args:
+        positive: L counts of positive training targets; read if `positive_weights`.
+        negative: L counts of negative training targets.
+        positive_weights: weigh positives by negatives / positives of the training split (a finding without a positive
+            keeps 1).
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, positive: Sequence[int], negative: Sequence[int], positive_weights: bool = False) -> None:
+        super().__init__()
+        counts, others = torch.tensor(positive, dtype=torch.float), torch.tensor(negative, dtype=torch.float)
+        weight = torch.where(counts > 0, others / counts.clamp(min=1), 1.0)
+        self.register_buffer("weight", weight if positive_weights else None, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> LossTerms:
+        """Logits and targets (B, L), NaN unknown, to their summed loss."""
+        known = ~target.isnan()
+        values = F.binary_cross_entropy_with_logits(
+            logits, target.nan_to_num(0.0), pos_weight=self.weight, reduction="none"
+        )
+        return over_known(values, known)

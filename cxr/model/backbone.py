@@ -1,0 +1,209 @@
+"""Feature extractors from timm: one channel in, a feature map (B, C, h, w) out, and nothing that this path never uses."""
+
+import difflib
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import timm
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from cxr.errors import CxrError
+
+_SMALLEST, _LARGEST = 8, 1024  # pixels; where the least image size is looked for
+
+
+class Backbone(nn.Module):
+    """A timm network up to its last feature map, with one input channel.
+
+    Classifiers and whatever else `forward_features` leaves without a gradient are taken out: timm's VGG carries a
+    classifier of 120 million parameters that way.
+
+    Args:
+        name: timm's model name, with or without a weights tag.
+        image_size: side of the input in pixels.
+        pretrained: load ImageNet weights from timm's hub.
+        weights: a local `.pth` or `.safetensors` file of timm's keys, in place of the hub's.
+        mean: of the one channel, in [0, 1]; by default the mean over the weights' three.
+        std: of the one channel; by default the mean over the weights' three.
+
+    Attributes:
+        out_features: C.
+        map_size: (h, w) at `image_size`.
+        mean, std: as resolved.
+
+    Raises:
+        CxrError: no such model; an image too small for it; the hub cannot be reached; the file does not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image_size: int,
+        pretrained: bool = False,
+        weights: str | None = None,
+        mean: float | None = None,
+        std: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
+            hint = f"; the closest are {', '.join(close)}" if close else ""
+            raise CxrError(f"backbone.name={name} is not a model of timm{hint} (timm.list_models() lists all)")
+        out_features, self.map_size, unused = _probe(name, image_size)
+        self.out_features = out_features
+        self.net = _create(name, image_size, pretrained and not weights)
+        self.prefix_tokens = int(getattr(self.net, "num_prefix_tokens", 0))
+        config = dict(self.net.pretrained_cfg)
+        self.mean = sum(config["mean"]) / 3 if mean is None else mean
+        self.std = sum(config["std"]) / 3 if std is None else std
+        _remove(self.net, unused)
+        if weights:
+            load_weights(self.net, weights, config)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) float32, normalised, to (B, C, h, w)."""
+        return as_map(self.net.forward_features(image), self.out_features, self.prefix_tokens)
+
+
+def as_map(features: Tensor, channels: int, prefix_tokens: int) -> Tensor:
+    """Brings timm's outputs, NCHW, NHWC or tokens (B, T, C) of a square grid, to (B, C, h, w)."""
+    if features.ndim == 3:
+        tokens = features[:, prefix_tokens:]
+        side = round(tokens.shape[1] ** 0.5)
+        return tokens.transpose(1, 2).unflatten(2, (side, tokens.shape[1] // side))
+    if features.shape[1] != channels and features.shape[3] == channels:
+        return features.permute(0, 3, 1, 2)
+    return features
+
+
+def load_weights(net: nn.Module, path: str, config: Mapping[str, object]) -> None:
+    """Loads a local file into a timm network, strictly but for the classifier; a three-channel stem becomes one channel.
+
+    Args:
+        net: the network without its classifier.
+        path: `.safetensors`, or a file that `torch.load(weights_only=True)` reads.
+        config: timm's `pretrained_cfg`, which names the first convolution and the classifier.
+
+    Raises:
+        CxrError: the file is missing, is no weights file, or its names or shapes are not the network's.
+    """
+    state = read_state(path)
+    stems, heads = _names(config.get("first_conv")), _names(config.get("classifier"))
+    for stem in stems:
+        kernel = state.get(f"{stem}.weight")
+        if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3:
+            state[f"{stem}.weight"] = adapt_input_conv(1, kernel)
+    own = net.state_dict()
+    extra = [key for key in state if key not in own and not key.startswith(tuple(f"{h}." for h in (*heads, "pre_logits")))]
+    absent = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    for what, keys in (("lacks", absent), ("has besides", extra), ("has in another shape", shapes)):
+        if keys:
+            listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise CxrError(
+                f"backbone.weights={path} does not fit the backbone: it {what} {listed}; give weights of the same timm model"
+            )
+    net.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
+
+
+def read_state(path: str) -> dict[str, Tensor]:
+    """Reads named tensors from a `.safetensors` or a PyTorch file, without unpickling objects."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise CxrError(f"backbone.weights={path} is not a file; give a .pth or .safetensors file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CxrError(f"backbone.weights={path} is not a weights file: {_first_line(error)}") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CxrError(f"backbone.weights={path} holds no named tensors; give a state dict of a timm model")
+    return dict(state)
+
+
+def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
+    fixed = {"img_size": image_size} if _takes_image_size(name) else {}
+    logging.getLogger("timm").setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints every retry; the error below says it once
+    try:
+        return timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, global_pool="", **fixed)
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise CxrError(
+            f"the pretrained weights of {name} could not be fetched from timm's hub ({_first_line(error)}); connect to "
+            "the internet, or pass a local file with backbone.weights=FILE, or backbone.pretrained=false"
+        ) from error
+
+
+def _takes_image_size(name: str) -> bool:
+    """Whether a model is built for one image size (most transformers), which timm then takes as an argument."""
+    return bool(timm.get_pretrained_cfg(name, allow_unregistered=True) and timm.get_pretrained_cfg_value(name, "fixed_input_size"))
+
+
+def _probe(name: str, image_size: int) -> tuple[int, tuple[int, int], set[str]]:
+    """Channels, map size and unused parameters at an image size, on a twin without data.
+
+    Raises:
+        CxrError: the image is too small; the least size that works is named.
+    """
+    found = _try(name, image_size)
+    if found is None:
+        low, high = image_size, _LARGEST
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _try(name, middle) is None else (low, middle)
+        raise CxrError(f"image_size={image_size} does not fit {name}: its feature map would be empty; the least is {high}")
+    return found
+
+
+def _try(name: str, image_size: int) -> tuple[int, tuple[int, int], set[str]] | None:
+    if image_size < _SMALLEST:
+        return None
+    try:
+        with torch.device("meta"):
+            net = _create(name, image_size, pretrained=False).eval()
+            features = net.forward_features(torch.zeros(1, 1, image_size, image_size))
+    except (RuntimeError, AssertionError, ValueError, ZeroDivisionError):
+        return None
+    channels = int(net.num_features)
+    shaped = as_map(features, channels, int(getattr(net, "num_prefix_tokens", 0)))
+    if min(shaped.shape) < 1:
+        return None
+    parameters = dict(net.named_parameters())
+    gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
+    unused = {key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+    return channels, (shaped.shape[2], shaped.shape[3]), unused
+
+
+def _remove(net: nn.Module, unused: set[str]) -> None:
+    """Puts an identity in the place of every module whose parameters are all unused."""
+    for name, module in list(_outermost_unused(net, unused)):
+        parent, _, last = name.rpartition(".")
+        setattr(net.get_submodule(parent), last, nn.Identity())
+        del module
+
+
+def _outermost_unused(module: nn.Module, unused: set[str], prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        own = {f"{path}.{key}" for key, _ in child.named_parameters()}
+        if own and own <= unused:
+            yield path, child
+        elif own:
+            yield from _outermost_unused(child, unused, f"{path}.")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(str(item) for item in value)  # type: ignore[attr-defined]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,142 @@
+"""The run directory `runs/<name>/`: its name, its parts, when it appears, and what may change when it goes on."""
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from cxr.errors import CxrError
+from cxr.files import unwritable, write_text
+
+_LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_LONGEST = 120  # characters of a derived name
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, which need not exist yet.
+
+    Attributes:
+        path: `runs/<name>` or `runs/<sweep>/<name>`.
+    """
+
+    path: Path
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation macro AUROC."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that training goes on from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def log(self) -> Path:
+        """Metrics over time, a row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of pictures."""
+        return self.path / "figures"
+
+    def predictions(self, split: str) -> Path:
+        """The Parquet file of `val` or `test`."""
+        return self.path / "predictions" / f"{split}.parquet"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Written last: a run that has it is finished."""
+        return self.path / "metrics.json"
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of `metrics.json`; empty where it is missing."""
+        if not self.metrics_path.exists():
+            return {}
+        try:
+            return dict(json.loads(self.metrics_path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise CxrError(f"{self.metrics_path} is not a JSON object; was it edited? remove or restore it") from None
+
+    def config(self) -> dict[str, Any]:
+        """The content of `config.yaml`.
+
+        Raises:
+            CxrError: it is missing or no YAML mapping.
+        """
+        if not self.config_path.is_file():
+            raise CxrError(f"{self.path} is not a run: it has no config.yaml")
+        try:
+            content = OmegaConf.to_container(OmegaConf.load(self.config_path))
+        except Exception as error:
+            raise CxrError(f"{self.config_path} is not valid YAML: {str(error).splitlines()[0]}") from error
+        if not isinstance(content, dict):
+            raise CxrError(f"{self.config_path} holds no configuration")
+        return {str(key): value for key, value in content.items()}
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Makes the directory, which must be new, with its configuration already in it.
+
+        Raises:
+            CxrError: the name is taken, or the disk refuses.
+        """
+        staging = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex[:8]}"
+        try:
+            staging.mkdir(parents=True)
+            write_text(staging / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+            if self.path.exists():
+                raise FileExistsError
+            os.rename(staging, self.path)
+        except FileExistsError:
+            _remove_staging(staging)
+            raise taken(self.path) from None
+        except OSError as error:
+            _remove_staging(staging)
+            raise (taken(self.path) if self.path.exists() else unwritable(self.path, error)) from error
+        except CxrError:
+            _remove_staging(staging)
+            raise
+
+
+def taken(path: Path) -> CxrError:
+    """The sentence for a run name that exists."""
+    return CxrError(f"{path} exists; choose another name=, or pass resume=true to go on with it")
+
+
+def check_name(value: str | None, option: str) -> None:
+    """Raises CxrError unless a name is made of letters, digits, `.`, `_` and `-` and does not start with a dot."""
+    if value is not None and not _LEGAL.fullmatch(str(value)):
+        raise CxrError(f"{option}={value} is not a name: use letters, digits, '.', '_' and '-', not starting with '.'")
+
+
+def legal_name(text: str) -> str:
+    """Turns any text into a name: runs of other characters become one `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:_LONGEST] or "run"
+
+
+def free_name(folder: Path, name: str) -> str:
+    """`name`, or `name-2`, `name-3`, ... whichever is the first that `folder` does not hold."""
+    candidate, number = name, 1
+    while (folder / candidate).exists():
+        number += 1
+        candidate = f"{name}-{number}"
+    return candidate
+
+
+def _remove_staging(staging: Path) -> None:
+    (staging / "config.yaml").unlink(missing_ok=True)
+    if staging.is_dir():
+        staging.rmdir()

@@ -1,0 +1,98 @@
+"""The pictures of a finished run; they lie here because attention maps need the network and the images."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cxr.data.catalog import Catalog
+from cxr.data.datamodule import RadiographData
+from cxr.data.sources.nih import read_boxes
+from cxr.findings import NIH8
+from cxr.predictions import Predictions
+from cxr.report.figures import cooccurrence, learning_curves, prevalence, roc_curves
+from cxr.report.maps import AttentionCase, attention_maps
+from cxr.runs import Run
+from cxr.training.checkpoint import LoadedNetwork
+from cxr.training.log import read_log
+from cxr.training.predict import attention_of
+
+_HITS, _MISSES = 6, 6  # pictures; half of the misses are false alarms, half are findings that were missed
+_BOX_PIXELS = 1024  # boxes are in pixels of the published images
+
+
+def draw_run(
+    run: Run,
+    catalog: Catalog,
+    predictions: dict[str, Predictions],
+    data: RadiographData,
+    loaded: LoadedNetwork,
+    device: torch.device,
+) -> None:
+    """Writes prevalence, co-occurrence, learning curves, ROC curves and attention maps into `figures/`."""
+    title = run.path.name
+    draw_catalog(run, catalog)
+    learning_curves(read_log(run.log), run.figures / "learning_curves.png", title)
+    for split, predicted in predictions.items():
+        path = run.figures / f"roc_{split}.png"
+        roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
+    cases = attention_cases(predictions["test"], data, loaded, device)
+    if cases:
+        attention_maps(cases, run.figures / "attention_test.png", f"{title}, test")
+
+
+def draw_catalog(run: Run, catalog: Catalog) -> None:
+    """Prevalence and co-occurrence of the run's findings, and of the eight of ChestX-ray8 if they are more than these."""
+    table, findings = catalog.table, catalog.findings
+    prevalence(table, findings, run.figures / "prevalence.png")
+    cooccurrence(table, findings, run.figures / "cooccurrence.png", f"all {len(findings)} findings")
+    eight = [name for name in NIH8 if name in findings]
+    if len(eight) == len(NIH8) < len(findings):
+        cooccurrence(table, eight, run.figures / "cooccurrence_chestxray8.png", "the eight findings of ChestX-ray8")
+
+
+def attention_cases(
+    predicted: Predictions, data: RadiographData, loaded: LoadedNetwork, device: torch.device
+) -> list[AttentionCase]:
+    """The most confident hits and misses with the network's attention; empty for a network without attention."""
+    chosen = confident(predicted.target, predicted.score)
+    dataset = data.dataset("test")
+    images = np.stack([dataset.image(row) for row, _ in chosen]) if chosen else np.empty((0, 1, 1), np.uint8)
+    maps = attention_of(loaded.network, images, device) if chosen else None
+    if maps is None:
+        return []
+    rows = data.catalog.rows("test")
+    boxes = read_boxes(str(loaded.config["data"]["root"]))
+    scale = data.image_size / _BOX_PIXELS
+    cases = []
+    for (row, column), image, attention in zip(chosen, images, maps, strict=True):
+        finding, name = predicted.findings[column], str(rows["image"].iloc[row])
+        mine = boxes[(boxes["image"] == name) & (boxes["finding"] == finding)]
+        drawn = [(x * scale, y * scale, w * scale, h * scale) for x, y, w, h in mine.iloc[:, 2:].to_numpy(float)]
+        score, target = float(predicted.score[row, column]), float(predicted.target[row, column])
+        cases.append(AttentionCase(image, attention, finding, score, target, name, drawn))
+    return cases
+
+
+def confident(target: NDArray[np.float32], score: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """(image, finding) pairs: hits, then false alarms, then missed findings, most confident first.
+
+    Confidence is the rank of a score among its finding's, so that frequent findings do not fill the page; a finding
+    and an image come up once in each kind.
+    """
+    ranks = score.argsort(axis=0).argsort(axis=0) / max(1, len(score) - 1)
+    present, absent = target == 1, target == 0
+    hits = _top(np.where(present, ranks, -1), _HITS)
+    alarms = _top(np.where(absent, ranks, -1), _MISSES // 2)
+    missed = _top(np.where(present, 1 - ranks, -1), _MISSES - _MISSES // 2)
+    pairs = hits + alarms + missed
+    return list(dict.fromkeys(pairs))
+
+
+def _top(confidence: NDArray[np.floating], count: int) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    remaining = confidence.copy()
+    while len(found) < count and (remaining >= 0).any():
+        row, column = np.unravel_index(int(remaining.argmax()), remaining.shape)
+        found.append((int(row), int(column)))
+        remaining[row, :], remaining[:, column] = -1, -1
+    return found

@@ -1,0 +1,84 @@
+"""Scoring a split with a network: probabilities and attention maps by image, sharded over ranks, each image once."""
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch import distributed as dist
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from cxr.data.catalog import Catalog
+from cxr.data.datamodule import Batch, RadiographData
+from cxr.model.network import Network, NetworkOutput
+from cxr.predictions import Predictions
+from cxr.runs import Run
+from cxr.training.checkpoint import LoadedNetwork, load_network
+from cxr.training.prepare import open_data, prepare
+
+
+def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: torch.device) -> Predictions:
+    """Scores every image of a split once, in the order of the table. All ranks call it, all get the whole.
+
+    Args:
+        loaded: the network and whose weights they are.
+        data: loaders, already sharded if there are several ranks.
+        split: `val` or `test`.
+        device: where the network runs, in float32.
+    """
+    network = loaded.network.to(device)
+    index, score = [], []
+    for batch, output in outputs(network, data.evaluation_dataloader(split), device, f"predicting {split}"):
+        index.append(batch["index"])
+        score.append(torch.sigmoid(output.logits.float()).cpu())
+    rows, scores = torch.cat(index).numpy(), torch.cat(score).numpy()
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [(rows, scores)] * dist.get_world_size()
+        dist.all_gather_object(parts, (rows, scores))
+        rows, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _lined_up(data.catalog, split, rows, scores, loaded.sha256)
+
+
+def predict_run(run: Run, splits: tuple[str, ...], device: torch.device) -> tuple[dict[str, Predictions], LoadedNetwork]:
+    """Scores splits with the best checkpoint of a run, on the data and with the split of its configuration."""
+    loaded = load_network(run.best)
+    data = open_data(prepare(loaded.config), loaded.config)
+    return {split: predict(loaded, data, split, device) for split in splits}, loaded
+
+
+def outputs(
+    network: Network, loader: DataLoader[Batch], device: torch.device, label: str
+) -> Iterator[tuple[Batch, NetworkOutput]]:
+    """Batches (on the CPU) and the network's output for each, without gradients, with a progress bar."""
+    network.eval()
+    with torch.inference_mode():
+        for batch in tqdm(loader, label, disable=not sys.stderr.isatty(), leave=False):
+            yield batch, network(batch["image"].to(device, non_blocking=True))
+
+
+def attention_of(network: Network, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32] | None:
+    """Attention maps (N, h, w), the mean over heads, of images (N, H, W); none if the network has none."""
+    with torch.inference_mode():
+        attention: Tensor | None = network.to(device).eval()(torch.from_numpy(images)[:, None].to(device)).attention
+    return None if attention is None else attention.float().mean(dim=1).cpu().numpy()
+
+
+def _lined_up(
+    catalog: Catalog, split: str, index: NDArray[np.int64], score: NDArray[np.float32], checkpoint: str
+) -> Predictions:
+    rows = catalog.rows(split)
+    where = {int(row): position for position, row in enumerate(index) if row >= 0}
+    order = [where[int(row)] for row in rows.index]
+    names, patients = (rows[column].to_numpy(object) for column in ("image", "patient"))
+    return Predictions(names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint)
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device of Lightning's accelerator name, for work outside its Trainer."""
+    wants_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+    return torch.device("cuda", torch.cuda.current_device()) if wants_gpu else torch.device("cpu")
+
+

@@ -1,0 +1,158 @@
+"""From a configuration to checked data: everything that can be refused before a run directory appears."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cxr.data.augment import Augmentation
+from cxr.data.cache import Cache, open_or_build
+from cxr.data.catalog import Catalog, check_images_exist, choose_findings
+from cxr.data.datamodule import LoaderSettings, RadiographData
+from cxr.data.split import split_catalog, split_fingerprint
+from cxr.errors import CxrError
+from cxr.training.build import build
+
+_AUTO_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a run.
+
+    Attributes:
+        catalog: checked, split, with the findings of the run.
+        cache: of its images.
+        split_fingerprint: see `cxr.data.split`.
+        labels_sha256: see `cxr.data.catalog`.
+    """
+
+    catalog: Catalog
+    cache: Cache
+    split_fingerprint: str
+    labels_sha256: str
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What the trainer group resolves to on this machine.
+
+    Attributes:
+        accelerator: `cpu` or `gpu`.
+        count: processes, one a device.
+        precision: Lightning's name.
+    """
+
+    accelerator: str
+    count: int
+    precision: str
+
+
+def prepare(config: Mapping[str, Any]) -> Prepared:
+    """Reads, checks, splits and caches the data of a resolved configuration.
+
+    Raises:
+        CxrError: whatever is wrong with the data.
+    """
+    data = config["data"]
+    read: Catalog = build(data["source"])
+    every = set(read.table["image"])
+    catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
+    catalog = check_images_exist(catalog, data["on_missing"])
+    catalog = split_catalog(
+        catalog,
+        data["root"],
+        data["train_list"],
+        data["val_list"],
+        data["test_list"],
+        float(data["val_share"]),
+        int(config["seed"] if data["split_seed"] is None else data["split_seed"]),
+        skipped=every - set(catalog.table["image"]),
+    )
+    cache = open_or_build(catalog, data["root"], int(config["image_size"]), config["cache"]["dir"])
+    return Prepared(catalog, cache, split_fingerprint(catalog), catalog.labels_sha256)
+
+
+def open_data(
+    prepared: Prepared,
+    config: Mapping[str, Any],
+    rank: int = 0,
+    ranks: int = 1,
+    accelerator: str = "cpu",
+    first_epoch: int = 0,
+) -> RadiographData:
+    """The loaders of one rank, from the epoch that a run goes on with."""
+    seed = int(config["seed"])
+    settings = LoaderSettings(
+        batch_size=int(config["batch_size"]),
+        workers=_workers(config["data"]["workers"], accelerator),
+        seed=seed,
+        rank=rank,
+        ranks=ranks,
+        pin_memory=accelerator == "gpu",
+    )
+    transforms = [build(transform) for transform in config["augment"]["transforms"]]
+    augmentation = Augmentation(transforms, seed)
+    return RadiographData(prepared.catalog, prepared.cache, int(config["image_size"]), settings, augmentation, first_epoch)
+
+
+def resolve_devices(trainer: Mapping[str, Any]) -> Devices:
+    """Accelerator, number of devices and precision from what this machine has.
+
+    Raises:
+        CxrError: a GPU is asked for and there is none, or more devices than there are.
+    """
+    gpus = torch.cuda.device_count()
+    accelerator = trainer["accelerator"]
+    if accelerator == "auto":
+        accelerator = "gpu" if gpus else "cpu"
+    accelerator = {"cuda": "gpu"}.get(accelerator, accelerator)
+    if accelerator not in ("cpu", "gpu"):
+        raise CxrError(f"trainer.accelerator={accelerator} is unknown; choose auto, cpu or gpu")
+    if accelerator == "gpu" and not gpus:
+        raise CxrError("trainer.accelerator=gpu, but no CUDA GPU is found here; use trainer=cpu")
+    count = trainer["devices"]
+    if count == "auto":
+        count = (gpus if accelerator == "gpu" else 2) if trainer["strategy"] == "ddp" else 1
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise CxrError(f"trainer.devices={count} must be auto or a positive number")
+    if accelerator == "gpu" and count > gpus:
+        raise CxrError(f"trainer.devices={count}, but {gpus} GPUs are found here; lower trainer.devices")
+    return Devices(accelerator, count, _precision(str(trainer["precision"]), accelerator))
+
+
+def accumulation(config: Mapping[str, Any], devices: int) -> int:
+    """Batches a window: the synthetic batch over what all devices take at once.
+
+    Raises:
+        CxrError: a size is not a positive whole number, or they do not divide.
+    """
+    batch, synthetic = config["batch_size"], config["synthetic_batch_size"]
+    for name, value in (("batch_size", batch), ("synthetic_batch_size", synthetic)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise CxrError(f"{name}={value} must be a positive whole number")
+    if synthetic is None:
+        return 1
+    if synthetic % (batch * devices):
+        raise CxrError(
+            f"synthetic_batch_size={synthetic} is not a multiple of batch_size={batch} times {devices} device(s); "
+            f"make it one, for example {batch * devices * max(1, round(synthetic / (batch * devices)))}"
+        )
+    return int(synthetic // (batch * devices))
+
+
+def _precision(name: str, accelerator: str) -> str:
+    if name != "auto":
+        return name
+    if accelerator == "cpu":
+        return "32-true"  # bf16 autocast on a CPU without AMX is many times slower
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+
+
+def _workers(value: int | str, accelerator: str) -> int:
+    if value != "auto":
+        if not isinstance(value, int) or value < 0:
+            raise CxrError(f"data.workers={value} must be auto, 0 or a positive number")
+        return value
+    return _AUTO_WORKERS if accelerator == "gpu" else 0

@@ -1,0 +1,223 @@
+"""One training, from a composed configuration to a finished run directory."""
+
+import json
+import logging
+import platform
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from omegaconf import OmegaConf
+
+from cxr.errors import CxrError
+from cxr.files import write_text
+from cxr.metrics.summary import summarise
+from cxr.training.pictures import draw_run
+from cxr.runs import Run
+from cxr.training.build import build, build_loss, build_network
+from cxr.training.checkpoint import RunCheckpoints, load_network, next_epoch, read_checkpoint
+from cxr.training.launch import launch
+from cxr.training.log import EpochLog
+from cxr.training.loggers import build_logger, log_result
+from cxr.training.predict import predict
+from cxr.training.prepare import Devices, Prepared, accumulation, open_data, prepare, resolve_devices
+from cxr.training.task import ClassificationTask
+
+PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Which process of a run this is, of how many."""
+
+    number: int = 0
+    count: int = 1
+
+
+def train(config: Mapping[str, Any], run: Run) -> float:
+    """Trains a new run and returns its best validation macro AUROC.
+
+    Everything that can be refused is refused before `run.path` appears.
+
+    Raises:
+        CxrError: the configuration, the data, or a step of the training.
+    """
+    devices = resolve_devices(config["trainer"])
+    accumulation(config, devices.count)
+    prepared = prepare(config)
+    _check_batches(prepared, config, devices)
+    run.create(config)
+    print(f"{run.path}: {_splits(prepared)}", flush=True)
+    return _execute(config, run, prepared, devices)
+
+
+def resume(config: Mapping[str, Any], run: Run) -> float:
+    """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
+    done = run.metrics()
+    if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):
+        print(f"{run.path} is finished: best validation macro AUROC {done['val']['macro_auroc']:.4f}")
+        return float(done["val"]["macro_auroc"])
+    devices = resolve_devices(config["trainer"])
+    accumulation(config, devices.count)
+    prepared = prepare(config)
+    if run.last.exists():
+        checkpoint = read_checkpoint(run.last)
+        about = checkpoint["cxr"]
+        if about["split_fingerprint"] != prepared.split_fingerprint or about["labels_sha256"] != prepared.labels_sha256:
+            raise CxrError(f"the data of {run.path} have changed since it was started; restore them or start a new run")
+        print(f"{run.path} goes on from epoch {next_epoch(checkpoint)}, step {checkpoint['global_step']}", flush=True)
+    else:
+        print(f"{run.path} goes on from epoch 0, step 0: it was stopped before its first checkpoint", flush=True)
+    write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    return _execute(config, run, prepared, devices)
+
+
+def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devices, rank: Rank) -> None:
+    """What each process of a run does: fit, then score validation and test with the best checkpoint."""
+    _quieten()
+    pl.seed_everything(int(config["seed"]), verbose=False)
+    last = run.last if run.last.exists() else None
+    first_epoch = next_epoch(read_checkpoint(last)) if last else 0
+    data = open_data(prepared, config, rank.number, rank.count, devices.accelerator, first_epoch)
+    catalog = prepared.catalog
+    network = build_network(config, len(catalog.findings))
+    provenance = {
+        "config": OmegaConf.to_yaml(OmegaConf.create(dict(config))),
+        "findings": list(catalog.findings),
+        "split_fingerprint": prepared.split_fingerprint,
+        "labels_sha256": prepared.labels_sha256,
+        "preprocessing": vars(network.preprocessing),
+    }
+    task = ClassificationTask(
+        network=network,
+        loss=build_loss(config, catalog.targets("train")),
+        findings=catalog.findings,
+        optimizer=build(config["optimizer"]),
+        scheduler=build(config["scheduler"]),
+        names=catalog.table["image"].tolist(),
+        seed=int(config["seed"]),
+        provenance=provenance,
+    )
+    trainer = _trainer(config, run, devices, rank, len(catalog.rows("train")))
+    trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+    finish(config, run, prepared, data, trainer)
+
+
+def finish(
+    config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer
+) -> None:
+    """Predictions, metrics and figures of the best checkpoint; `metrics.json` last, since it says that the run is done."""
+    loaded = load_network(run.best)
+    device = trainer.strategy.root_device
+    predictions = {split: predict(loaded, data, split, device) for split in ("val", "test")}
+    if not trainer.is_global_zero:
+        return
+    for split, predicted in predictions.items():
+        predicted.write(run.predictions(split))
+    metrics = {
+        **{split: summarise(p.target, p.score, p.findings) for split, p in predictions.items()},
+        "split_fingerprint": prepared.split_fingerprint,
+        "labels_sha256": prepared.labels_sha256,
+        "checkpoint_sha256": loaded.sha256,
+        "best_epoch": loaded.epoch,
+        "max_epochs": int(config["trainer"]["max_epochs"]),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "versions": versions(),
+    }
+    draw_run(run, prepared.catalog, predictions, data, loaded, device)
+    log_result(trainer.loggers, metrics, predictions)
+    write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    from cxr import __version__
+
+    return {"cxr": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devices) -> float:
+    if devices.count > 1:
+        launch(run, devices)
+    else:
+        work(config, run, prepared, devices, Rank())
+    result = run.metrics()
+    value = result["val"]["macro_auroc"]
+    test = result["test"]["macro_auroc"]
+    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {_show(value)} val, {_show(test)} test")
+    print(f"pictures are in {run.figures}", flush=True)
+    return float("nan") if value is None else float(value)
+
+
+def _trainer(config: Mapping[str, Any], run: Run, devices: Devices, rank: Rank, images: int) -> pl.Trainer:
+    first, terminal = rank.number == 0, sys.stderr.isatty()
+    callbacks: list[Callback] = [EpochLog(run.log, images, show=first), RunCheckpoints(run)]
+    stopping = config["early_stopping"]
+    if stopping["patience"] is not None:
+        callbacks.append(EarlyStopping(stopping["monitor"], patience=int(stopping["patience"]), mode=stopping["mode"]))
+    if terminal and first:
+        callbacks.append(TQDMProgressBar(leave=False))
+    options = {
+        key: value
+        for key, value in config["trainer"].items()
+        if key not in ("accelerator", "devices", "strategy", "precision")
+    }
+    try:
+        return pl.Trainer(
+            accelerator=devices.accelerator,
+            devices=devices.count,
+            strategy="ddp" if devices.count > 1 else "auto",
+            precision=devices.precision,  # type: ignore[arg-type]
+            accumulate_grad_batches=accumulation(config, devices.count),
+            callbacks=callbacks,
+            logger=build_logger(config, run) if first else False,
+            default_root_dir=run.path,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=terminal and first,
+            enable_model_summary=False,
+            enable_checkpointing=True,
+            **options,
+        )
+    except (TypeError, ValueError) as error:
+        raise CxrError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _check_batches(prepared: Prepared, config: Mapping[str, Any], devices: Devices) -> None:
+    """Builds the network once, and refuses a last batch of one image where batch norm would see one value a channel."""
+    network = build_network(config, len(prepared.catalog.findings))
+    images = -(-len(prepared.catalog.rows("train")) // devices.count)
+    single = images % int(config["batch_size"]) == 1
+    norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    if single and norms and network.backbone.map_size == (1, 1):
+        raise CxrError(
+            f"batch_size={config['batch_size']} leaves one of {images} training images alone in the last batch, where batch "
+            f"norm fails on the 1x1 feature map of image_size={config['image_size']}; change batch_size or image_size"
+        )
+
+
+def _splits(prepared: Prepared) -> str:
+    table = prepared.catalog.table
+    sizes = [f"{(table['split'] == name).sum()} {name}" for name in ("train", "val", "test")]
+    return f"{', '.join(sizes)} images of {table['patient'].nunique()} patients, {len(prepared.catalog.findings)} findings"
+
+
+def _show(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _quieten() -> None:
+    """Lightning's notices that say nothing to a user of this program."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+
+

@@ -1,0 +1,38 @@
+"""Learning rate schedules, as entries that Lightning understands."""
+
+import math
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+
+def constant(optimizer: Optimizer, steps: int) -> None:
+    """No schedule."""
+    return None
+
+
+def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> dict[str, Any]:
+    """Linear warm-up over the first share of all steps, then half a cosine down to zero.
+
+    Args:
+        optimizer: whose rate is the highest one.
+        steps: of the whole run.
+        warmup: share of the steps, in [0, 1).
+    """
+    rising = max(1, round(warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
+
+    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+
+
+def plateau(
+    optimizer: Optimizer, steps: int, patience: int = 2, factor: float = 0.2, monitor: str = "val/loss"
+) -> dict[str, Any]:
+    """Multiplies the rate by `factor` when `monitor` has not fallen for more than `patience` epochs."""
+    scheduler = ReduceLROnPlateau(optimizer, mode="min", patience=patience, factor=factor)
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}

@@ -1,0 +1,27 @@
+"""One process of a run with several: `python -m cxr.training.worker RUN`, started by `launch` with its rank in the environment."""
+
+import sys
+from pathlib import Path
+
+from cxr.errors import CxrError
+from cxr.runs import Run
+from cxr.training.launch import rank_of_this_process
+from cxr.training.prepare import prepare, resolve_devices
+from cxr.training.run import Rank, work
+
+
+def main(path: str) -> int:
+    """Does this rank's share of the run at `path`; returns the exit code."""
+    run = Run(Path(path))
+    number, count = rank_of_this_process()
+    try:
+        config = run.config()
+        work(config, run, prepare(config), resolve_devices(config["trainer"]), Rank(number, count))
+    except CxrError as error:
+        print(f"error: process {number}: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

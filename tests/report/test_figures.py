@@ -1,0 +1,428 @@
+"""The pictures of the report: what is drawn and written on them is what an independent count of the input says."""
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+from sklearn.metrics import roc_curve as sklearn_roc_curve
+
+from cxr.errors import CxrError
+from cxr.findings import NIH14
+from cxr.report import canvas, figures, maps
+
+NAN = float("nan")
+MANY = [*NIH14, *(f"Calcified_pleural_plaque_{i}" for i in range(26))]
+MODELS = ["densenet121-se-attention-pool-asl-seed3", "convnext_tiny.fb_in22k_ft_in1k, 320 px", "swin", "vit", "mean"]
+
+# 6 images; A and B are unknown on one each, and the last image belongs to no split that is drawn.
+LABELS = pd.DataFrame(
+    {
+        "A": [1.0, 1.0, 0.0, NAN, 0.0, 1.0],
+        "Pleural_B": [1.0, 0.0, 0.0, 1.0, NAN, 1.0],
+        "C": [0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
+        "split": ["train", "val", "test", "train", "test", "held back"],
+    }
+)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def points(line: Line2D) -> NDArray[np.float64]:
+    """(N, 2): where the line goes."""
+    return np.asarray(line.get_xydata(), np.float64)
+
+
+def random_labels(findings: list[str], images: int = 80) -> pd.DataFrame:
+    values = np.random.default_rng(0).random((images, len(findings))) < 0.2
+    return pd.DataFrame(values.astype(float), columns=findings)
+
+
+def random_log(epochs: int) -> pd.DataFrame:
+    columns = ["train/loss", "val/loss", "train/macro_auroc", "val/macro_auroc", "train/accuracy", "val/accuracy", "lr"]
+    log = pd.DataFrame(np.random.default_rng(1).random((epochs, 7)), columns=columns)
+    return log.assign(epoch=np.arange(epochs))
+
+
+def auroc_table(findings: list[str]) -> pd.DataFrame:
+    values = np.random.default_rng(2).uniform(0.5, 1, (len(findings), len(MODELS)))
+    table = pd.DataFrame(values, index=findings, columns=MODELS)
+    table.loc["macro average"] = table.mean()
+    return table
+
+
+def case(score: float = 0.9, target: float = 1.0, **changes: object) -> maps.AttentionCase:
+    values = {
+        "image": np.zeros((64, 96), np.uint8),
+        "attention": np.eye(4),
+        "finding": "Pleural_B",
+        "score": score,
+        "target": target,
+        "image_name": "00000001_000.png",
+    }
+    return maps.AttentionCase(**(values | changes))  # type: ignore[arg-type]
+
+
+def grid_of_mixtures(members: int, steps: int = 4) -> pd.DataFrame:
+    weights = [w for w in np.ndindex(*(steps + 1,) * members) if sum(w) == steps]
+    table = pd.DataFrame(np.array(weights) / steps, columns=MODELS[:members])
+    return table.assign(value=0.8 + 0.01 * np.arange(len(table)) % 0.037)
+
+
+def test_prevalence_bars_count_known_positives_of_each_split() -> None:
+    figure = figures._prevalence_figure(LABELS, ["A", "Pleural_B", "C"])
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "Pleural B", "C", "No Finding"]
+    bars = {bar.get_label(): [int(patch.get_width()) for patch in bar] for bar in axes.containers}
+    assert bars == {"train": [1, 2, 0, 0], "val": [1, 0, 0, 0], "test": [0, 0, 0, 1]}
+    assert [text.get_text().strip() for text in axes.texts] == ["2 (40.0%)", "2 (40.0%)", "0 (0.0%)", "1 (20.0%)"]
+
+
+def test_prevalence_bars_of_the_splits_follow_each_other() -> None:
+    train, val, test = figures._prevalence_figure(LABELS, ["A", "C"]).axes[0].containers
+    for first, second, third in zip(train, val, test, strict=True):
+        assert second.get_x() == first.get_width()
+        assert third.get_x() == first.get_width() + second.get_width()
+
+
+def test_prevalence_sorts_by_total_and_keeps_no_finding_last() -> None:
+    table = LABELS.drop(columns="split")
+    axes = figures._prevalence_figure(table, ["C", "No Finding", "A"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "C", "No Finding"]
+    assert [int(bar.get_width()) for bar in axes.containers[0]] == [3, 1, 2]
+    assert axes.yaxis_inverted()
+
+
+def test_cooccurrence_counts_equal_a_hand_count() -> None:
+    counts = figures.cooccurrence_counts(LABELS, ["A", "Pleural_B", "C"])
+    assert counts.to_numpy().tolist() == [[3, 2, 1], [2, 3, 1], [1, 1, 1]]
+    assert counts.dtypes.unique() == [np.int64]
+    assert list(counts.index) == list(counts.columns) == ["A", "Pleural_B", "C"]
+
+
+def test_cooccurrence_shares_are_of_the_rows_images_where_the_column_is_known() -> None:
+    left, right = figures._cooccurrence_figure(LABELS, ["A", "Pleural_B", "C"], "").axes[:2]
+    assert [text.get_text() for text in left.texts] == ["3", "2", "1", "2", "3", "1", "1", "1", "1"]
+    # Of A's three images two bear B; of B's three, A is unknown on one, and two of the other two bear it.
+    assert [text.get_text() for text in right.texts] == ["100", "67", "33", "100", "100", "33", "100", "100", "100"]
+
+
+def test_cooccurrence_leaves_shares_of_an_absent_finding_blank() -> None:
+    table = LABELS.assign(C=0.0)
+    left, right = figures._cooccurrence_figure(table, ["A", "C"], "").axes[:2]
+    assert [text.get_text() for text in left.texts] == ["3", "0", "0", "0"]
+    assert [text.get_text() for text in right.texts] == ["100", "0", "", ""]
+
+
+def test_roc_curves_draw_the_oracles_points_and_sort_by_area() -> None:
+    rng = np.random.default_rng(3)
+    target = (rng.random((200, 3)) < 0.3).astype(float)
+    score = np.round(target * [0.2, 1.0, 0.5] + rng.random((200, 3)), 1)  # rounded: many ties
+    target[rng.random(target.shape) < 0.1] = NAN
+    figure = figures._roc_curves_figure(target, score, ["A", "Pleural_B", "C"], "")
+    chance, *curves = figure.axes[0].get_lines()
+    expected = {}
+    for i, name in enumerate(["A", "Pleural B", "C"]):
+        known = ~np.isnan(target[:, i])
+        fpr, tpr, _ = sklearn_roc_curve(target[known, i], score[known, i], drop_intermediate=False)
+        expected[f"{name}  {roc_auc_score(target[known, i], score[known, i]):.3f}"] = np.array([fpr, tpr]).T
+    assert [str(curve.get_label()) for curve in curves] == sorted(expected, key=lambda name: -float(name.split()[-1]))
+    for curve in curves:
+        np.testing.assert_allclose(points(curve), expected[str(curve.get_label())])
+    assert points(chance).tolist() == [[0, 0], [1, 1]]
+    macro = np.mean([float(name.split()[-1]) for name in expected])
+    shown = float(figure.get_suptitle().split("AUROC ")[1].split(",")[0])
+    assert shown == pytest.approx(macro, abs=0.0011)
+
+
+def test_roc_curves_name_what_is_undefined_instead_of_drawing_it() -> None:
+    target = np.array([[1, 0, 1], [0, 0, NAN], [1, 0, 1]])
+    figure = figures._roc_curves_figure(target, np.arange(9.0).reshape(3, 3), ["A", "Pleural_B", "C"], "")
+    assert [str(line.get_label()).split()[0] for line in figure.axes[0].get_lines()] == ["chance", "A"]
+    assert "Pleural B, C" in figure.get_supxlabel()
+    assert "1 of 3" in figure.get_suptitle()
+
+
+def test_roc_curves_without_any_defined_finding_say_so() -> None:
+    figure = figures._roc_curves_figure(np.zeros((4, 1)), np.zeros((4, 1)), ["A"], "run 7")
+    assert figure.get_suptitle() == "run 7\nmacro average AUROC undefined"
+
+
+def test_forty_roc_curves_differ_by_colour_or_dashes() -> None:
+    target = random_labels(MANY).to_numpy()
+    lines = figures._roc_curves_figure(target, target, MANY, "").axes[0].get_lines()[1:]
+    assert len({(to_hex(line.get_color()), str(line._dash_pattern)) for line in lines}) == 40  # type: ignore[attr-defined]
+
+
+LOG = pd.DataFrame(
+    {
+        "epoch": [0, 1, 2, 3],
+        "train/loss": [0.7, 0.6, 0.4, 0.25],
+        "val/loss": [0.7, NAN, 0.5, NAN],
+        "val/macro_auroc": [0.6, 0.8, 0.75, NAN],
+        "lr": [0.1, 0.1, 0.01, 0.001],
+        "val/accuracy": [NAN] * 4,
+    }
+)
+
+
+def test_learning_curves_draw_known_values_and_mark_the_best_epoch() -> None:
+    figure = figures._learning_curves_figure(LOG.iloc[::-1], "")
+    loss, auroc, lr = figure.axes
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "macro AUROC", "learning rate"]
+    lines = {str(line.get_label()): points(line).tolist() for line in loss.get_lines()}
+    assert lines["training"] == [[0, 0.7], [1, 0.6], [2, 0.4], [3, 0.25]]
+    assert lines["validation"] == [[0, 0.7], [2, 0.5]]
+    for axes in (loss, auroc, lr):
+        assert points(axes.get_lines()[-1])[:, 0].tolist() == [1, 1]
+    assert "best epoch 1 (validation macro AUROC 0.8000)" in texts(figure)
+    assert lr.get_yscale() == "log"
+
+
+def test_learning_curves_shade_and_state_the_gap_where_both_are_known() -> None:
+    loss, auroc, _ = figures._learning_curves_figure(LOG, "").axes
+    assert loss.get_title("right") == "training − validation at epoch 2: −0.1000"
+    (shade,) = loss.collections
+    corners = {tuple(corner) for corner in np.round(np.asarray(shade.get_paths()[0].vertices, np.float64), 6).tolist()}
+    assert corners == {(0, 0.7), (2, 0.4), (2, 0.5)}
+    assert not auroc.collections
+    assert auroc.get_title("right") == ""
+
+
+def test_learning_curves_of_one_epoch_show_markers() -> None:
+    figure = figures._learning_curves_figure(random_log(1), "")
+    curves = [line for axes in figure.axes for line in axes.get_lines() if len(points(line)) == 1]
+    assert [line.get_marker() for line in curves] == ["o"] * 7
+    assert list(figure.axes[-1].get_xticks()) == [0]
+
+
+def test_learning_curves_refuse_a_log_without_values() -> None:
+    with pytest.raises(CxrError, match="val/loss"):
+        figures._learning_curves_figure(pd.DataFrame({"epoch": [0], "val/loss": [NAN]}), "")
+
+
+def test_comparison_draws_each_model_at_its_values_beside_its_finding() -> None:
+    table = pd.DataFrame({"x": [0.9, NAN, 0.9], "y": [0.8, NAN, 0.8]}, index=["A", "Pleural_B", "macro average"])
+    figure = figures._comparison_figure(table, "")
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "Pleural B", "macro average"]
+    assert axes.yaxis_inverted()
+    x, y, separator = axes.get_lines()[:3]
+    np.testing.assert_array_equal(x.get_xdata(), table["x"])
+    np.testing.assert_array_equal(y.get_xdata(), table["y"])
+    ticks = axes.get_yticks()
+    assert (np.abs(np.asarray(x.get_ydata()) - ticks) < 0.5).all()
+    assert ticks[1] < np.asarray(separator.get_ydata())[0] < ticks[2]
+    assert [text.get_text() for text in axes.texts] == ["undefined"]
+    assert {"x (0.900)", "y (0.800)"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize(
+    ("score", "target", "outcome"),
+    [
+        (0.5, 1, "hit"),
+        (0.49, 1, "miss"),
+        (0.5, 0, "false alarm"),
+        (0.49, 0, "correct rejection"),
+        (0.9, NAN, "not known"),
+    ],
+)
+def test_outcome_follows_the_operating_point(score: float, target: float, outcome: str) -> None:
+    assert case(score, target).outcome == outcome
+    assert case(score / 5, target, threshold=0.1).outcome == outcome
+
+
+def test_attention_rows_put_hits_first_and_are_labelled() -> None:
+    cases = [case(0.1, 1), case(0.8, 0), *[case(0.9 + i / 100, 1) for i in range(5)]]
+    figure = maps._attention_maps_figure(cases, "")
+    rows = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel() and axes.get_label() != "<colorbar>"]
+    assert rows == ["hit", "hit", "false alarm", "miss"]
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles[0] == "Pleural B: score .90,\npresent → hit"
+    assert [title.split("→ ")[1] for title in titles] == ["hit"] * 5 + ["false alarm", "miss"]
+
+
+def test_attention_covers_the_image_and_boxes_lie_in_its_pixels() -> None:
+    figure = maps._attention_maps_figure([case(boxes=[(10, 20, 30, 5)])], "")
+    axes = figure.axes[0]
+    assert [tuple(image.get_extent()) for image in axes.images] == [(0, 96, 64, 0)] * 2
+    (box,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
+    assert box.get_bbox().bounds == (10, 20, 30, 5)
+    assert axes.images[1].get_interpolation() == "bilinear"
+
+
+def test_attention_is_brightest_at_the_centre_of_its_cell() -> None:
+    attention = np.zeros((4, 6))
+    attention[1, 4] = 0.02
+    figure = maps._attention_maps_figure([case(attention=attention)], "")
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    pixels = np.asarray(figure.canvas.buffer_rgba()).astype(float)[..., 1]  # type: ignore[attr-defined]
+    frame = axes.get_window_extent()
+    height = pixels.shape[0]
+    inside = pixels[
+        round(height - frame.y1) + 4 : round(height - frame.y0) - 4, round(frame.x0) + 4 : round(frame.x1) - 4
+    ]
+    rows, columns = np.indices(inside.shape)
+    centre = np.array([(inside * (columns + 4)).sum(), (inside * (rows + 4)).sum()]) / inside.sum()
+    np.testing.assert_allclose(centre / [frame.width, frame.height], [4.5 / 6, 1.5 / 4], atol=0.01)
+
+
+def test_attention_of_zero_everywhere_is_drawn_clear() -> None:
+    figure = maps._attention_maps_figure([case(attention=np.zeros((2, 2)))], "")
+    np.testing.assert_array_equal(figure.axes[0].images[1].get_alpha(), np.zeros((2, 2)))
+
+
+def test_two_members_give_a_line_over_the_first_weight() -> None:
+    table = pd.DataFrame({"a": [1, 0, 0.25], "b": [0, 1, 0.75], "value": [0.7, 0.6, 0.8]})
+    figure = maps._ensemble_landscape_figure(table, ["a", "b"], "validation macro AUROC")
+    line, star = figure.axes[0].get_lines()
+    assert points(line).tolist() == [[0, 0.6], [0.25, 0.8], [1, 0.7]]
+    assert points(star).tolist() == [[0.25, 0.8]]
+    assert "0.8000 at a 0.25, b 0.75" in figure.get_suptitle()
+
+
+def test_three_members_give_a_triangle_with_each_in_its_corner() -> None:
+    table = pd.DataFrame(np.eye(3), columns=["a", "b", "c"]).assign(value=[0.5, 0.6, 0.7])
+    axes = maps._ensemble_landscape_figure(table, ["a", "b", "c"], "AUROC").axes[0]
+    corners = [(0, 0), (1, 0), (0.5, 0.75**0.5)]
+    (cells,) = (drawn for drawn in axes.collections if isinstance(drawn, PolyCollection))
+    centres = [np.asarray(path.vertices, np.float64)[:6].mean(axis=0) for path in cells.get_paths()]
+    np.testing.assert_allclose(np.array(centres), np.array(corners), atol=1e-12)
+    np.testing.assert_array_equal(cells.get_array(), [0.5, 0.6, 0.7])
+    assert {text.get_text(): text.xy for text in axes.texts} == {  # type: ignore[attr-defined]
+        f"all {name}": pytest.approx(corner) for name, corner in zip("abc", corners, strict=True)
+    }
+    np.testing.assert_allclose(points(axes.get_lines()[-1]), np.array([corners[2]]))
+
+
+def test_more_members_give_the_best_value_at_each_weight() -> None:
+    table = grid_of_mixtures(4)
+    axes = maps._ensemble_landscape_figure(table, MODELS[:4], "AUROC").axes[0]
+    best = table.sort_values("value").iloc[-1]
+    for line, star, member in zip(axes.get_lines()[:4], axes.get_lines()[4:], MODELS, strict=False):
+        expected = [[w, max(table["value"][table[member] == w])] for w in (0, 0.25, 0.5, 0.75, 1)]
+        np.testing.assert_allclose(points(line), expected)
+        np.testing.assert_allclose(points(star), [[best[member], best["value"]]])
+
+
+def test_landscape_leaves_out_mixtures_without_a_value() -> None:
+    table = pd.DataFrame({"a": [1, 0.5, 0], "b": [0, 0.5, 1], "value": [0.7, NAN, 0.6]}, index=[7, 7, 7])
+    line, star = maps._ensemble_landscape_figure(table, ["a", "b"], "AUROC").axes[0].get_lines()
+    assert points(line).tolist() == [[0, 0.6], [1, 0.7]]
+    assert points(star).tolist() == [[1, 0.7]]
+    with pytest.raises(ValueError, match="no mixture"):
+        maps._ensemble_landscape_figure(table.assign(value=NAN), ["a", "b"], "AUROC")
+
+
+def test_contact_sheet_keeps_order_pixels_and_captions() -> None:
+    images = [np.full((5 + i, 7), 40 * i, np.uint8) for i in range(5)]
+    figure = maps._contact_sheet_figure(images, [f"image {i}\nline" for i in range(5)], 3, "sheet")
+    assert len(figure.axes) == 6
+    for i, axes in enumerate(figure.axes[:5]):
+        np.testing.assert_array_equal(axes.images[0].get_array(), images[i])
+        assert axes.images[0].get_clim() == (0, 255)
+        assert axes.get_title() == f"image {i}\nline"
+    assert not figure.axes[5].images
+    with pytest.raises(ValueError, match="1 images and 0 captions"):
+        maps._contact_sheet_figure(images[:1], [], 3, "")
+
+
+TARGET = random_labels(MANY).to_numpy()
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "prevalence of 40": lambda: figures._prevalence_figure(random_labels(MANY), MANY),
+    "prevalence of 1": lambda: figures._prevalence_figure(LABELS, ["A"]),
+    "co-occurrence of 14": lambda: figures._cooccurrence_figure(random_labels(list(NIH14)), NIH14, ""),
+    "co-occurrence of 1": lambda: figures._cooccurrence_figure(LABELS, ["Pleural_B"], ""),
+    "ROC of 40": lambda: figures._roc_curves_figure(TARGET, 1 - TARGET, MANY, "run " * 40),
+    "ROC of 1": lambda: figures._roc_curves_figure(TARGET[:, :1], TARGET[:, 1:2], MANY[:1], ""),
+    "learning of 30": lambda: figures._learning_curves_figure(random_log(30), "run " * 40),
+    "learning of 1": lambda: figures._learning_curves_figure(random_log(1), ""),
+    "comparison of 40": lambda: figures._comparison_figure(auroc_table(MANY), ""),
+    "comparison of 1": lambda: figures._comparison_figure(auroc_table(["A"]).iloc[:, :1], ""),
+    "ensemble of 2": lambda: maps._ensemble_landscape_figure(grid_of_mixtures(2), MODELS[:2], "AUROC"),
+    "ensemble of 3": lambda: maps._ensemble_landscape_figure(grid_of_mixtures(3), MODELS[:3], "AUROC"),
+    "ensemble of 5": lambda: maps._ensemble_landscape_figure(grid_of_mixtures(5), MODELS, "AUROC"),
+    "attention": lambda: maps._attention_maps_figure([case(s, t) for s in (0.1, 0.9) for t in (0, 1, NAN)], ""),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_tick_labels_titles_and_legend_do_not_overlap(name: str) -> None:
+    figure = DRAWN[name]()
+    figure.canvas.draw()
+    page = figure.bbox
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = [label.get_window_extent() for label in axis.get_ticklabels() if label.get_text()]
+        drawn = [box.padded(-0.5) for box in labels if page.contains(box.x0, box.y0)]
+        assert not any(one.overlaps(other) for one, other in combinations(drawn, 2))
+    frames = [axes.get_window_extent() for axes in figure.axes]
+    apart = [*figure.texts, *figure.legends]
+    apart += [label for label in (figure._suptitle, figure._supxlabel) if label is not None and label not in apart]  # type: ignore[attr-defined]
+    boxes = [artist.get_window_extent() for artist in apart]
+    for box in boxes:
+        assert page.x0 - 1 <= box.x0
+        assert box.x1 <= page.x1 + 1
+        assert page.y0 - 1 <= box.y0
+        assert box.y1 <= page.y1 + 1
+        assert not any(box.overlaps(frame) for frame in frames)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_every_public_function_writes_the_same_picture_again(tmp_path: Path) -> None:
+    target = TARGET[:, :2]
+    image = np.zeros((8, 8), np.uint8)
+    writers: dict[str, Callable[[Path], None]] = {
+        "prevalence": lambda path: figures.prevalence(LABELS, ["A", "C"], path),
+        "cooccurrence": lambda path: figures.cooccurrence(LABELS, ["A", "C"], path, "title"),
+        "roc_curves": lambda path: figures.roc_curves(target, target, ["A", "C"], path, "title"),
+        "learning_curves": lambda path: figures.learning_curves(LOG, path, "title"),
+        "comparison": lambda path: figures.comparison(auroc_table(["A"]), path, "title"),
+        "attention_maps": lambda path: maps.attention_maps([case()], path, "title"),
+        "contact_sheet": lambda path: maps.contact_sheet([image], ["a"], path, columns=2, title="title"),
+        "ensemble_landscape": lambda path: maps.ensemble_landscape(grid_of_mixtures(2), MODELS[:2], path),
+    }
+    for name, write in writers.items():
+        first, second = tmp_path / "figures" / f"{name}.png", tmp_path / f"{name}-again.png"
+        write(first)
+        write(second)
+        assert first.read_bytes() == second.read_bytes()
+        with Image.open(first) as picture:
+            assert picture.format == "PNG"
+            assert np.ptp(np.asarray(picture.convert("L"))) > 100
+
+
+@pytest.mark.parametrize("before", [None, b"the picture of yesterday"])
+def test_a_drawing_that_fails_leaves_what_was_there(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / "roc.png"
+    if before is not None:
+        path.write_bytes(before)
+    with pytest.raises(ValueError, match="frac"):  # mathtext is read only when the figure is drawn
+        figures.comparison(auroc_table(["A"]), path, r"$\frac$")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == ([] if before is None else [before])
+
+
+def test_figures_are_known_to_no_global_state(tmp_path: Path) -> None:
+    from matplotlib import pyplot, rcParams
+
+    before = dict(rcParams)
+    figures.prevalence(LABELS, ["A"], tmp_path / "a.png")
+    assert pyplot.get_fignums() == []
+    assert dict(rcParams) == before
+
+
+def test_shown_names_have_no_underscore() -> None:
+    assert canvas.shown("Pleural_Thickening") == "Pleural Thickening"
