@@ -1,4 +1,4 @@
-"""The command lines `train.py` and `ensemble.py`: compose, check, run one job or a sweep, and say errors in one sentence.
+"""The command lines `train.py` and `ensemble.py`: compose, check, run one job or a sweep, say errors in one sentence.
 
 Only Hydra is imported here: help and mistakes are answered before PyTorch would have loaded.
 """
@@ -66,7 +66,9 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
             raise
         return _say(str(error))
     except KeyboardInterrupt:
-        return _say("interrupted; python train.py name=<run> resume=true goes on from the last checkpoint", _INTERRUPTED)
+        return _say(
+            "interrupted; python train.py name=<run> resume=true goes on from the last checkpoint", _INTERRUPTED
+        )
     if sweep is not None:
         return _summarise(sweep, began)
     return _say(_failure[0]) if _failure else 0
@@ -91,7 +93,9 @@ def _preflight(
             swept = [override for override in parsed if override.is_sweep_override()]
             if swept and not multirun:
                 line = swept[0].input_line
-                raise CxrError(f"{line} names several values; add -m for a sweep, or quote a list: '{line.split('=')[0]}=[a,b]'")
+                raise CxrError(
+                    f"{line} names several values; add -m for a sweep, or quote a list: '{line.split('=')[0]}=[a,b]'"
+                )
             fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
             values = [_sweep_values(override) for override in swept]
             base = [*fixed, *(choices[0] for choices in values)]
@@ -212,7 +216,9 @@ def _start(config: DictConfig, context: Any) -> float:
 
 def _run_name(choices: dict[str, Any]) -> str:
     experiment = choices.get("experiment")
-    return legal_name(str(experiment) if experiment else "-".join(str(choices[g]) for g in ("backbone", "attention", "loss")))
+    return legal_name(
+        str(experiment) if experiment else "-".join(str(choices[g]) for g in ("backbone", "attention", "loss"))
+    )
 
 
 def _job_name(context: Any) -> str:

@@ -22,7 +22,9 @@ def explain(error: Exception, program: str) -> str:
         return _unknown_key(wrong.group(1), program)
     cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ is not None else error
     first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    return first if "OverrideParseException" not in type(error).__name__ else f"the command line cannot be read: {first}"
+    return (
+        first if "OverrideParseException" not in type(error).__name__ else f"the command line cannot be read: {first}"
+    )
 
 
 def _unknown_key(key: str, program: str) -> str:
@@ -39,7 +41,7 @@ def _unknown_key(key: str, program: str) -> str:
         known, depth = _keys(config, parent)
     prefix = f"{parent}." if parent else ""
     names = [f"{prefix}{name}" for name in known]
-    everywhere = [name for name in depth if name.rpartition(".")[2] == last]
+    everywhere = [str(name) for name in depth if name.rpartition(".")[2] == last]
     hint = _closest(f"{prefix}{last}", names) or (f"did you mean {' or '.join(everywhere[:3])}? " if everywhere else "")
     where = f"{parent} has" if parent else "options are"
     return f"there is no option {key}; {hint}{where} {', '.join(known)}"
@@ -55,7 +57,7 @@ def _keys(config: DictConfig, parent: str) -> tuple[list[str], list[str]]:
 def _flatten(node: DictConfig, prefix: str) -> list[str]:
     names = []
     for key in node:
-        name = f"{prefix}{key}"
+        name = f"{prefix}{key!s}"
         child = OmegaConf.select(node, str(key), throw_on_missing=False)
         names += [name, *(_flatten(child, f"{name}.") if isinstance(child, DictConfig) else [])]
     return names

@@ -62,9 +62,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items() if key not in ("resume", "experiment")}
 
 
-def apply_resume(
-    run: Run, config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]
-) -> dict[str, Any]:
+def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The saved configuration of a run with the changes that a resumed run may make.
 
     Raises:

@@ -41,7 +41,10 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """Writes columns `image`, `patient`, and for each finding `score:<finding>` and `target:<finding>`."""
-        columns: dict[str, object] = {"image": pa.array(self.image, pa.string()), "patient": pa.array(self.patient, pa.string())}
+        columns: dict[str, object] = {
+            "image": pa.array(self.image, pa.string()),
+            "patient": pa.array(self.patient, pa.string()),
+        }
         for position, finding in enumerate(self.findings):
             columns[f"score:{finding}"] = np.ascontiguousarray(self.score[:, position])
             columns[f"target:{finding}"] = np.ascontiguousarray(self.target[:, position])
@@ -78,7 +81,9 @@ def read_predictions(path: Path) -> Predictions:
     score = frame[[f"score:{finding}" for finding in findings]].to_numpy(np.float32)
     target = frame[[f"target:{finding}" for finding in findings]].to_numpy(np.float32)
     if frame["image"].duplicated().any():
-        raise CxrError(f"{path} scores {frame['image'][frame['image'].duplicated()].iloc[0]} twice; keep one row an image")
+        raise CxrError(
+            f"{path} scores {frame['image'][frame['image'].duplicated()].iloc[0]} twice; keep one row an image"
+        )
     if not ((score >= 0) & (score <= 1)).all():
         raise CxrError(f"{path} has scores that are not probabilities in [0, 1]; apply a sigmoid before writing")
     image, patient = (frame[column].astype(str).to_numpy(object) for column in ("image", "patient"))

@@ -2,19 +2,23 @@
 
 import json
 import os
+import platform
 import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from cxr import __version__
 from cxr.errors import CxrError
 from cxr.files import unwritable, write_text
 
 _LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
 _LONGEST = 120  # characters of a derived name
 
 
@@ -111,9 +115,14 @@ class Run:
             raise
 
 
-def taken(path: Path) -> CxrError:
+def taken(path: Path, remedy: str = "choose another name=, or pass resume=true to go on with it") -> CxrError:
     """The sentence for a run name that exists."""
-    return CxrError(f"{path} exists; choose another name=, or pass resume=true to go on with it")
+    return CxrError(f"{path} exists; {remedy}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    return {"cxr": __version__, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def check_name(value: str | None, option: str) -> None:

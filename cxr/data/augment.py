@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version at import
-from albumentations import BasicTransform  # noqa: E402
+from albumentations import BasicTransform
 
 
 class Augmentation:

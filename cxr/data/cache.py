@@ -79,7 +79,7 @@ def open_or_build(catalog: Catalog, root: str | Path, size: int, directory: str 
 
 
 def default_directory(root: Path) -> Path:
-    """Beside the data, or in the user's cache folder where the data's folder is read-only (by mode bits, for root too)."""
+    """Beside the data, or in the user's cache folder where the data are read-only (by mode bits, for root too)."""
     writable = os.access(root, os.W_OK) and root.stat().st_mode & stat.S_IWUSR
     if writable:
         return root / "cxr-cache"
@@ -133,6 +133,8 @@ def _build(folder: Path, names: tuple[str, ...], paths: list[str], size: int, fi
         array = np.lib.format.open_memmap(
             temporary / "images.npy", mode="w+", dtype=np.uint8, shape=(len(names), size, size)
         )
+        with (temporary / "images.npy").open("rb+") as file:  # a full disk is an error here, and a crash in a map
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         bad = _fill(array, names, paths, size)
         if bad:
             listed = some([f"{name} ({reason})" for name, reason in bad])
@@ -160,7 +162,7 @@ def _check_room(folder: Path, images: int, size: int) -> None:
 
 
 def _fill(array: np.ndarray, names: tuple[str, ...], paths: list[str], size: int) -> list[tuple[str, str]]:
-    """Decodes all images into `array` on threads (decoders release the lock); returns those that failed, with reasons."""
+    """Decodes all images into `array` on threads (decoders release the lock); returns what failed, with reasons."""
 
     def decode(position: int) -> tuple[str, str] | None:
         try:

@@ -1,4 +1,4 @@
-"""The catalog: one checked table of radiographs, a row an image, a column a finding, that everything downstream reads."""
+"""The catalog: one checked table of radiographs, a row an image, a column a finding; all else reads it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -133,7 +133,9 @@ def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
     if not absent.any():
         return catalog
     if absent.all():
-        raise CxrError(f"none of the {len(catalog)} images of {catalog.origin} is on disk; is data.root the right folder?")
+        raise CxrError(
+            f"none of the {len(catalog)} images of {catalog.origin} is on disk; is data.root the right folder?"
+        )
     if on_missing == "fail":
         raise CxrError(
             f"{absent.sum()} of {len(catalog)} images of {catalog.origin} are not on disk: "

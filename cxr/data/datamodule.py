@@ -1,7 +1,8 @@
-"""From a split catalog and its cache to batches: `image` uint8, `target`, `attributes` and `index`, never normalised."""
+"""From a split catalog and its cache to batches: `image` uint8, `target`, `attributes`, `index`, never normalised."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import lightning.pytorch as pl
@@ -81,7 +82,7 @@ class Radiographs(Dataset[Batch]):
 
 
 def attributes(rows: pd.DataFrame) -> np.ndarray:
-    """Non-image features, (N, 5) float32 in the order of `ATTRIBUTES`: age in centuries and indicators; unknown is NaN or 0."""
+    """Non-image features, (N, 5) float32, see `ATTRIBUTES`: age in centuries, then indicators; unknown is NaN or 0."""
     sex, view = rows["sex"], rows["view"].str.upper()
     columns = [rows["age"] / 100, sex == "M", sex == "F", view == "PA", view == "AP"]
     return np.stack([column.to_numpy(np.float32) for column in columns], axis=1)
@@ -165,5 +166,5 @@ class RadiographData(pl.LightningDataModule):
         )
 
 
-def _ready(batch: Batch) -> Batch:
+def _ready(batch: Any) -> Any:
     return batch

@@ -14,7 +14,8 @@ class EpochBatches(Sampler[list[Draw]]):
     Ranks take every `ranks`-th image of one common order, so that a window of consecutive batches holds the same
     images whatever the number of ranks. All ranks make the same number of batches, since a rank that stops early
     would leave the others waiting; where images run out, filler takes the place: the position p is given as ~p, and
-    the data set delivers that image with index -1 and no known target, so that it counts nowhere.
+    the data set delivers that image with index -1 and no known target, so that it counts nowhere. An image that would
+    be alone in the last batch gets filler beside it, since batch norm cannot train on one value a channel.
 
     Args:
         length: images in the split.
@@ -55,7 +56,9 @@ class EpochBatches(Sampler[list[Draw]]):
         order = self.order()
         mine = order[self.rank :: self.ranks]
         share = -(-self.length // self.ranks)
-        filler = ~order[: share - len(mine)]
+        if self.batch_size > 1 and share % self.batch_size == 1:
+            share += 1
+        filler = ~np.resize(order, share - len(mine))
         mine = np.concatenate([mine, filler])
         for start in range(0, share, self.batch_size):
             yield [(int(position), self.epoch) for position in mine[start : start + self.batch_size]]

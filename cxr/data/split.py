@@ -43,7 +43,7 @@ def split_catalog(
     """
     if train_list is None or test_list is None:
         raise CxrError("data.train_list and data.test_list must name files with one image name a line")
-    known = set(catalog.table["image"])
+    known, left_out = set(catalog.table["image"]), set(skipped)
     lists = {"train": read_list(root, train_list), "test": read_list(root, test_list)}
     if val_list is not None:
         lists["val"] = read_list(root, val_list)
@@ -51,7 +51,7 @@ def split_catalog(
         if Path(train_list).name == "train_val_list.txt":
             lists["train"] = [image for image in lists["train"] if image not in held_out]
     for name, images in lists.items():
-        absent = [image for image in images if image not in known and image not in set(skipped)]
+        absent = [image for image in images if image not in known and image not in left_out]
         if absent:
             raise CxrError(f"data.{name}_list names {len(absent)} images that {catalog.origin} lacks: {some(absent)}")
     split = pd.Series("", index=catalog.table["image"])
@@ -60,7 +60,9 @@ def split_catalog(
         clash = split.loc[present] != ""
         if clash.any():
             image = clash.index[clash][0]
-            raise CxrError(f"{image} stands in data.{split[image]}_list and in data.{name}_list; an image has one place")
+            raise CxrError(
+                f"{image} stands in data.{split[image]}_list and in data.{name}_list; an image has one place"
+            )
         split.loc[present] = name
     table = catalog.table.assign(split=split.to_numpy())
     if val_list is None:
@@ -133,7 +135,9 @@ def draw_patients(table: pd.DataFrame, findings: Sequence[str], share: float, se
             side[patient] = chosen
             wanted[chosen] -= counts[patient]
     if not (side == 1).any() or not (side == 0).any():
-        raise CxrError(f"{len(counts)} training patients cannot be cut with data.val_share={share}; give a data.val_list")
+        raise CxrError(
+            f"{len(counts)} training patients cannot be cut with data.val_share={share}; give a data.val_list"
+        )
     return set(grouped.index[side == 1])
 
 

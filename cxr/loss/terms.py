@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class LossTerms(NamedTuple):
-    """Attributes: total, the sum over known targets (scalar); count, their number (scalar float)."""
+    """Attributes: total, the sum over known targets (scalar); number, how many (scalar float)."""
 
     total: Tensor
-    count: Tensor
+    number: Tensor
 
 
 def over_known(elementwise: Tensor, known: Tensor) -> LossTerms:

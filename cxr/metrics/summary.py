@@ -26,9 +26,7 @@ def accuracy(target: NDArray[np.floating], score: NDArray[np.floating]) -> NDArr
     return np.where(counts > 0, right.sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 
-def summarise(
-    target: NDArray[np.floating], score: NDArray[np.floating], findings: Sequence[str]
-) -> dict[str, object]:
+def summarise(target: NDArray[np.floating], score: NDArray[np.floating], findings: Sequence[str]) -> dict[str, object]:
     """The metrics of one split as plain values for JSON, with null for what is undefined.
 
     Args:

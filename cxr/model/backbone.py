@@ -1,9 +1,10 @@
-"""Feature extractors from timm: one channel in, a feature map (B, C, h, w) out, and nothing that this path never uses."""
+"""Feature extractors from timm: one channel in, a feature map (B, C, h, w) out, and nothing that it never uses."""
 
 import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -54,7 +55,7 @@ class Backbone(nn.Module):
             raise CxrError(f"backbone.name={name} is not a model of timm{hint} (timm.list_models() lists all)")
         out_features, self.map_size, unused = _probe(name, image_size)
         self.out_features = out_features
-        self.net = _create(name, image_size, pretrained and not weights)
+        self.net: Any = _create(name, image_size, pretrained and not weights)
         self.prefix_tokens = int(getattr(self.net, "num_prefix_tokens", 0))
         config = dict(self.net.pretrained_cfg)
         self.mean = sum(config["mean"]) / 3 if mean is None else mean
@@ -73,14 +74,14 @@ def as_map(features: Tensor, channels: int, prefix_tokens: int) -> Tensor:
     if features.ndim == 3:
         tokens = features[:, prefix_tokens:]
         side = round(tokens.shape[1] ** 0.5)
-        return tokens.transpose(1, 2).unflatten(2, (side, tokens.shape[1] // side))
+        return tokens.transpose(1, 2).reshape(len(tokens), channels, side, -1)
     if features.shape[1] != channels and features.shape[3] == channels:
         return features.permute(0, 3, 1, 2)
     return features
 
 
 def load_weights(net: nn.Module, path: str, config: Mapping[str, object]) -> None:
-    """Loads a local file into a timm network, strictly but for the classifier; a three-channel stem becomes one channel.
+    """Loads a local file into a timm network, strictly but for the classifier; three-channel stems become one.
 
     Args:
         net: the network without its classifier.
@@ -97,14 +98,17 @@ def load_weights(net: nn.Module, path: str, config: Mapping[str, object]) -> Non
         if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3:
             state[f"{stem}.weight"] = adapt_input_conv(1, kernel)
     own = net.state_dict()
-    extra = [key for key in state if key not in own and not key.startswith(tuple(f"{h}." for h in (*heads, "pre_logits")))]
+    extra = [
+        key for key in state if key not in own and not key.startswith(tuple(f"{h}." for h in (*heads, "pre_logits")))
+    ]
     absent = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
     for what, keys in (("lacks", absent), ("has besides", extra), ("has in another shape", shapes)):
         if keys:
             listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise CxrError(
-                f"backbone.weights={path} does not fit the backbone: it {what} {listed}; give weights of the same timm model"
+                f"backbone.weights={path} does not fit the backbone: it {what} {listed}; "
+                "give weights of the same timm model"
             )
     net.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
 
@@ -128,7 +132,7 @@ def read_state(path: str) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
+def _create(name: str, image_size: int, pretrained: bool) -> Any:
     fixed = {"img_size": image_size} if _takes_image_size(name) else {}
     logging.getLogger("timm").setLevel(logging.WARNING)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints every retry; the error below says it once
@@ -145,7 +149,10 @@ def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
 
 def _takes_image_size(name: str) -> bool:
     """Whether a model is built for one image size (most transformers), which timm then takes as an argument."""
-    return bool(timm.get_pretrained_cfg(name, allow_unregistered=True) and timm.get_pretrained_cfg_value(name, "fixed_input_size"))
+    return bool(
+        timm.get_pretrained_cfg(name, allow_unregistered=True)
+        and timm.get_pretrained_cfg_value(name, "fixed_input_size")
+    )
 
 
 def _probe(name: str, image_size: int) -> tuple[int, tuple[int, int], set[str]]:
@@ -160,7 +167,9 @@ def _probe(name: str, image_size: int) -> tuple[int, tuple[int, int], set[str]]:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if _try(name, middle) is None else (low, middle)
-        raise CxrError(f"image_size={image_size} does not fit {name}: its feature map would be empty; the least is {high}")
+        raise CxrError(
+            f"image_size={image_size} does not fit {name}: its feature map would be empty; the least is {high}"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""The whole network: uint8 radiographs in; logits, attention map and image vector out; its preprocessing is part of it."""
+"""The whole network: uint8 radiographs in; logits, attention map and image vector out; preprocessing included."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -23,7 +23,7 @@ def build(config: Any, *args: Any, **kwargs: Any) -> Any:
     Raises:
         CxrError: the target lies outside the allowed packages, does not exist, or refuses its arguments.
     """
-    node = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    node: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     _check_targets(node)
     try:
         return instantiate(node, *args, _convert_="all", **kwargs)
@@ -56,11 +56,11 @@ def _check_targets(node: Any) -> None:
     if isinstance(node, Mapping):
         target = node.get("_target_")
         if target is not None and not str(target).startswith(ALLOWED):
-            raise CxrError(f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}")
+            raise CxrError(
+                f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}"
+            )
         for value in node.values():
             _check_targets(value)
     elif isinstance(node, Sequence) and not isinstance(node, str):
         for value in node:
             _check_targets(value)
-
-

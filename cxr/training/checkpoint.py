@@ -39,7 +39,7 @@ class RunCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes `best.ckpt` if this epoch is the best; without a defined AUROC the latest epoch is."""
         score = float(trainer.callback_metrics["val/macro_auroc"])
-        if math.isnan(score) and self.best_score == -math.inf or score > self.best_score:
+        if (math.isnan(score) and self.best_score == -math.inf) or score > self.best_score:
             self.best_score = score if not math.isnan(score) else -math.inf
             self.best_epoch = trainer.current_epoch
             save(trainer, self.run.best, weights_only=True)
@@ -120,7 +120,7 @@ def load_network(path: Path) -> LoadedNetwork:
     """
     checkpoint = read_checkpoint(path)
     about, state = checkpoint["cxr"], checkpoint["state_dict"]
-    config = OmegaConf.to_container(OmegaConf.create(about["config"]))
+    config: Any = OmegaConf.to_container(OmegaConf.create(about["config"]))
     assert isinstance(config, dict)
     findings = tuple(about["findings"])
     # The weights come from this file, not from where training once took its first ones.
@@ -129,7 +129,9 @@ def load_network(path: Path) -> LoadedNetwork:
     try:
         network.load_state_dict({k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)})
     except RuntimeError as error:
-        raise CxrError(f"{path} does not fit the network of its own configuration: {str(error).splitlines()[0]}") from error
+        raise CxrError(
+            f"{path} does not fit the network of its own configuration: {str(error).splitlines()[0]}"
+        ) from error
     named = {str(key): value for key, value in config.items()}
     return LoadedNetwork(network.eval(), findings, int(checkpoint["epoch"]), state_sha256(state), named)
 
@@ -145,7 +147,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CxrError(f"{path} is not a checkpoint that can be read (cut short, damaged, or no checkpoint at all)") from error
+        raise CxrError(
+            f"{path} is not a checkpoint that can be read (cut short, damaged, or no checkpoint at all)"
+        ) from error
     if not isinstance(checkpoint, dict) or not {"cxr", "state_dict", "epoch"} <= checkpoint.keys():
         raise CxrError(f"{path} is not a checkpoint of this framework: it lacks the network's configuration")
     return checkpoint

@@ -68,5 +68,3 @@ def _free_port() -> int:
 def rank_of_this_process() -> tuple[int, int]:
     """(rank, number of ranks) as the launcher set them."""
     return int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"])
-
-

@@ -27,7 +27,9 @@ def build_logger(config: Mapping[str, Any], run: Run) -> Logger | bool:
         else:
             logger = build(node, save_dir=str(run.path))
     except (ImportError, ModuleNotFoundError) as error:
-        raise CxrError(f"{node['_target_']} is not installed: {error}; pip install 'cxr[wandb]' or 'cxr[tensorboard]'") from error
+        raise CxrError(
+            f"{node['_target_']} is not installed: {error}; pip install 'cxr[wandb]' or 'cxr[tensorboard]'"
+        ) from error
     logger.log_hyperparams(dict(config))
     return logger
 

@@ -16,7 +16,7 @@ from cxr.training.checkpoint import LoadedNetwork
 from cxr.training.log import read_log
 from cxr.training.predict import attention_of
 
-_HITS, _MISSES = 6, 6  # pictures; half of the misses are false alarms, half are findings that were missed
+_OF_EACH = 4  # pictures of hits, of false alarms and of missed findings
 _BOX_PIXELS = 1024  # boxes are in pixels of the published images
 
 
@@ -35,13 +35,13 @@ def draw_run(
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
-    cases = attention_cases(predictions["test"], data, loaded, device)
+    cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device)
     if cases:
         attention_maps(cases, run.figures / "attention_test.png", f"{title}, test")
 
 
 def draw_catalog(run: Run, catalog: Catalog) -> None:
-    """Prevalence and co-occurrence of the run's findings, and of the eight of ChestX-ray8 if they are more than these."""
+    """Prevalence and co-occurrence of the run's findings, and of ChestX-ray8's eight if they are more."""
     table, findings = catalog.table, catalog.findings
     prevalence(table, findings, run.figures / "prevalence.png")
     cooccurrence(table, findings, run.figures / "cooccurrence.png", f"all {len(findings)} findings")
@@ -51,10 +51,14 @@ def draw_catalog(run: Run, catalog: Catalog) -> None:
 
 
 def attention_cases(
-    predicted: Predictions, data: RadiographData, loaded: LoadedNetwork, device: torch.device
+    predicted: Predictions,
+    threshold: NDArray[np.float32],
+    data: RadiographData,
+    loaded: LoadedNetwork,
+    device: torch.device,
 ) -> list[AttentionCase]:
     """The most confident hits and misses with the network's attention; empty for a network without attention."""
-    chosen = confident(predicted.target, predicted.score)
+    chosen = confident(predicted.target, predicted.score, threshold)
     dataset = data.dataset("test")
     images = np.stack([dataset.image(row) for row, _ in chosen]) if chosen else np.empty((0, 1, 1), np.uint8)
     maps = attention_of(loaded.network, images, device) if chosen else None
@@ -69,23 +73,41 @@ def attention_cases(
         mine = boxes[(boxes["image"] == name) & (boxes["finding"] == finding)]
         drawn = [(x * scale, y * scale, w * scale, h * scale) for x, y, w, h in mine.iloc[:, 2:].to_numpy(float)]
         score, target = float(predicted.score[row, column]), float(predicted.target[row, column])
-        cases.append(AttentionCase(image, attention, finding, score, target, name, drawn))
+        cases.append(AttentionCase(image, attention, finding, score, target, name, drawn, float(threshold[column])))
     return cases
 
 
-def confident(target: NDArray[np.float32], score: NDArray[np.float32]) -> list[tuple[int, int]]:
+def thresholds(val: Predictions) -> NDArray[np.float32]:
+    """(L,) scores at which as many validation images are called as bear the finding; rare findings seldom reach 0.5."""
+    known = ~np.isnan(val.target)
+    cuts = [
+        np.sort(val.score[known[:, k], k])[::-1][max(0, int((val.target[:, k] == 1).sum()) - 1)]
+        if known[:, k].any()
+        else 0.5
+        for k in range(len(val.findings))
+    ]
+    return np.array(cuts, np.float32)
+
+
+def confident(
+    target: NDArray[np.float32], score: NDArray[np.float32], threshold: NDArray[np.float32]
+) -> list[tuple[int, int]]:
     """(image, finding) pairs: hits, then false alarms, then missed findings, most confident first.
 
     Confidence is the rank of a score among its finding's, so that frequent findings do not fill the page; a finding
     and an image come up once in each kind.
+
+    Args:
+        target: (N, L).
+        score: (N, L).
+        threshold: (L,), from where a finding is called.
     """
     ranks = score.argsort(axis=0).argsort(axis=0) / max(1, len(score) - 1)
-    present, absent = target == 1, target == 0
-    hits = _top(np.where(present, ranks, -1), _HITS)
-    alarms = _top(np.where(absent, ranks, -1), _MISSES // 2)
-    missed = _top(np.where(present, 1 - ranks, -1), _MISSES - _MISSES // 2)
-    pairs = hits + alarms + missed
-    return list(dict.fromkeys(pairs))
+    called, present, absent = score >= threshold, target == 1, target == 0
+    hits = _top(np.where(present & called, ranks, -1), _OF_EACH)
+    alarms = _top(np.where(absent & called, ranks, -1), _OF_EACH)
+    missed = _top(np.where(present & ~called, 1 - ranks, -1), _OF_EACH)
+    return hits + alarms + missed
 
 
 def _top(confidence: NDArray[np.floating], count: int) -> list[tuple[int, int]]:

@@ -42,7 +42,9 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
     return _lined_up(data.catalog, split, rows, scores, loaded.sha256)
 
 
-def predict_run(run: Run, splits: tuple[str, ...], device: torch.device) -> tuple[dict[str, Predictions], LoadedNetwork]:
+def predict_run(
+    run: Run, splits: tuple[str, ...], device: torch.device
+) -> tuple[dict[str, Predictions], LoadedNetwork]:
     """Scores splits with the best checkpoint of a run, on the data and with the split of its configuration."""
     loaded = load_network(run.best)
     data = open_data(prepare(loaded.config), loaded.config)
@@ -73,12 +75,12 @@ def _lined_up(
     where = {int(row): position for position, row in enumerate(index) if row >= 0}
     order = [where[int(row)] for row in rows.index]
     names, patients = (rows[column].to_numpy(object) for column in ("image", "patient"))
-    return Predictions(names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint)
+    return Predictions(
+        names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint
+    )
 
 
 def device_of(accelerator: str) -> torch.device:
     """The device of Lightning's accelerator name, for work outside its Trainer."""
     wants_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
     return torch.device("cuda", torch.cuda.current_device()) if wants_gpu else torch.device("cpu")
-
-

@@ -68,7 +68,7 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
         data["test_list"],
         float(data["val_share"]),
         int(config["seed"] if data["split_seed"] is None else data["split_seed"]),
-        skipped=every - set(catalog.table["image"]),
+        skipped=sorted(every - set(catalog.table["image"])),
     )
     cache = open_or_build(catalog, data["root"], int(config["image_size"]), config["cache"]["dir"])
     return Prepared(catalog, cache, split_fingerprint(catalog), catalog.labels_sha256)
@@ -94,7 +94,9 @@ def open_data(
     )
     transforms = [build(transform) for transform in config["augment"]["transforms"]]
     augmentation = Augmentation(transforms, seed)
-    return RadiographData(prepared.catalog, prepared.cache, int(config["image_size"]), settings, augmentation, first_epoch)
+    return RadiographData(
+        prepared.catalog, prepared.cache, int(config["image_size"]), settings, augmentation, first_epoch
+    )
 
 
 def resolve_devices(trainer: Mapping[str, Any]) -> Devices:

@@ -2,12 +2,10 @@
 
 import json
 import logging
-import platform
 import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,18 +16,16 @@ from omegaconf import OmegaConf
 from cxr.errors import CxrError
 from cxr.files import write_text
 from cxr.metrics.summary import summarise
-from cxr.training.pictures import draw_run
-from cxr.runs import Run
+from cxr.runs import Run, versions
 from cxr.training.build import build, build_loss, build_network
 from cxr.training.checkpoint import RunCheckpoints, load_network, next_epoch, read_checkpoint
 from cxr.training.launch import launch
 from cxr.training.log import EpochLog
 from cxr.training.loggers import build_logger, log_result
+from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
 from cxr.training.prepare import Devices, Prepared, accumulation, open_data, prepare, resolve_devices
 from cxr.training.task import ClassificationTask
-
-PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ def train(config: Mapping[str, Any], run: Run) -> float:
     devices = resolve_devices(config["trainer"])
     accumulation(config, devices.count)
     prepared = prepare(config)
-    _check_batches(prepared, config, devices)
+    _check_network(prepared, config)
     run.create(config)
     print(f"{run.path}: {_splits(prepared)}", flush=True)
     return _execute(config, run, prepared, devices)
@@ -109,10 +105,8 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
     finish(config, run, prepared, data, trainer)
 
 
-def finish(
-    config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer
-) -> None:
-    """Predictions, metrics and figures of the best checkpoint; `metrics.json` last, since it says that the run is done."""
+def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer) -> None:
+    """Predictions, metrics and figures of the best checkpoint; `metrics.json` last: it says that the run is done."""
     loaded = load_network(run.best)
     device = trainer.strategy.root_device
     predictions = {split: predict(loaded, data, split, device) for split in ("val", "test")}
@@ -134,13 +128,6 @@ def finish(
     draw_run(run, prepared.catalog, predictions, data, loaded, device)
     log_result(trainer.loggers, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    from cxr import __version__
-
-    return {"cxr": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devices) -> float:
@@ -190,23 +177,23 @@ def _trainer(config: Mapping[str, Any], run: Run, devices: Devices, rank: Rank, 
         raise CxrError(f"trainer: {str(error).splitlines()[0]}") from error
 
 
-def _check_batches(prepared: Prepared, config: Mapping[str, Any], devices: Devices) -> None:
-    """Builds the network once, and refuses a last batch of one image where batch norm would see one value a channel."""
+def _check_network(prepared: Prepared, config: Mapping[str, Any]) -> None:
+    """Builds the network once, so that weights and sizes are refused before the run appears."""
     network = build_network(config, len(prepared.catalog.findings))
-    images = -(-len(prepared.catalog.rows("train")) // devices.count)
-    single = images % int(config["batch_size"]) == 1
     norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
-    if single and norms and network.backbone.map_size == (1, 1):
+    if int(config["batch_size"]) == 1 and norms and network.backbone.map_size == (1, 1):
         raise CxrError(
-            f"batch_size={config['batch_size']} leaves one of {images} training images alone in the last batch, where batch "
-            f"norm fails on the 1x1 feature map of image_size={config['image_size']}; change batch_size or image_size"
+            f"batch_size=1 gives batch norm one value a channel on the 1x1 feature map of image_size="
+            f"{config['image_size']}; raise batch_size or image_size"
         )
 
 
 def _splits(prepared: Prepared) -> str:
     table = prepared.catalog.table
     sizes = [f"{(table['split'] == name).sum()} {name}" for name in ("train", "val", "test")]
-    return f"{', '.join(sizes)} images of {table['patient'].nunique()} patients, {len(prepared.catalog.findings)} findings"
+    return (
+        f"{', '.join(sizes)} images of {table['patient'].nunique()} patients, {len(prepared.catalog.findings)} findings"
+    )
 
 
 def _show(value: float | None) -> str:
@@ -219,5 +206,3 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-
-

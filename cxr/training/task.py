@@ -91,7 +91,7 @@ class ClassificationTask(pl.LightningModule):
         if not torch.isfinite(terms.total):
             raise CxrError(self._not_finite(batch))
         self.nominal = float(self.trainer.datamodule.settings.batch_size * len(self.findings))  # type: ignore[attr-defined]
-        self.window_count = terms.count.detach() + (0.0 if self.window_count is None else self.window_count)
+        self.window_count = terms.number.detach() + (0.0 if self.window_count is None else self.window_count)
         self.train_scores.add(batch, output.logits)
         return terms.total / self.nominal
 
@@ -132,7 +132,7 @@ class ClassificationTask(pl.LightningModule):
         terms: LossTerms = self.loss.to("cpu")(logits.double(), target.double())
         self.loss.to(self.device)
         probability, truth = torch.sigmoid(logits).numpy(), target.numpy()
-        self.log(f"{stage}/loss", float(terms.total / terms.count.clamp(min=1)), prog_bar=True)
+        self.log(f"{stage}/loss", float(terms.total / terms.number.clamp(min=1)), prog_bar=True)
         self.log(f"{stage}/macro_auroc", macro(auroc(truth, probability)), prog_bar=stage == "val")
         self.log(f"{stage}/accuracy", macro(accuracy(truth, probability)))
 

@@ -1,4 +1,4 @@
-"""One process of a run with several: `python -m cxr.training.worker RUN`, started by `launch` with its rank in the environment."""
+"""One process of a run with several: `python -m cxr.training.worker RUN`, started by `launch`."""
 
 import sys
 from pathlib import Path

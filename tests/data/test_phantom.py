@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -170,7 +171,7 @@ def test_follow_ups_are_as_many_as_in_the_release(thousand: list[Visit]) -> None
 
 def test_findings_persist_over_follow_ups(thousand: list[Visit]) -> None:
     labels = table(thousand)
-    again = np.array([b.followup == a.followup + 1 for a, b in zip(thousand, thousand[1:], strict=False)])
+    again = np.array([b.followup == a.followup + 1 for a, b in pairwise(thousand)])
     before, after = labels[:-1][again], labels[1:][again]
     assert after[before].mean() > 3 * after[~before].mean()
 
@@ -214,10 +215,10 @@ def test_other_options_are_refused_by_name(root: Path, option: str) -> None:
 def test_no_file_of_the_user_is_touched(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear")
-    with pytest.raises(CxrError, match="no phantom.json"):
+    with pytest.raises(CxrError, match=r"no phantom\.json"):
         write_phantoms(tmp_path / "mine", **SMALL)
     (tmp_path / "file").write_text("dear")
-    with pytest.raises(CxrError, match="no phantom.json"):
+    with pytest.raises(CxrError, match=r"no phantom\.json"):
         write_phantoms(tmp_path / "file", **SMALL)
     assert sorted(digest(tmp_path)) == ["file", "mine/thesis.txt"]
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "dear"

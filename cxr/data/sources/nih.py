@@ -97,7 +97,9 @@ def _read_rows(path: Path) -> pd.DataFrame:
             rows = pd.read_csv(file, header=None, names=names, index_col=False, dtype=str, keep_default_na=False)
             return rows.fillna("")  # rows that are shorter than the header
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise CxrError(f"{path} cannot be read as a CSV table: {str(error).strip()}; is it the published file?") from None
+        raise CxrError(
+            f"{path} cannot be read as a CSV table: {str(error).strip()}; is it the published file?"
+        ) from None
 
 
 def _labels(labels: pd.Series, origin: Path) -> pd.DataFrame:
@@ -106,7 +108,9 @@ def _labels(labels: pd.Series, origin: Path) -> pd.DataFrame:
     sets = {text: {canonical(name.strip()) for name in text.split("|")} for text in unique}
     unknown = sorted({name for names in sets.values() for name in names} - {*NIH14, NO_FINDING})
     if unknown:
-        raise CxrError(f"{origin} names unknown findings: {some([repr(n) for n in unknown])}; known are {', '.join(NIH14)}")
+        raise CxrError(
+            f"{origin} names unknown findings: {some([repr(n) for n in unknown])}; known are {', '.join(NIH14)}"
+        )
     mixed = [text for text, names in sets.items() if NO_FINDING in names and len(names) > 1]
     if mixed:
         raise CxrError(f"{origin} has {NO_FINDING!r} beside a finding: {some(mixed)}; it must stand alone")

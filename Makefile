@@ -1,0 +1,55 @@
+# make help lists the targets. VENV=DIR lets several clones share one environment.
+VENV ?= .venv
+PYTHON ?= python3
+RUN := $(VENV)/bin/python
+# One stamp a lock: an environment that has it is complete, whichever clone made it.
+STAMP := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+MEMBERS := paper_vgg paper_mobilenet paper_resnet
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: help setup demo paper test test-slow check format sheet
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+$(STAMP):
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*p["dependencies"], *sum(p["optional-dependencies"].values(), []), sep="\n")' > $(VENV)/requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/requirements.txt
+	touch $@
+
+setup: $(STAMP) ## the environment in .venv, from the lock file
+
+demo: setup ## three attention CNNs and their ensemble on the embedded phantoms, in under 6 minutes on 2 cores
+	$(RUN) train.py -m experiment=demo backbone=resnet10,resnet18,regnet sweep=demo resume=true
+	test -e runs/demo-ensemble || $(RUN) ensemble.py method=weighted name=demo-ensemble runs='runs/demo/*'
+	@echo && cat runs/demo-ensemble/table.md
+	@echo "pictures: runs/demo-ensemble/figures and runs/demo/*/figures"
+
+paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes to every training
+	@test -n "$(DATA)" || { echo "error: DATA is not set; make paper DATA=DIR, the folder with the NIH images"; exit 1; }
+	set -e; for member in $(MEMBERS); do \
+	  $(RUN) train.py experiment=$$member sweep=paper name=$$member resume=auto data.root="$(DATA)" $(ARGS); done
+	test -e runs/paper-ensemble || $(RUN) ensemble.py method=weighted name=paper-ensemble \
+	  runs='[$(shell echo $(MEMBERS) | sed 's/[^ ]*/runs\/paper\/&/g; s/ /,/g')]'
+	@echo && cat runs/paper-ensemble/table.md
+	@echo "pictures: runs/paper-ensemble/figures and runs/paper/*/figures"
+
+test: setup ## the tests, in under 10 minutes on 2 cores
+	$(RUN) -m pytest
+
+test-slow: setup ## the long tests
+	$(RUN) -m pytest -m slow
+
+check: setup ## style, types, pre-commit's checks
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: setup ## rewrite to the house style
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+sheet: setup ## the phantoms' contact sheet of the docs
+	$(RUN) -m cxr.data.phantom.sheet docs/phantoms.png

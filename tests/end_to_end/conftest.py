@@ -1,0 +1,78 @@
+"""A small phantom data set, drawn once, and the command lines run inside the test process."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from cxr import cli
+from cxr.data.phantom import write_phantoms
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("backbone=resnet10", "image_size=32", "batch_size=16", "trainer=cpu", "data.workers=0", "data.images=90")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Exit code and what was printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Program = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "phantom"
+    write_phantoms(root, images=90, size=64, processes=1, progress=False)
+    return root
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def train(here: Path, phantoms: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
+    """`python train.py` on the small phantoms; `plain=True` leaves the small settings out."""
+
+    def run(*arguments: str, plain: bool = False) -> Result:
+        small = () if plain else (*SMALL, "data.phantom_size=64", f"data.root={phantoms}")
+        return _call(cli.train, ["train.py", *small, *arguments], capfd, monkeypatch)
+
+    return run
+
+
+@pytest.fixture
+def ensemble(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
+    """`python ensemble.py`."""
+    return lambda *arguments: _call(cli.ensemble, ["ensemble.py", *arguments], capfd, monkeypatch)
+
+
+def _call(
+    program: Callable[[], None], argv: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Result:
+    monkeypatch.setattr(sys, "argv", argv)
+    GlobalHydra.instance().clear()
+    cli._failure.clear()
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        program()
+    out, err = capfd.readouterr()
+    return Result(int(ended.value.code or 0), out, err)
+
+
+@pytest.fixture
+def environment() -> Iterator[dict[str, str]]:
+    """For subprocesses: the checkout is importable, one thread."""
+    yield os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}

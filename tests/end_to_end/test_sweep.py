@@ -1,0 +1,138 @@
+"""Sweeps, several processes for one run, and loggers."""
+
+import csv
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+ONE = ("trainer.max_epochs=1",)
+
+
+def test_a_failing_job_is_recorded_and_the_others_run(train: Callable[..., Any], here: Path) -> None:
+    result = train("-m", *ONE, "image_size=32,7", "loss=bce,mae", "sweep=s")
+    assert result.code == 1 and "error: 2 of 4 jobs failed" in result.err
+    with (here / "runs" / "s" / "summary.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {f"image_size-{size}-{loss}" for size in (32, 7) for loss in ("bce", "mae")}
+    for name, row in rows.items():
+        if "size-7" in name:
+            assert row["status"] == "failed" and "image_size=7 does not fit" in row["reason"]
+            assert not (here / "runs" / "s" / name).exists()
+        else:
+            metrics = json.loads((here / "runs" / "s" / name / "metrics.json").read_text())
+            assert row["status"] == "finished"
+            assert float(row["test_macro_auroc"]) == metrics["test"]["macro_auroc"]
+    assert "image_size-32-bce" in result.out and "summary: runs/s/summary.csv" in result.out
+    refused = train("-m", *ONE, "loss=bce,mae", "sweep=s")
+    assert refused.code == 1 and "runs/s exists" in refused.err
+    again = train("-m", *ONE, "image_size=32", "loss=bce,mae", "sweep=s", "resume=true")
+    assert again.code == 0 and "image_size-32" not in again.err
+
+
+def test_a_wrong_option_in_a_sweep_starts_nothing(train: Callable[..., Any], here: Path) -> None:
+    result = train("-m", "loss=bce,nosuch")
+    assert result.code == 1 and "loss=nosuch is not an option; choose one of bce, mae" in result.err
+    assert not (here / "runs").exists()
+
+
+def test_two_jobs_of_two_processes_make_two_runs_equal_to_those_of_one(
+    train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # VGG11 has no batch norm, whose statistics are each process's own; plain SGD keeps rounding small
+    network = ("backbone=timm", "backbone.name=vgg11", "optimizer=sgd", "optimizer.momentum=0", "scheduler=none")
+    options = (*ONE, *network, "loss=bce,mae", "synthetic_batch_size=32")
+    alone = train("-m", *options, "batch_size=32", "sweep=one")
+    assert alone.code == 0, alone.err
+    both = train(
+        "-m", *options, "batch_size=8", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "sweep=two"
+    )
+    assert both.code == 0, both.err
+    runs = sorted(path.parent.relative_to(here / "runs") for path in (here / "runs").rglob("config.yaml"))
+    assert runs == [Path(f"{sweep}/{loss}") for sweep in ("one", "two") for loss in ("bce", "mae")]
+    for loss in ("bce", "mae"):
+        states, frames, logs = [], [], []
+        for sweep in ("one", "two"):
+            run = here / "runs" / sweep / loss
+            checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+            states.append(checkpoint["state_dict"])
+            frames.append(pd.read_parquet(run / "predictions" / "test.parquet"))
+            logs.append(pd.read_csv(run / "metrics.csv"))
+            assert checkpoint["global_step"] == logs[-1]["step"].iloc[-1]
+        for key, value in states[0].items():
+            torch.testing.assert_close(value, states[1][key], rtol=1e-4, atol=1e-5)
+        assert frames[0]["image"].tolist() == frames[1]["image"].tolist()
+        assert not frames[1]["image"].duplicated().any()
+        scores = [frame.filter(like="score:").to_numpy() for frame in frames]
+        np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+        for column in ("train/loss", "val/loss", "val/macro_auroc", "step"):
+            np.testing.assert_allclose(logs[0][column], logs[1][column], rtol=1e-4)
+
+
+def wandb_records(path: Path) -> list[Any]:
+    """The records of a `.wandb` file: a 7-byte header, then 32 KiB blocks of LevelDB's log format."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, records, parts = path.read_bytes(), [], b""
+    position = 7
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        parts += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            records.append(record)
+            parts = b""
+    return records
+
+
+def test_weights_and_biases_gets_metrics_configuration_table_and_curves(
+    train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    result = train(*ONE, "name=a", "logger=wandb", "logger.offline=true")
+    assert result.code == 0, result.err
+    run = here / "runs" / "a"
+    (file,) = run.rglob("*.wandb")
+    records = wandb_records(file)
+    history: dict[str, Any] = {}
+    for record in records:
+        for item in record.history.item:
+            history[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+    metrics = json.loads((run / "metrics.json").read_text())
+    log = pd.read_csv(run / "metrics.csv")
+    assert history["val/loss"] == pytest.approx(log["val/loss"].iloc[-1])
+    assert history["best/test/macro_auroc"] == pytest.approx(metrics["test"]["macro_auroc"])
+    config = {u.key or ".".join(u.nested_key): u.value_json for r in records for u in r.run.config.update}
+    config |= {u.key or ".".join(u.nested_key): u.value_json for r in records for u in r.config.update}
+    assert json.loads(config["image_size"]) == 32
+    tables = [json.loads(path.read_text()) for path in run.rglob("media/table/*.json")]
+    areas = next(t for t in tables if t["columns"] == ["finding", "val", "test"])
+    assert {row[0]: row[2] for row in areas["data"]} == metrics["test"]["auroc"]
+    curves = next(t for t in tables if "true positive rate" in t["columns"])
+    assert {row[0] for row in curves["data"]} <= set(metrics["test"]["auroc"])
+    assert sorted(path.name for path in here.iterdir()) == ["runs"]
+
+
+def test_tensorboard_writes_beside_the_log(train: Callable[..., Any], here: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert train(*ONE, "name=a", "logger=tensorboard").code == 0
+    (file,) = (here / "runs" / "a").rglob("events.out.tfevents.*")
+    events = EventAccumulator(str(file))
+    events.Reload()
+    log = pd.read_csv(here / "runs" / "a" / "metrics.csv")
+    assert events.Scalars("val/loss")[-1].value == pytest.approx(log["val/loss"].iloc[-1])

@@ -1,0 +1,70 @@
+"""Every option file and every experiment composes, and what it names can be built."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from cxr.cli import conf_dir
+from cxr.ensemble.combine import Method
+from cxr.training.build import build, build_loss, build_network
+
+GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
+OPTIONS = sorted(
+    (group, path.stem) for group in GROUPS if group != "method" for path in (conf_dir() / group).glob("*.yaml")
+)
+
+
+def composed(program: str, *overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose(program, list(overrides))
+    content = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
+def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
+    config = composed("train", f"{group}={option}", "data.root=nowhere")
+    config["backbone"] |= {"pretrained": False}
+    config["image_size"] = max(80, 0)
+    if group in ("backbone", "experiment"):
+        network = build_network(config, 3)
+        assert network(torch.zeros(2, 1, 80, 80, dtype=torch.uint8)).logits.shape == (2, 3)
+    loss = build_loss(config, np.array([[1, 0, np.nan], [0, 0, 1]]))
+    assert float(loss(torch.zeros(1, 3), torch.ones(1, 3)).number) == 3
+    optimizer = build(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
+    entry = build(config["scheduler"])(optimizer, 10)
+    assert entry is None or entry["interval"] in ("step", "epoch")
+    for transform in config["augment"]["transforms"]:
+        image = np.zeros((16, 16), np.uint8)
+        assert build(transform)(image=image)["image"].shape == (16, 16)
+    if config["logger"]["_target_"] is not None and option == "tensorboard":
+        assert build(config["logger"], save_dir=str(tmp_path)).log_dir.startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml")))
+def test_every_method_composes_and_combines(option: str) -> None:
+    method: Method = build(composed("ensemble", f"method={option}", "runs=x")["method"])
+    rng = np.random.default_rng(0)
+    scores, target = rng.random((3, 20, 2)).astype(np.float32), rng.integers(0, 2, (20, 2)).astype(np.float32)
+    combined = method.combine(scores, method.fit(scores, target))
+    assert combined.shape == (20, 2) and combined.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["paper_mobilenet", "paper_resnet", "paper_vgg", "paper_inception_resnet"])
+def test_the_papers_recipe_stands_as_published(name: str) -> None:
+    config = composed("train", f"experiment={name}", "data.root=nowhere")
+    assert config["optimizer"]["_target_"] == "torch.optim.Adam" and config["optimizer"]["lr"] == 5e-4
+    assert (config["batch_size"], config["synthetic_batch_size"]) == (16, 256)
+    assert config["trainer"]["max_epochs"] == 4 and config["early_stopping"]["patience"] == 2
+    assert config["scheduler"]["patience"] == 2 and config["scheduler"]["factor"] == 0.2
+    assert config["scheduler"]["monitor"] == config["early_stopping"]["monitor"] == "val/loss"
+    assert config["data"]["exclude"] == ["Hernia"] and config["data"]["workers"] == 8
+    assert config["image_size"] == (299 if "inception" in name else 224)
+    assert config["backbone"]["pretrained"] is True
+    assert composed("train", f"experiment={name}", "backbone.pretrained=false")["backbone"]["pretrained"] is False
