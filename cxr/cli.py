@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.files import write_text
 from cxr.mistakes import explain
 from cxr.options import apply_resume, check_ensemble_options, check_train_options, plain
@@ -66,12 +66,14 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
             raise
         return _say(str(error))
     except KeyboardInterrupt:
+        if sweep is not None:
+            _summarise(sweep, began)
         return _say(
             "interrupted; python train.py name=<run> resume=true goes on from the last checkpoint", _INTERRUPTED
         )
     if sweep is not None:
         return _summarise(sweep, began)
-    return _say(_failure[0]) if _failure else 0
+    return _say("; ".join(_failure)) if _failure else 0
 
 
 def _say(sentence: str, code: int = 1) -> int:
@@ -149,10 +151,13 @@ def train_job(config: DictConfig) -> float | None:
         value = _start(config, context)
         record |= {"status": "finished", "name": config.name}
         return value
+    except KeyboardInterrupt:
+        record["reason"] = "interrupted"
+        raise
     except (Exception, SystemExit) as error:
         if not isinstance(error, CxrError) and os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        record["reason"] = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        record["reason"] = first_line(error)
         print(f"error: job {number}: {record['reason']}", file=sys.stderr, flush=True)
         return float("nan")
     finally:

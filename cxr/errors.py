@@ -3,3 +3,8 @@
 
 class CxrError(Exception):
     """Something the user can mend; the outermost entry prints its text alone and exits with a code that is not 0."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text without its full stop, or the name of its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

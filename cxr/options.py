@@ -11,7 +11,7 @@ from cxr.errors import CxrError
 from cxr.runs import Run, check_name
 
 _POSITIVE = ("image_size", "batch_size")
-_COUNTS = ("seed", "data.min_cases")
+_COUNTS = ("seed", "data.min_cases", "data.split_seed")
 _LISTS = ("data.findings", "data.exclude")
 _ON_RESUME = ("trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers")
 _HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir")
@@ -35,6 +35,11 @@ def check_train_options(config: DictConfig) -> None:
         _check(config, key, lambda value: isinstance(value, int | float) and value >= 0, "a number, 0 or more")
     if config.data.root is None:
         raise CxrError("data.root is not set; pass data.root=DIR, the folder of the data set (see docs/data.md)")
+    for key in ("max_steps", "max_time", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"):
+        if key in config.trainer:
+            raise CxrError(
+                f"trainer.{key} is not supported: each epoch ends with a validation; use trainer.max_epochs"
+            )
     if config.trainer.deterministic and config.trainer.get("benchmark"):
         raise CxrError("trainer.deterministic and trainer.benchmark exclude each other; set one of them")
     if OmegaConf.select(config, "backbone.pretrained") not in (True, False):
@@ -85,6 +90,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
                 "and workers may change (start a new run for anything else)"
             )
         if key in choices:
+            OmegaConf.update(saved, f"choices.{key}", now)
             for part in ("accelerator", "devices", "strategy", "precision"):
                 OmegaConf.update(saved, f"{key}.{part}", config[key][part])
         else:

@@ -24,8 +24,9 @@ def split_catalog(
 ) -> Catalog:
     """Adds the column `split`.
 
-    Without `val_list`, validation patients are drawn from the training list by `draw_patients`. Without `train_list`,
-    it is the training list less the images of `val_list`. Images in no list get an empty split.
+    Without `val_list`, validation patients are drawn from the training list by `draw_patients`. With it, and with the
+    official `train_val_list.txt` as training list, its images are taken out of that list. Images in no list get an
+    empty split.
 
     Args:
         catalog: the checked table.

@@ -11,7 +11,7 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 
 _SMALLEST, _LARGEST = 8, 1024  # pixels; where the least image size is looked for
 
@@ -125,7 +125,7 @@ def read_state(path: str) -> dict[str, Tensor]:
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CxrError(f"backbone.weights={path} is not a weights file: {_first_line(error)}") from error
+        raise CxrError(f"backbone.weights={path} is not a weights file: {first_line(error)}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CxrError(f"backbone.weights={path} holds no named tensors; give a state dict of a timm model")
@@ -142,7 +142,7 @@ def _create(name: str, image_size: int, pretrained: bool) -> Any:
         if not pretrained:
             raise
         raise CxrError(
-            f"the pretrained weights of {name} could not be fetched from timm's hub ({_first_line(error)}); connect to "
+            f"the pretrained weights of {name} could not be fetched from timm's hub ({first_line(error)}); connect to "
             "the internet, or pass a local file with backbone.weights=FILE, or backbone.pretrained=false"
         ) from error
 
@@ -212,7 +212,3 @@ def _outermost_unused(module: nn.Module, unused: set[str], prefix: str = "") -> 
 
 def _names(value: object) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else tuple(str(item) for item in value)  # type: ignore[attr-defined]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network, Preprocessing
 
@@ -32,7 +32,7 @@ def build(config: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(cause, CxrError):
             raise cause from error
         target = node.get("_target_")
-        raise CxrError(f"the configuration of {target} does not work: {str(cause).splitlines()[0]}") from error
+        raise CxrError(f"the configuration of {target} does not work: {first_line(cause)}") from error
 
 
 def build_network(config: Mapping[str, Any], findings: int) -> Network:

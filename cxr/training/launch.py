@@ -5,7 +5,9 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import cxr
 from cxr.errors import CxrError
 from cxr.runs import Run
 from cxr.training.prepare import Devices
@@ -20,7 +22,9 @@ def launch(run: Run, devices: Devices) -> None:
         CxrError: a process failed; its own message stands before on the terminal.
     """
     threads = max(1, (os.cpu_count() or 1) // devices.count)
+    package = str(Path(cxr.__file__).parents[1])  # children find it wherever the parent was started
     common = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "NODE_RANK": "0",
@@ -37,7 +41,7 @@ def launch(run: Run, devices: Devices) -> None:
                 code = codes[failed[0]]
                 raise CxrError(
                     f"process {failed[0]} of {devices.count} of {run.path} ended with exit code {code}; "
-                    f"python train.py name={run.path.name} resume=true goes on from the last checkpoint"
+                    "with resume=true the run goes on from its last checkpoint"
                 )
             if all(code == 0 for code in codes):
                 return

@@ -1,6 +1,7 @@
 """TensorBoard and Weights & Biases beside the `metrics.csv` that every run writes."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,21 +16,24 @@ from cxr.training.build import build
 _CURVE_POINTS = 200  # of a ROC curve in a dashboard
 
 
+def check_logger(config: Mapping[str, Any]) -> None:
+    """Raises CxrError if the package of the chosen logger is not installed."""
+    target = str(config["logger"].get("_target_"))
+    for package in ("wandb", "tensorboard"):
+        if package in target.lower() and find_spec(package) is None:
+            raise CxrError(f"logger={package} needs the package {package}, which is missing; pip install {package}")
+
+
 def build_logger(config: Mapping[str, Any], run: Run) -> Logger | bool:
     """The logger of the configuration with its files in the run directory; false for `logger=csv`."""
     node = config["logger"]
     if node.get("_target_") is None:
         return False
-    try:
-        if node["_target_"].endswith("WandbLogger"):
-            name = run.path.name
-            logger: Logger = build(node, save_dir=str(run.path), name=name, id=f"{name[:48]}-{config['run_id']}")
-        else:
-            logger = build(node, save_dir=str(run.path))
-    except (ImportError, ModuleNotFoundError) as error:
-        raise CxrError(
-            f"{node['_target_']} is not installed: {error}; pip install 'cxr[wandb]' or 'cxr[tensorboard]'"
-        ) from error
+    if node["_target_"].endswith("WandbLogger"):
+        name = run.path.name
+        logger: Logger = build(node, save_dir=str(run.path), name=name, id=f"{name[:48]}-{config['run_id']}")
+    else:
+        logger = build(node, save_dir=str(run.path))
     logger.log_hyperparams(dict(config))
     return logger
 

@@ -67,7 +67,7 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
         data["val_list"],
         data["test_list"],
         float(data["val_share"]),
-        int(config["seed"] if data["split_seed"] is None else data["split_seed"]),
+        int(data["split_seed"]),
         skipped=sorted(every - set(catalog.table["image"])),
     )
     cache = open_or_build(catalog, data["root"], int(config["image_size"]), config["cache"]["dir"])
@@ -144,6 +144,11 @@ def accumulation(config: Mapping[str, Any], devices: int) -> int:
     return int(synthetic // (batch * devices))
 
 
+def check_workers(config: Mapping[str, Any]) -> None:
+    """Raises CxrError unless `data.workers` is auto or a number."""
+    _workers(config["data"]["workers"], "cpu")
+
+
 def _precision(name: str, accelerator: str) -> str:
     if name != "auto":
         return name
@@ -154,7 +159,7 @@ def _precision(name: str, accelerator: str) -> str:
 
 def _workers(value: int | str, accelerator: str) -> int:
     if value != "auto":
-        if not isinstance(value, int) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise CxrError(f"data.workers={value} must be auto, 0 or a positive number")
         return value
     return _AUTO_WORKERS if accelerator == "gpu" else 0

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from omegaconf import OmegaConf
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.files import write_text
 from cxr.metrics.summary import summarise
 from cxr.runs import Run, versions
@@ -21,10 +22,18 @@ from cxr.training.build import build, build_loss, build_network
 from cxr.training.checkpoint import RunCheckpoints, load_network, next_epoch, read_checkpoint
 from cxr.training.launch import launch
 from cxr.training.log import EpochLog
-from cxr.training.loggers import build_logger, log_result
+from cxr.training.loggers import build_logger, check_logger, log_result
 from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
-from cxr.training.prepare import Devices, Prepared, accumulation, open_data, prepare, resolve_devices
+from cxr.training.prepare import (
+    Devices,
+    Prepared,
+    accumulation,
+    check_workers,
+    open_data,
+    prepare,
+    resolve_devices,
+)
 from cxr.training.task import ClassificationTask
 
 
@@ -45,9 +54,8 @@ def train(config: Mapping[str, Any], run: Run) -> float:
         CxrError: the configuration, the data, or a step of the training.
     """
     devices = resolve_devices(config["trainer"])
-    accumulation(config, devices.count)
+    rehearse(config, devices)
     prepared = prepare(config)
-    _check_network(prepared, config)
     run.create(config)
     print(f"{run.path}: {_splits(prepared)}", flush=True)
     return _execute(config, run, prepared, devices)
@@ -57,10 +65,11 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):
-        print(f"{run.path} is finished: best validation macro AUROC {done['val']['macro_auroc']:.4f}")
-        return float(done["val"]["macro_auroc"])
+        value = done["val"]["macro_auroc"]
+        print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
+        return float("nan") if value is None else float(value)
     devices = resolve_devices(config["trainer"])
-    accumulation(config, devices.count)
+    rehearse(config, devices)
     prepared = prepare(config)
     if run.last.exists():
         checkpoint = read_checkpoint(run.last)
@@ -72,6 +81,33 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
         print(f"{run.path} goes on from epoch 0, step 0: it was stopped before its first checkpoint", flush=True)
     write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
     return _execute(config, run, prepared, devices)
+
+
+def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
+    """Builds once whatever needs no data, so that it is refused before data are read and before the run appears.
+
+    Raises:
+        CxrError: a size, a weights file, or an argument of any part.
+    """
+    accumulation(config, devices.count)
+    check_workers(config)
+    check_logger(config)
+    network = build_network(config, 1)
+    norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    if int(config["batch_size"]) == 1 and norms and network.backbone.map_size == (1, 1):
+        raise CxrError(
+            f"batch_size=1 gives batch norm one value a channel on the 1x1 feature map of image_size="
+            f"{config['image_size']}; raise batch_size or image_size"
+        )
+    for transform in config["augment"]["transforms"]:
+        build(transform)
+    build_loss(config, np.zeros((1, 1), np.float32))
+    _trainer(config, None, devices, Rank(), 1)
+    try:
+        optimizer = build(config["optimizer"])(network.parameters())
+        build(config["scheduler"])(optimizer, 1)
+    except (TypeError, ValueError) as error:
+        raise CxrError(f"the optimizer or its scheduler refuses its arguments: {first_line(error)}") from error
 
 
 def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devices, rank: Rank) -> None:
@@ -101,7 +137,10 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
         provenance=provenance,
     )
     trainer = _trainer(config, run, devices, rank, len(catalog.rows("train")))
-    trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+    except SystemExit:  # what Lightning makes of ctrl-C
+        raise KeyboardInterrupt from None
     finish(config, run, prepared, data, trainer)
 
 
@@ -143,11 +182,12 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
     return float("nan") if value is None else float(value)
 
 
-def _trainer(config: Mapping[str, Any], run: Run, devices: Devices, rank: Rank, images: int) -> pl.Trainer:
+def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, images: int) -> pl.Trainer:
+    """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
-    callbacks: list[Callback] = [EpochLog(run.log, images, show=first), RunCheckpoints(run)]
+    callbacks: list[Callback] = [EpochLog(run.log, images, show=first), RunCheckpoints(run)] if run else []
     stopping = config["early_stopping"]
-    if stopping["patience"] is not None:
+    if stopping and stopping["patience"] is not None:
         callbacks.append(EarlyStopping(stopping["monitor"], patience=int(stopping["patience"]), mode=stopping["mode"]))
     if terminal and first:
         callbacks.append(TQDMProgressBar(leave=False))
@@ -159,33 +199,22 @@ def _trainer(config: Mapping[str, Any], run: Run, devices: Devices, rank: Rank, 
     try:
         return pl.Trainer(
             accelerator=devices.accelerator,
-            devices=devices.count,
-            strategy="ddp" if devices.count > 1 else "auto",
+            devices=devices.count if run else 1,
+            strategy="ddp" if devices.count > 1 and run else "auto",
             precision=devices.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=accumulation(config, devices.count),
             callbacks=callbacks,
-            logger=build_logger(config, run) if first else False,
-            default_root_dir=run.path,
+            logger=build_logger(config, run) if first and run else False,
+            default_root_dir=run.path if run else None,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_progress_bar=terminal and first,
             enable_model_summary=False,
-            enable_checkpointing=True,
+            enable_checkpointing=run is not None,
             **options,
         )
     except (TypeError, ValueError) as error:
-        raise CxrError(f"trainer: {str(error).splitlines()[0]}") from error
-
-
-def _check_network(prepared: Prepared, config: Mapping[str, Any]) -> None:
-    """Builds the network once, so that weights and sizes are refused before the run appears."""
-    network = build_network(config, len(prepared.catalog.findings))
-    norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
-    if int(config["batch_size"]) == 1 and norms and network.backbone.map_size == (1, 1):
-        raise CxrError(
-            f"batch_size=1 gives batch norm one value a channel on the 1x1 feature map of image_size="
-            f"{config['image_size']}; raise batch_size or image_size"
-        )
+        raise CxrError(f"trainer: {first_line(error)}") from error
 
 
 def _splits(prepared: Prepared) -> str:

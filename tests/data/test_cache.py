@@ -122,15 +122,9 @@ def test_real_rgba_files_decode_to_their_gray_channel(shared: Path) -> None:
         np.testing.assert_array_equal(read_gray(path), pixels[..., 0] if pixels.ndim == 3 else pixels)
 
 
-def test_ten_real_mini_files_are_rgba_and_decode_to_gray(shared: Path) -> None:
-    rgba = []
-    for path in (shared / "nih_mini" / "images").iterdir():
-        with path.open("rb") as file:
-            if file.read(26)[25] == 6:
-                rgba.append(path)
-    assert len(rgba) == 10
-    for path in rgba:
-        np.testing.assert_array_equal(read_gray(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., 1])
+def test_real_mini_files_decode_as_another_library_decodes_them(shared: Path) -> None:
+    for path in sorted((shared / "nih_mini" / "images").iterdir())[::60]:
+        np.testing.assert_array_equal(read_gray(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
 
 
 # Resizing

@@ -152,7 +152,7 @@ def test_gap_mask_divides_by_the_masks_own_mean() -> None:
     attention = GapMaskAttention(6).eval()
     features = torch.randn(2, 6, 4, 4)
     vector, mask = attention(features)
-    assert mask.shape == (2, 1, 4, 4) and 0 < float(mask.min()) and float(mask.max()) < 1
+    assert mask.shape == (2, 1, 4, 4) and float(mask.min()) > 0 and float(mask.max()) < 1
     normed = attention.norm(features)
     pooled = torch.stack([(normed[b] * mask[b]).sum((1, 2)) / mask[b].sum() for b in range(2)])
     linear = attention.dense[1]

@@ -15,7 +15,8 @@ def read_phantom(root: str, images: int = 1200, seed: int = 0, size: int = 256, 
         images: number of radiographs.
         seed: of patients, labels and pictures.
         size: side in pixels.
-        label_noise: share of labels that are flipped in the table, in [0, 0.5).
+        label_noise: chance that a drawn finding is left out of the table, in [0, 0.5]; absent ones are added at a rate
+            that keeps its prevalence.
 
     Raises:
         CxrError: `root` holds something else, or phantoms of other options.

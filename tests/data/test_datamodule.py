@@ -1,0 +1,249 @@
+"""Batches: what is in them, that they show the right images, and that workers and ranks change nothing."""
+
+import pickle
+import pickletools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cxr.data.augment import Augmentation
+from cxr.data.cache import Cache, open_or_build
+from cxr.data.catalog import Catalog, check_images_exist, choose_findings
+from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData, Radiographs, attributes
+from cxr.data.sources.nih import read_nih
+from cxr.data.split import split_catalog
+
+import albumentations as A  # isort: skip  # after cxr, which turns its question to the network off
+
+Folder = Callable[..., Path]
+SIZE = 24
+
+
+def data_of(
+    root: Path, size: int = SIZE, augmentation: Augmentation | None = None, on_missing: str = "fail", **settings: int
+) -> RadiographData:
+    """The folder's data as a run reads it; three findings, one with unknown labels."""
+    catalog = choose_findings(read_nih(str(root)), ["Mass", "Effusion", "Nodule"], [], 0)
+    every = catalog.table["image"]
+    table = catalog.table.assign(Nodule=catalog.table["Nodule"].where(np.arange(len(every)) % 5 > 0))
+    catalog = check_images_exist(replace(catalog, table=table), on_missing)
+    skipped = sorted(set(every) - set(catalog.table["image"]))
+    catalog = split_catalog(catalog, root, "train_val_list.txt", None, "test_list.txt", 0.3, 0, skipped)
+    cache = open_or_build(catalog, root, SIZE, None)
+    chosen = LoaderSettings(**({"batch_size": 4} | settings))
+    return RadiographData(catalog, cache, size, chosen, augmentation or Augmentation())
+
+
+@pytest.fixture
+def data(nih_folder: Folder) -> RadiographData:
+    return data_of(nih_folder())
+
+
+def picture_of(catalog: Catalog, index: int) -> np.ndarray:
+    return cv2.imread(catalog.table["path"][index], cv2.IMREAD_UNCHANGED)
+
+
+def all_batches(loader: torch.utils.data.DataLoader) -> dict[str, np.ndarray]:
+    """Everything that an epoch delivers, joined."""
+    found = list(loader)
+    return {key: torch.cat([batch[key] for batch in found]).numpy() for key in found[0]}
+
+
+def test_batch_is_that_of_the_contract(data: RadiographData) -> None:
+    for loader, size in ((data.train_dataloader(), 4), (data.val_dataloader(), 6)):  # six validation images
+        batch = next(iter(loader))
+        assert {key: (value.dtype, tuple(value.shape)) for key, value in batch.items()} == {
+            "image": (torch.uint8, (size, 1, SIZE, SIZE)),
+            "target": (torch.float32, (size, 3)),
+            "attributes": (torch.float32, (size, len(ATTRIBUTES))),
+            "index": (torch.int64, (size,)),
+        }
+
+
+def test_evaluation_takes_twice_the_training_batch(nih_folder: Folder) -> None:
+    data = data_of(nih_folder(), batch_size=2)
+    assert [len(batch["index"]) for batch in data.evaluation_dataloader("test")] == [4, 2]
+    assert {len(batch["index"]) for batch in data.train_dataloader()} == {2}
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_evaluation_shows_every_image_of_the_split_once_as_it_is(nih_folder: Folder, split: str) -> None:
+    data = data_of(nih_folder(), augmentation=Augmentation([A.InvertImg(p=1)]))
+    table = data.catalog.table
+    seen = all_batches(data.evaluation_dataloader(split))
+    assert seen["index"].tolist() == [row for row in range(24) if table["split"][row] == split]
+    for row, image, target in zip(seen["index"], seen["image"], seen["target"], strict=True):
+        np.testing.assert_array_equal(image[0], picture_of(data.catalog, row))
+        np.testing.assert_array_equal(target, [table[name][row] for name in ("Mass", "Effusion", "Nodule")])
+    assert np.isnan(seen["target"]).any() == table["Nodule"][table["split"] == split].isna().any()
+
+
+def test_validation_is_never_augmented(nih_folder: Folder) -> None:
+    data = data_of(nih_folder(), augmentation=Augmentation([A.InvertImg(p=1)]))
+    for row, image in zip(*(all_batches(data.val_dataloader())[key] for key in ("index", "image")), strict=True):
+        np.testing.assert_array_equal(image[0], picture_of(data.catalog, row))
+
+
+def test_training_is_augmented_and_its_labels_stay_with_the_images(nih_folder: Folder) -> None:
+    data = data_of(nih_folder(), augmentation=Augmentation([A.InvertImg(p=1)]))
+    seen = all_batches(data.train_dataloader())
+    assert sorted(seen["index"]) == sorted(data.catalog.rows("train").index)
+    assert seen["index"].tolist() != sorted(seen["index"])  # shuffled
+    for row, image, target in zip(seen["index"], seen["image"], seen["target"], strict=True):
+        np.testing.assert_array_equal(image[0], 255 - picture_of(data.catalog, row))
+        np.testing.assert_array_equal(target, data.catalog.table.loc[row, ["Mass", "Effusion", "Nodule"]].astype(float))
+
+
+def flips(seed: int) -> Augmentation:
+    return Augmentation([A.Affine(rotate=(-20, 20), border_mode=4, p=1), A.HorizontalFlip(p=0.5)], seed)
+
+
+def two_epochs(root: Path, seed: int = 1, workers: int = 0, first_epoch: int = 0) -> list[dict[str, np.ndarray]]:
+    data = data_of(root, augmentation=flips(seed), seed=seed, workers=workers)
+    data.first_epoch = first_epoch
+    loader = data.train_dataloader()
+    epochs = []
+    for epoch in (first_epoch, first_epoch + 1):
+        loader.batch_sampler.set_epoch(epoch)
+        epochs.append(all_batches(loader))
+    return epochs
+
+
+def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
+    return all(np.array_equal(first[key], second[key], equal_nan=first[key].dtype.kind == "f") for key in first)
+
+
+def test_workers_change_no_pixel_in_any_epoch(nih_folder: Folder) -> None:
+    root = nih_folder()
+    alone, many = two_epochs(root), two_epochs(root, workers=2)
+    assert all(same(a, b) for a, b in zip(alone, many, strict=True))
+
+
+def test_epoch_and_seed_change_order_and_pixels(nih_folder: Folder) -> None:
+    root = nih_folder()
+    first, second = two_epochs(root)
+    (other, _), (again, _) = two_epochs(root, seed=2), two_epochs(root)
+    assert same(first, again)
+    for changed in (second, other):
+        assert changed["index"].tolist() != first["index"].tolist()
+        assert sorted(changed["index"]) == sorted(first["index"])
+        places = [list(changed["index"]).index(row) for row in first["index"]]
+        assert not any(np.array_equal(changed["image"][p], image) for p, image in zip(places, first["image"]))
+
+
+def test_resumed_run_begins_with_the_batches_of_its_epoch(nih_folder: Folder) -> None:
+    root = nih_folder()
+    straight = two_epochs(root)[1]
+    data = data_of(root, augmentation=flips(1), seed=1)
+    data.first_epoch = 1
+    assert same(all_batches(data.train_dataloader()), straight)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_share_the_images_of_one_run(nih_folder: Folder, ranks: int) -> None:
+    root = nih_folder()
+    alone = all_batches(data_of(root, augmentation=flips(1), seed=1).train_dataloader())
+    images = dict(zip(alone["index"].tolist(), alone["image"], strict=True))
+    seen = []
+    for rank in range(ranks):
+        loader = data_of(root, augmentation=flips(1), seed=1, rank=rank, ranks=ranks).train_dataloader()
+        part = all_batches(loader)
+        for row, image in zip(part["index"].tolist(), part["image"], strict=True):
+            if row >= 0:
+                np.testing.assert_array_equal(image, images[row])
+                seen.append(row)
+    assert sorted(seen) == sorted(images)
+
+
+def test_filler_has_no_index_and_no_known_target(nih_folder: Folder) -> None:
+    data = data_of(nih_folder(), batch_size=2, rank=3, ranks=4)  # six test images: ranks 2 and 3 have one each
+    (batch,) = data.evaluation_dataloader("test")
+    assert batch["index"][1] == -1 and batch["target"][1].isnan().all()
+    assert batch["index"][0] >= 0 and not batch["target"][0].isnan().all()
+    assert batch["image"].shape == (2, 1, SIZE, SIZE) and batch["image"][1].float().std() > 0
+
+
+def test_filler_and_image_of_one_position_show_the_same_pixels(data: RadiographData) -> None:
+    batch = data.dataset("train").__getitems__([(~2, 0), (2, 0), (~0, 0)])
+    assert batch["index"].tolist() == [-1, int(data.catalog.rows("train").index[2]), -1]
+    assert torch.equal(batch["image"][0], batch["image"][1])
+    assert batch["target"].isnan().all(dim=1).tolist() == [True, False, True]
+
+
+def test_images_come_out_at_the_size_asked_for(nih_folder: Folder) -> None:
+    data = data_of(nih_folder(), size=12)
+    batch = next(iter(data.val_dataloader()))
+    assert batch["image"].shape == (6, 1, 12, 12)
+    first = picture_of(data.catalog, int(batch["index"][0]))
+    means = first.reshape(12, 2, 12, 2).mean(axis=(1, 3))
+    assert np.abs(batch["image"][0, 0].numpy() - means).max() <= 0.5
+
+
+def test_rows_and_images_line_up_when_images_were_skipped(nih_folder: Folder) -> None:
+    root = nih_folder()
+    for name in ("00000001_000.png", "00000004_001.png", "00000011_000.png"):
+        (root / "images" / name).unlink()
+    data = data_of(root, on_missing="skip")
+    seen = all_batches(data.evaluation_dataloader("test"))
+    assert len(seen["index"]) == 5
+    for row, image in zip(seen["index"], seen["image"], strict=True):
+        assert data.catalog.table["split"][row] == "test"
+        np.testing.assert_array_equal(image[0], picture_of(data.catalog, row))
+
+
+def test_attributes_of_a_hand_made_table() -> None:
+    rows = pd.DataFrame({"age": [50.0, float("nan"), 0.0], "sex": ["M", "F", ""], "view": ["PA", "ap", ""]})
+    result = attributes(rows)
+    assert result.dtype == np.float32 and ATTRIBUTES == ("age", "male", "female", "pa", "ap")
+    np.testing.assert_array_equal(result, [[0.5, 1, 0, 1, 0], [np.nan, 0, 1, 0, 1], [0, 0, 0, 0, 0]])
+
+
+def test_attributes_of_a_batch_are_those_of_its_rows(data: RadiographData) -> None:
+    seen = all_batches(data.train_dataloader())
+    for row, values in zip(seen["index"], seen["attributes"], strict=True):
+        line = data.catalog.table.loc[row]
+        expected = [
+            line["age"] / 100,
+            line["sex"] == "M",
+            line["sex"] == "F",
+            line["view"] == "PA",
+            line["view"] == "AP",
+        ]
+        np.testing.assert_allclose(values, np.array(expected, float), rtol=1e-6)
+
+
+def dataset(folder: Path, images: int) -> Radiographs:
+    """A data set of any length over a cache of zeros."""
+    names = tuple(f"{i:06d}.png" for i in range(images))
+    np.save(folder / "images.npy", np.zeros((images, 8, 8), np.uint8))
+    columns = {"image": names, "age": 50.0, "sex": "F", "view": "PA", "Mass": 1.0}
+    return Radiographs(Cache(folder, names), pd.DataFrame(columns), ["Mass"], 8, Augmentation([A.HorizontalFlip()]))
+
+
+def test_pickle_holds_no_map_and_no_object_that_grows_with_the_table(tmp_path: Path) -> None:
+    sizes, operations = [], []
+    for images in (300, 3000):
+        made = dataset(tmp_path, images)
+        made.image(0)  # the map is open now
+        content = pickle.dumps(made, protocol=5)
+        kinds = [op.name for op, _, _ in pickletools.genops(content) if op.name not in ("FRAME", "MEMOIZE")]
+        sizes.append(len(content))
+        operations.append(len(kinds))
+        copy = pickle.loads(content)
+        assert copy._images is None
+        np.testing.assert_array_equal(copy.image(images - 1), np.zeros((8, 8)))
+    assert operations[0] == operations[1]
+    assert (sizes[1] - sizes[0]) / 2700 <= 8 + 8 + 4 + 4 * len(ATTRIBUTES) + 1  # positions, index, target, attributes
+
+
+def test_images_are_read_from_a_map_and_not_into_memory(tmp_path: Path) -> None:
+    made = dataset(tmp_path, 20)
+    assert made._images is None
+    made.image(3)
+    assert isinstance(made._images, np.memmap) and not made._images.flags.writeable
