@@ -23,18 +23,18 @@ setup: $(STAMP) ## the environment in .venv, from the lock file
 
 demo: setup ## three attention CNNs and their ensemble on the embedded phantoms, in under 6 minutes on 2 cores
 	$(RUN) train.py -m experiment=demo backbone=resnet10,resnet18,regnet sweep=demo resume=true
-	test -e runs/demo-ensemble || $(RUN) ensemble.py method=weighted name=demo-ensemble runs='runs/demo/*'
-	@echo && cat runs/demo-ensemble/table.md
-	@echo "pictures: runs/demo-ensemble/figures and runs/demo/*/figures"
+	@if test -e runs/demo-ensemble; then cat runs/demo-ensemble/table.md; \
+	else $(RUN) ensemble.py method=weighted name=demo-ensemble runs='runs/demo/*'; fi
+	@echo "pictures of the members are in runs/demo/*/figures"
 
 paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes to every training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make paper DATA=DIR, the folder with the NIH images"; exit 1; }
 	set -e; for member in $(MEMBERS); do \
 	  $(RUN) train.py experiment=$$member sweep=paper name=$$member resume=auto data.root="$(DATA)" $(ARGS); done
-	test -e runs/paper-ensemble || $(RUN) ensemble.py method=weighted name=paper-ensemble \
-	  runs='[$(shell echo $(MEMBERS) | sed 's/[^ ]*/runs\/paper\/&/g; s/ /,/g')]'
-	@echo && cat runs/paper-ensemble/table.md
-	@echo "pictures: runs/paper-ensemble/figures and runs/paper/*/figures"
+	@if test -e runs/paper-ensemble; then cat runs/paper-ensemble/table.md; \
+	else $(RUN) ensemble.py method=weighted name=paper-ensemble \
+	  runs='[runs/paper/paper_vgg,runs/paper/paper_mobilenet,runs/paper/paper_resnet]'; fi
+	@echo "pictures of the members are in runs/paper/*/figures"
 
 test: setup ## the tests, in under 10 minutes on 2 cores
 	$(RUN) -m pytest
@@ -52,4 +52,4 @@ format: setup ## rewrite to the house style
 	$(RUN) -m ruff format .
 
 sheet: setup ## the phantoms' contact sheet of the docs
-	$(RUN) -m cxr.data.phantom.sheet docs/phantoms.png
+	$(RUN) -m cxr.data.phantom.sheet docs/phantoms.jpg

@@ -51,6 +51,8 @@ def conf_dir() -> Path:
 
 
 def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictConfig], None]) -> int:
+    flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
+    sys.argv[1:] = [*flags, *(argument for argument in sys.argv[1:] if argument not in flags)]  # wherever it stood
     arguments = get_args_parser().parse_args()
     shows_only = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info
     sweep: Path | None = None
@@ -129,7 +131,8 @@ def _prepare_sweep(config: DictConfig, arguments: Sequence[str]) -> Path:
     if (runs / sweep).exists() and config.resume is False:
         raise CxrError(f"{runs / sweep} exists; choose another sweep=, or pass resume=true to do what is missing in it")
     parsed = OverridesParser.create().parse_overrides(list(arguments))
-    same = [o.key_or_group for o in parsed if not o.is_sweep_override()]
+    varied = {o.key_or_group for o in parsed if o.is_sweep_override()}
+    same = [o.key_or_group for o in parsed if o.key_or_group not in varied]
     sys.argv += [f"sweep={sweep}"] * (config.sweep is None)
     sys.argv += [f"hydra.job.config.override_dirname.exclude_keys={json.dumps([*same, 'sweep']).replace(' ', '')}"]
     return runs / sweep

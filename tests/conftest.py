@@ -9,6 +9,9 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from cxr.data.catalog import Catalog
+from cxr.data.sources.nih import read_nih
+
 settings.register_profile("cxr", deadline=None, derandomize=True, database=None)
 settings.load_profile("cxr")
 
@@ -26,6 +29,12 @@ def shared() -> Path:
     if not (folder / "nih_mini").is_dir():
         pytest.skip(f"real data are absent: {folder} has no nih_mini; set CXR_SHARED to the folder that has it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def published(shared: Path) -> Catalog:
+    """The full table of 112,120 images, read once for all tests; nobody changes it."""
+    return read_nih(str(shared / "nih_metadata"))
 
 
 def default_rows() -> list[dict[str, str]]:

@@ -236,6 +236,16 @@ def test_another_size_or_other_images_make_another_cache(tmp_path: Path) -> None
     np.testing.assert_array_equal(reverse.open()[0], read_gray(tmp_path / "5.png"))
 
 
+def test_files_of_one_size_and_time_are_told_apart_by_name(tmp_path: Path) -> None:
+    for name, value in (("a.png", 1), ("b.png", 2)):
+        Image.fromarray(np.full((8, 8), value, np.uint8)).save(tmp_path / name, format="BMP")  # all of one length
+        os.utime(tmp_path / name, ns=(10**18, 10**18))
+    table = pd.DataFrame({"image": ["a.png", "b.png"], "path": [str(tmp_path / n) for n in ("a.png", "b.png")]})
+    for order in (table, table.iloc[::-1]):
+        array = open_or_build(Catalog(order, (), "table.csv"), tmp_path, 8, None).open()
+        assert [int(image[0, 0]) for image in array] == [{"a.png": 1, "b.png": 2}[name] for name in order["image"]]
+
+
 def test_directory_of_choice_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = several(tmp_path / "data")
     assert open_or_build(catalog, tmp_path / "data", 8, str(tmp_path / "fast")).folder.parent == tmp_path / "fast"

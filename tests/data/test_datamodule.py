@@ -133,8 +133,9 @@ def test_epoch_and_seed_change_order_and_pixels(nih_folder: Folder) -> None:
     for changed in (second, other):
         assert changed["index"].tolist() != first["index"].tolist()
         assert sorted(changed["index"]) == sorted(first["index"])
-        places = [list(changed["index"]).index(row) for row in first["index"]]
-        assert not any(np.array_equal(changed["image"][p], image) for p, image in zip(places, first["image"]))
+        shown = dict(zip(changed["index"].tolist(), changed["image"], strict=True))
+        pairs = zip(first["index"].tolist(), first["image"], strict=True)
+        assert not any(np.array_equal(shown[row], image) for row, image in pairs)
 
 
 def test_resumed_run_begins_with_the_batches_of_its_epoch(nih_folder: Folder) -> None:

@@ -284,11 +284,6 @@ def test_real_boxes_are_those_of_274_test_images(shared: Path) -> None:
     assert (boxes["x"] + boxes["width"]).max() <= 1024 and (boxes["y"] + boxes["height"]).max() <= 1024
 
 
-@pytest.fixture(scope="module")
-def published(shared: Path) -> Catalog:
-    return read_nih(str(shared / "nih_metadata"))
-
-
 def test_full_table_is_what_the_csv_module_counts(published: Catalog, shared: Path) -> None:
     rows, counts = count(shared / "nih_metadata" / "Data_Entry_2017_v2020.csv")
     assert len(published) == len(rows) == 112_120

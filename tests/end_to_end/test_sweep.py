@@ -119,7 +119,7 @@ def test_weights_and_biases_gets_metrics_configuration_table_and_curves(
     config = {u.key or ".".join(u.nested_key): u.value_json for r in records for u in r.run.config.update}
     config |= {u.key or ".".join(u.nested_key): u.value_json for r in records for u in r.config.update}
     assert json.loads(config["image_size"]) == 32
-    tables = [json.loads(path.read_text()) for path in run.rglob("media/table/*.json")]
+    tables = [json.loads(path.read_text()) for path in run.rglob("*.table.json")]
     areas = next(t for t in tables if t["columns"] == ["finding", "val", "test"])
     assert {row[0]: row[2] for row in areas["data"]} == metrics["test"]["auroc"]
     curves = next(t for t in tables if "true positive rate" in t["columns"])
@@ -131,8 +131,7 @@ def test_tensorboard_writes_beside_the_log(train: Callable[..., Any], here: Path
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert train(*ONE, "name=a", "logger=tensorboard").code == 0
-    (file,) = (here / "runs" / "a").rglob("events.out.tfevents.*")
-    events = EventAccumulator(str(file))
+    events = EventAccumulator(str(here / "runs" / "a" / "tensorboard"))
     events.Reload()
     log = pd.read_csv(here / "runs" / "a" / "metrics.csv")
     assert events.Scalars("val/loss")[-1].value == pytest.approx(log["val/loss"].iloc[-1])

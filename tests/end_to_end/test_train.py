@@ -179,7 +179,7 @@ class TestNames:
             (["image_size=7"], "image_size=7 does not fit resnet10t"),
             (["data.findings=[Mass,Nodul]"], "data.findings names an unknown finding 'Nodul'; did you mean Nodule"),
             (
-                ["data.root=/nowhere", "data.source._target_=cxr.data.sources.nih.read_nih"],
+                ["data.source={_target_:cxr.data.sources.nih.read_nih,root:/nowhere}"],
                 "data.root=/nowhere is not a folder",
             ),
             (["synthetic_batch_size=24"], "synthetic_batch_size=24 is not a multiple of batch_size=16"),

@@ -44,4 +44,4 @@ def _examples(visits: list[Visit], finding: str, count: int) -> list[Visit]:
 
 if __name__ == "__main__":
     with replacing(Path(sys.argv[1])) as path:
-        cv2.imwrite(str(path), contact_sheet())
+        cv2.imwrite(str(path), contact_sheet(), [cv2.IMWRITE_JPEG_QUALITY, 85])
