@@ -89,6 +89,7 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
     Raises:
         CxrError: a size, a weights file, or an argument of any part.
     """
+    _quieten()
     accumulation(config, devices.count)
     check_workers(config)
     check_logger(config)
