@@ -37,9 +37,7 @@ def check_train_options(config: DictConfig) -> None:
         raise CxrError("data.root is not set; pass data.root=DIR, the folder of the data set (see docs/data.md)")
     for key in ("max_steps", "max_time", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"):
         if key in config.trainer:
-            raise CxrError(
-                f"trainer.{key} is not supported: each epoch ends with a validation; use trainer.max_epochs"
-            )
+            raise CxrError(f"trainer.{key} is not supported: each epoch ends with a validation; use trainer.max_epochs")
     if config.trainer.deterministic and config.trainer.get("benchmark"):
         raise CxrError("trainer.deterministic and trainer.benchmark exclude each other; set one of them")
     if OmegaConf.select(config, "backbone.pretrained") not in (True, False):

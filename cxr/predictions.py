@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.files import replacing
 
 _CHECKPOINT = b"cxr.checkpoint_sha256"
@@ -65,7 +65,8 @@ def read_predictions(path: Path) -> Predictions:
     """Reads a file that `Predictions.write` or another program wrote.
 
     Raises:
-        CxrError: no Parquet file, a column is missing, an image stands in it twice, or a score is no probability.
+        CxrError: no Parquet file, a column is missing, an image stands in it twice, a score is no
+            probability, or a target no label.
     """
     try:
         table = pq.read_table(path)
@@ -78,14 +79,19 @@ def read_predictions(path: Path) -> Predictions:
     if absent or not findings:
         raise CxrError(f"{path} is not a predictions file: it lacks {', '.join(absent or ['score:<finding>'])}")
     frame = table.to_pandas()
-    score = frame[[f"score:{finding}" for finding in findings]].to_numpy(np.float32)
-    target = frame[[f"target:{finding}" for finding in findings]].to_numpy(np.float32)
+    try:
+        score = frame[[f"score:{finding}" for finding in findings]].to_numpy(np.float32)
+        target = frame[[f"target:{finding}" for finding in findings]].to_numpy(np.float32)
+    except (TypeError, ValueError) as error:
+        raise CxrError(f"{path} has scores or targets that are not numbers: {first_line(error)}") from None
     if frame["image"].duplicated().any():
         raise CxrError(
             f"{path} scores {frame['image'][frame['image'].duplicated()].iloc[0]} twice; keep one row an image"
         )
     if not ((score >= 0) & (score <= 1)).all():
         raise CxrError(f"{path} has scores that are not probabilities in [0, 1]; apply a sigmoid before writing")
+    if not (np.isnan(target) | (target == 0) | (target == 1)).all():
+        raise CxrError(f"{path} has targets that are not 1, 0 or empty for unknown")
     image, patient = (frame[column].astype(str).to_numpy(object) for column in ("image", "patient"))
     checkpoint = (table.schema.metadata or {}).get(_CHECKPOINT, b"").decode()
     return Predictions(image, patient, findings, score, target, checkpoint)

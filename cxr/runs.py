@@ -6,6 +6,7 @@ import platform
 import re
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -71,9 +72,12 @@ class Run:
         if not self.metrics_path.exists():
             return {}
         try:
-            return dict(json.loads(self.metrics_path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise CxrError(f"{self.metrics_path} is not a JSON object; was it edited? remove or restore it") from None
+            content = json.loads(self.metrics_path.read_text(encoding="utf-8"))
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise CxrError(f"{self.metrics_path} is not a JSON object; was it edited? remove or restore it")
+        return content
 
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`.
@@ -87,7 +91,9 @@ class Run:
             content = OmegaConf.to_container(OmegaConf.load(self.config_path))
         except Exception as error:
             raise CxrError(f"{self.config_path} is not valid YAML: {str(error).splitlines()[0]}") from error
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or all(
+            value is None for value in content.values()
+        ):  # plain text reads as a key without value
             raise CxrError(f"{self.config_path} holds no configuration")
         return {str(key): value for key, value in content.items()}
 
@@ -101,7 +107,7 @@ class Run:
         try:
             staging.mkdir(parents=True)
             write_text(staging / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
-            if self.path.exists():
+            if os.path.lexists(self.path):
                 raise FileExistsError
             os.rename(staging, self.path)
         except FileExistsError:
@@ -109,7 +115,7 @@ class Run:
             raise taken(self.path) from None
         except OSError as error:
             _remove_staging(staging)
-            raise (taken(self.path) if self.path.exists() else unwritable(self.path, error)) from error
+            raise (taken(self.path) if os.path.lexists(self.path) else unwritable(self.path, error)) from error
         except CxrError:
             _remove_staging(staging)
             raise
@@ -129,6 +135,8 @@ def check_name(value: str | None, option: str) -> None:
     """Raises CxrError unless a name is made of letters, digits, `.`, `_` and `-` and does not start with a dot."""
     if value is not None and not _LEGAL.fullmatch(str(value)):
         raise CxrError(f"{option}={value} is not a name: use letters, digits, '.', '_' and '-', not starting with '.'")
+    if value is not None and len(str(value)) > _LONGEST:
+        raise CxrError(f"{option}={value} has {len(str(value))} characters; a name has at most {_LONGEST}")
 
 
 def legal_name(text: str) -> str:
@@ -146,6 +154,6 @@ def free_name(folder: Path, name: str) -> str:
 
 
 def _remove_staging(staging: Path) -> None:
-    (staging / "config.yaml").unlink(missing_ok=True)
-    if staging.is_dir():
+    with suppress(OSError):  # it may never have come to be
+        (staging / "config.yaml").unlink(missing_ok=True)
         staging.rmdir()

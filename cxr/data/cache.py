@@ -26,6 +26,7 @@ from cxr.errors import CxrError
 from cxr.files import unwritable
 
 VERSION = 1  # of the decoding below; another number makes other caches
+_NAMED = 100  # bad images in one message
 _EIGHT_BIT_GRAY = ("L", "LA", "La")
 
 
@@ -69,9 +70,10 @@ def open_or_build(catalog: Catalog, root: str | Path, size: int, directory: str 
     Raises:
         CxrError: images cannot be decoded (all are named with a count), or the disk has no room.
     """
+    root = Path(root).expanduser()
     names, paths = tuple(catalog.table["image"]), list(catalog.table["path"])
     fingerprint = _fingerprint(names, paths, size)
-    parent = Path(directory).expanduser() if directory else default_directory(Path(root))
+    parent = Path(directory).expanduser() if directory else default_directory(root)
     folder = parent / f"{size}px-{fingerprint[:16]}"
     if not (folder / "manifest.json").exists():
         _build(folder, names, paths, size, fingerprint)
@@ -119,7 +121,12 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 def _fingerprint(names: tuple[str, ...], paths: list[str], size: int) -> str:
     digest = hashlib.sha256(f"{VERSION} {size}".encode())
     for name, path in zip(names, paths, strict=True):
-        file = os.stat(path)
+        try:
+            file = os.stat(path)
+        except OSError as error:
+            raise CxrError(
+                f"{name} cannot be read: {error.strerror}; restore it or pass data.on_missing=skip"
+            ) from error
         digest.update(f"\n{name}\t{file.st_size}\t{file.st_mtime_ns}".encode())
     return digest.hexdigest()
 
@@ -137,7 +144,7 @@ def _build(folder: Path, names: tuple[str, ...], paths: list[str], size: int, fi
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         bad = _fill(array, names, paths, size)
         if bad:
-            listed = some([f"{name} ({reason})" for name, reason in bad])
+            listed = some([f"{name} ({reason})" for name, reason in bad], most=_NAMED)
             raise CxrError(f"{len(bad)} of {len(names)} images cannot be read: {listed}; replace these files")
         array.flush()
         manifest = {"version": VERSION, "size": size, "images": len(names), "fingerprint": fingerprint}

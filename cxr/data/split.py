@@ -77,7 +77,7 @@ def split_catalog(
 
 def read_list(root: str | Path, name: str) -> list[str]:
     """The image names of a list file: a path, or a file name below `root`; blank lines are passed over."""
-    candidates = [Path(name).expanduser(), Path(root) / name]
+    candidates = [Path(name).expanduser(), Path(root).expanduser() / name]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         raise CxrError(f"the list {name} is neither a file nor in {root}; give a file with one image name a line")

@@ -14,7 +14,17 @@ from cxr.model.backbone import Backbone
 from cxr.model.network import Network, Preprocessing
 
 # A configuration may come from somebody's checkpoint: it can name these and nothing else.
-ALLOWED = ("cxr.", "torch.nn.", "torch.optim.", "albumentations.", "lightning.pytorch.loggers.")
+ALLOWED = (
+    "cxr.data.sources.",
+    "cxr.ensemble.combine.",
+    "cxr.loss.",
+    "cxr.model.",
+    "cxr.training.schedule.",
+    "albumentations.",
+    "lightning.pytorch.loggers.",
+    "torch.nn.",
+    "torch.optim.",
+)
 
 
 def build(config: Any, *args: Any, **kwargs: Any) -> Any:

@@ -138,6 +138,15 @@ def test_epoch_and_seed_change_order_and_pixels(nih_folder: Folder) -> None:
         assert not any(np.array_equal(shown[row], image) for row, image in pairs)
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_augmentation_is_keyed_on_seed_epoch_and_the_row_of_the_table(nih_folder: Folder, epoch: int) -> None:
+    root = nih_folder()
+    catalog = data_of(root).catalog
+    seen = two_epochs(root, seed=1)[epoch]
+    for row, image in zip(seen["index"].tolist(), seen["image"], strict=True):
+        np.testing.assert_array_equal(image[0], flips(1)(picture_of(catalog, row), epoch, row))
+
+
 def test_resumed_run_begins_with_the_batches_of_its_epoch(nih_folder: Folder) -> None:
     root = nih_folder()
     straight = two_epochs(root)[1]

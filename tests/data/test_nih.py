@@ -48,6 +48,12 @@ def test_labels_are_sets_and_no_finding_is_the_empty_one(nih_folder: Folder) -> 
     assert set(np.unique(catalog.table[list(NIH14)])) == {0.0, 1.0}
 
 
+def test_spellings_of_the_box_file_are_understood(nih_folder: Folder) -> None:
+    catalog = read_nih(str(nih_folder([row("a.png", "Infiltrate|Mass"), row("b.png", "Pleural Thickening")])))
+    assert positives(catalog, "a.png") == {"Infiltration", "Mass"}
+    assert positives(catalog, "b.png") == {"Pleural_Thickening"}
+
+
 EDITIONS = {
     "2020": (
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -73,6 +79,11 @@ EDITIONS = {
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
         "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],",
         SHORT,
+    ),
+    "commas at the end of all lines": (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],,",
+        SHORT + ",,",
     ),
     "byte order mark": (
         "\ufeffImage Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"

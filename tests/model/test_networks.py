@@ -56,7 +56,7 @@ def test_vgg_carries_no_classifier() -> None:
 
 
 def test_too_small_an_image_is_refused_with_the_least_size_that_works() -> None:
-    with pytest.raises(CxrError, match="image_size=64 does not fit inception_resnet_v2.*the least is 75"):
+    with pytest.raises(CxrError, match=r"image_size=64 does not fit inception_resnet_v2.*the least is 75"):
         Backbone("inception_resnet_v2", 64)
     timm.create_model("inception_resnet_v2", num_classes=0)(torch.zeros(1, 3, 75, 75))
     with pytest.raises(RuntimeError):
@@ -64,7 +64,7 @@ def test_too_small_an_image_is_refused_with_the_least_size_that_works() -> None:
 
 
 def test_unknown_model_is_refused_with_close_names() -> None:
-    with pytest.raises(CxrError, match="backbone.name=resnet5 is not a model of timm; the closest are .*resnet50"):
+    with pytest.raises(CxrError, match=r"backbone\.name=resnet5 is not a model of timm; the closest are .*resnet50"):
         Backbone("resnet5", 64)
 
 
@@ -181,7 +181,7 @@ def test_the_network_normalises_bytes_itself() -> None:
 
 
 def test_a_target_outside_the_allowed_packages_is_refused() -> None:
-    with pytest.raises(CxrError, match="_target_=os.system is not allowed"):
+    with pytest.raises(CxrError, match=r"_target_=os\.system is not allowed"):
         build({"_target_": "cxr.model.head.LinearHead", "in_features": {"_target_": "os.system", "command": "true"}})
-    with pytest.raises(CxrError, match="_target_=torch.hub.load is not allowed"):
+    with pytest.raises(CxrError, match=r"_target_=torch\.hub\.load is not allowed"):
         build({"_target_": "torch.hub.load"})

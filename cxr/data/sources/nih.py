@@ -33,6 +33,8 @@ def read_nih(root: str | None) -> Catalog:
     for column in (_IMAGE, _LABELS, _PATIENT):
         if column not in raw:
             raise CxrError(f"{entry} lacks the column {column!r}; its columns are {', '.join(raw.columns)}")
+    if raw.empty:
+        raise CxrError(f"{entry} holds no image; expected one row an image")
     table = pd.DataFrame({"image": raw[_IMAGE].str.strip(), "patient": raw[_PATIENT].str.strip()})
     for column, name in _OPTIONAL.items():
         table[name] = raw[column].str.strip() if column in raw else ""
@@ -54,7 +56,7 @@ def read_boxes(root: str | Path) -> pd.DataFrame:
     Raises:
         CxrError: a row is not an image, a finding and four numbers.
     """
-    path = Path(root) / "BBox_List_2017.csv"
+    path = Path(root).expanduser() / "BBox_List_2017.csv"
     columns = ["image", "finding", "x", "y", "width", "height"]
     if not path.exists():
         return pd.DataFrame(columns=columns)
@@ -75,7 +77,9 @@ def read_boxes(root: str | Path) -> pd.DataFrame:
 def image_files(root: Path) -> dict[str, str]:
     """Every file name in `images/` and `images_*/images/` below `root` with its path."""
     folders = [root / "images", *sorted(root.glob("images_*/images"))]
-    return {file.name: file.path for folder in folders if folder.is_dir() for file in os.scandir(folder)}
+    return {
+        file.name: file.path for folder in folders if folder.is_dir() for file in os.scandir(folder) if file.is_file()
+    }
 
 
 def _entry_table(folder: Path) -> Path:

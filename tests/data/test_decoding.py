@@ -1,0 +1,142 @@
+"""Every kind of file is decoded right, and resized as areas say."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr.data.cache import read_gray, resize
+
+RNG = np.random.default_rng(7)
+GRAY = RNG.integers(0, 256, (9, 13), np.uint8)
+COLOUR = RNG.integers(0, 256, (9, 13, 3), np.uint8)
+Folder = Callable[..., Path]
+
+
+def test_gray_is_taken_as_it_is(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), GRAY)
+    read = read_gray(tmp_path / "a.png")
+    np.testing.assert_array_equal(read, GRAY)
+    assert read.dtype == np.uint8
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 128, 129, 256, 257], [514, 25700, 32768, 65278, 65534, 65535]], np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), values)
+    expected = [[0, 0, 0, 1, 1, 1], [2, 100, 128, 254, 255, 255]]
+    assert read_gray(tmp_path / "a.png").tolist() == expected
+
+
+def test_every_eight_bit_value_survives_sixteen_bits(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    cv2.imwrite(str(tmp_path / "a.png"), ramp * 257)
+    np.testing.assert_array_equal(read_gray(tmp_path / "a.png"), ramp)
+
+
+@pytest.mark.parametrize("alpha", [np.full((9, 13), 255, np.uint8), np.zeros((9, 13), np.uint8), GRAY[::-1]])
+def test_alpha_of_gray_rgba_is_passed_over(tmp_path: Path, alpha: np.ndarray) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack([GRAY, GRAY, GRAY, alpha]))
+    np.testing.assert_array_equal(read_gray(tmp_path / "a.png"), GRAY)
+
+
+def test_gray_with_alpha_is_its_gray_channel(tmp_path: Path) -> None:
+    Image.merge("LA", [Image.fromarray(GRAY), Image.fromarray(GRAY[:, ::-1].copy())]).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_gray(tmp_path / "a.png"), GRAY)
+
+
+def test_rgb_with_equal_channels_is_its_gray_channel(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack([GRAY] * 3))
+    np.testing.assert_array_equal(read_gray(tmp_path / "a.png"), GRAY)
+
+
+@pytest.mark.parametrize("channels", ["RGB", "RGBA"])
+def test_colour_is_turned_into_luma(tmp_path: Path, channels: str) -> None:
+    red, green, blue = (COLOUR[..., k] for k in range(3))
+    planes = [blue, green, red] + ([GRAY] if channels == "RGBA" else [])  # OpenCV's order
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack(planes))
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    assert np.abs(read_gray(tmp_path / "a.png") - luma).max() <= 1
+
+
+def test_palette_indices_are_not_taken_for_gray(tmp_path: Path) -> None:
+    indices = RNG.integers(0, 8, (9, 13), np.uint8)
+    levels = np.array([200, 10, 90, 255, 0, 33, 128, 64], np.uint8)
+    image = Image.fromarray(indices).convert("P")
+    image.putdata(indices.ravel().tolist())
+    image.putpalette(np.repeat(levels, 3).tolist())
+    image.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as written:
+        assert written.mode == "P"
+    np.testing.assert_array_equal(read_gray(tmp_path / "a.png"), levels[indices])
+
+
+def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
+    Image.fromarray(GRAY > 127).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_gray(tmp_path / "a.png"), np.where(GRAY > 127, 255, 0))
+
+
+def test_real_rgba_files_decode_to_their_gray_channel(shared: Path) -> None:
+    modes = {}
+    for path in sorted((shared / "nih_native").glob("*.png")):
+        modes[path] = path.read_bytes()[25]  # PNG colour type: 0 gray, 6 RGBA
+    rgba = [path for path, mode in modes.items() if mode == 6]
+    assert len(modes) == 48 and len(rgba) == 4
+    for path in [*rgba, *[path for path, mode in modes.items() if mode == 0][:4]]:
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(read_gray(path), pixels[..., 0] if pixels.ndim == 3 else pixels)
+
+
+def test_real_mini_files_decode_as_another_library_decodes_them(shared: Path) -> None:
+    for path in sorted((shared / "nih_mini" / "images").iterdir())[::60]:
+        np.testing.assert_array_equal(read_gray(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+
+
+# Resizing
+
+
+def overlap(old: int, new: int) -> np.ndarray:
+    """(new, old): the share of each new pixel that each old one covers."""
+    weights = np.zeros((new, old))
+    scale = old / new
+    for i in range(new):
+        for j in range(old):
+            weights[i, j] = max(0.0, min((i + 1) * scale, j + 1) - max(i * scale, j)) / scale
+    return weights
+
+
+def test_shrinking_by_a_whole_factor_is_the_mean_of_blocks() -> None:
+    image = RNG.integers(0, 256, (48, 48), np.uint8)
+    means = [[image[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean() for j in range(12)] for i in range(12)]
+    assert np.abs(resize(image, 12) - np.array(means)).max() <= 0.5
+
+
+@pytest.mark.parametrize(("shape", "size"), [((30, 30), 12), ((40, 25), 10), ((256, 256), 224)])
+def test_shrinking_weighs_every_pixel_by_its_area(shape: tuple[int, int], size: int) -> None:
+    image = RNG.integers(0, 256, shape, np.uint8)
+    expected = overlap(shape[0], size) @ image @ overlap(shape[1], size).T
+    assert np.abs(resize(image, size) - expected).max() <= 0.51
+
+
+def test_growing_is_bilinear() -> None:
+    image = RNG.integers(0, 256, (5, 5), np.uint8)
+    grown = resize(image, 10)
+    for i in range(10):
+        for j in range(10):
+            y, x = (min(max((k + 0.5) / 2 - 0.5, 0), 4) for k in (i, j))
+            top, left = min(int(y), 3), min(int(x), 3)
+            b, a = y - top, x - left
+            square = image[top : top + 2, left : left + 2].astype(float)
+            expected = (1 - b) * ((1 - a) * square[0, 0] + a * square[0, 1]) + b * (
+                (1 - a) * square[1, 0] + a * square[1, 1]
+            )
+            assert abs(grown[i, j] - expected) <= 1
+
+
+def test_image_of_the_right_size_is_untouched() -> None:
+    np.testing.assert_array_equal(resize(GRAY[:9, :9], 9), GRAY[:9, :9])
+
+
+# Building
