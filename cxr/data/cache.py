@@ -96,7 +96,7 @@ def read_gray(path: str | Path) -> np.ndarray:
     passed over. One percent of the published NIH files are RGBA with three equal channels.
 
     Raises:
-        OSError: the file is not a whole image.
+        OSError, SyntaxError, ValueError: the file is not a whole image.
     """
     with Image.open(path) as image:
         image.load()
@@ -141,7 +141,8 @@ def _build(folder: Path, names: tuple[str, ...], paths: list[str], size: int, fi
             temporary / "images.npy", mode="w+", dtype=np.uint8, shape=(len(names), size, size)
         )
         with (temporary / "images.npy").open("rb+") as file:  # a full disk is an error here, and a crash in a map
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            if hasattr(os, "posix_fallocate"):  # macOS has none
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         bad = _fill(array, names, paths, size)
         if bad:
             listed = some([f"{name} ({reason})" for name, reason in bad], most=_NAMED)

@@ -6,6 +6,7 @@ https://nihcc.app.box.com/v/ChestXray-NIHCC.
 
 import csv
 import os
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -98,7 +99,9 @@ def _read_rows(path: Path) -> pd.DataFrame:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header = next(csv.reader(file), [])
             names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
-            rows = pd.read_csv(file, header=None, names=names, index_col=False, dtype=str, keep_default_na=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)  # fields beyond the header are not read
+                rows = pd.read_csv(file, header=None, names=names, index_col=False, dtype=str, keep_default_na=False)
             return rows.fillna("")  # rows that are shorter than the header
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise CxrError(
