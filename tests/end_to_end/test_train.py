@@ -179,7 +179,7 @@ class TestNames:
             (["image_size=7"], "image_size=7 does not fit resnet10t"),
             (["data.findings=[Mass,Nodul]"], "data.findings names an unknown finding 'Nodul'; did you mean Nodule"),
             (
-                ["data.source={_target_:cxr.data.sources.nih.read_nih,root:/nowhere}"],
+                ["data=nih", "data.root=/nowhere"],
                 "data.root=/nowhere is not a folder",
             ),
             (["synthetic_batch_size=24"], "synthetic_batch_size=24 is not a multiple of batch_size=16"),
@@ -197,7 +197,7 @@ class TestNames:
     ) -> None:
         if arguments == ["trainer=gpu"] and torch.cuda.is_available():
             pytest.skip("this machine has a GPU, so that trainer=gpu is no mistake")
-        result = train(*ONE, *arguments)
+        result = train(*ONE, *arguments, plain=arguments[0] == "data=nih")
         assert result.code == 1
         assert result.err.startswith("error: ") and message in result.err
         assert "Traceback" not in result.err and len(result.err.strip().splitlines()) == 1
