@@ -117,7 +117,7 @@ def _preflight(
 
 
 def _sweep_values(override: Override) -> list[str]:
-    prefix = {True: "+", False: ""}[override.is_add()]
+    prefix = "++" if override.is_force_add() else "+" if override.is_add() else ""
     return [f"{prefix}{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
 
 

@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
 from cxr.ensemble.combine import Method
+from cxr.errors import CxrError
 from cxr.training.build import build, build_loss, build_network
+from cxr.training.prepare import resolve_devices
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 OPTIONS = sorted(
@@ -31,7 +33,7 @@ def composed(program: str, *overrides: str) -> dict[str, Any]:
 def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
     config = composed("train", f"{group}={option}", "data.root=nowhere")
     config["backbone"] |= {"pretrained": False}
-    config["image_size"] = max(80, 0)
+    config["image_size"] = 80
     if group in ("backbone", "experiment"):
         network = build_network(config, 3)
         assert network(torch.zeros(2, 1, 80, 80, dtype=torch.uint8)).logits.shape == (2, 3)
@@ -43,6 +45,13 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     for transform in config["augment"]["transforms"]:
         image = np.zeros((16, 16), np.uint8)
         assert build(transform)(image=image)["image"].shape == (16, 16)
+    if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
+        with pytest.raises(CxrError, match="no CUDA GPU is found"):
+            resolve_devices(config["trainer"])
+    else:
+        devices = resolve_devices(config["trainer"])
+        assert devices.count >= (2 if option == "ddp" and devices.accelerator == "cpu" else 1)
+        assert devices.precision == "32-true" or devices.accelerator == "gpu"
     if config["logger"]["_target_"] is not None and option == "tensorboard":
         assert build(config["logger"], save_dir=str(tmp_path)).log_dir.startswith(str(tmp_path))
 

@@ -3,6 +3,7 @@
 import difflib
 import logging
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def _takes_image_size(name: str) -> bool:
     )
 
 
-def _probe(name: str, image_size: int) -> tuple[int, tuple[int, int], set[str]]:
+def _probe(name: str, image_size: int) -> tuple[int, tuple[int, int], frozenset[str]]:
     """Channels, map size and unused parameters at an image size, on a twin without data.
 
     Raises:
@@ -173,7 +174,8 @@ def _probe(name: str, image_size: int) -> tuple[int, tuple[int, int], set[str]]:
     return found
 
 
-def _try(name: str, image_size: int) -> tuple[int, tuple[int, int], set[str]] | None:
+@lru_cache  # a run builds its network to try it, to train it and to score with it
+def _try(name: str, image_size: int) -> tuple[int, tuple[int, int], frozenset[str]] | None:
     if image_size < _SMALLEST:
         return None
     try:
@@ -188,24 +190,23 @@ def _try(name: str, image_size: int) -> tuple[int, tuple[int, int], set[str]] | 
         return None
     parameters = dict(net.named_parameters())
     gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
-    unused = {key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+    unused = frozenset(key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None)
     return channels, (shaped.shape[2], shaped.shape[3]), unused
 
 
-def _remove(net: nn.Module, unused: set[str]) -> None:
+def _remove(net: nn.Module, unused: frozenset[str]) -> None:
     """Puts an identity in the place of every module whose parameters are all unused."""
-    for name, module in list(_outermost_unused(net, unused)):
+    for name in list(_outermost_unused(net, unused)):
         parent, _, last = name.rpartition(".")
         setattr(net.get_submodule(parent), last, nn.Identity())
-        del module
 
 
-def _outermost_unused(module: nn.Module, unused: set[str], prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+def _outermost_unused(module: nn.Module, unused: frozenset[str], prefix: str = "") -> Iterator[str]:
     for name, child in module.named_children():
         path = f"{prefix}{name}"
         own = {f"{path}.{key}" for key, _ in child.named_parameters()}
         if own and own <= unused:
-            yield path, child
+            yield path
         elif own:
             yield from _outermost_unused(child, unused, f"{path}.")
 

@@ -20,6 +20,8 @@ def main(path: str) -> int:
     except CxrError as error:
         print(f"error: process {number}: {error}", file=sys.stderr, flush=True)
         return 1
+    except KeyboardInterrupt:  # the parent says so
+        return 130
     return 0
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from cxr.data.phantom import Visit, draw_population, render, write_phantoms
-from cxr.data.phantom.population import split_patients
 from cxr.data.phantom.radiograph import patient_build
+from cxr.data.split import draw_patients
 from cxr.errors import CxrError
 from cxr.findings import NIH8, NIH14, canonical
 
@@ -146,9 +146,9 @@ def test_every_finding_can_be_learned_and_measured(seed: int) -> None:
     assert min(len(set(patients[column])) for column in labels.T) >= 14
     assert labels[test].sum(0).min() >= 10 and (~labels[test]).sum(0).min() >= 10
     assert 0.33 < (~labels.any(1)).mean() < 0.47
-    held = split_patients(np.random.default_rng(seed), patients[~test], labels[~test], 0.2)
-    assert labels[~test][held].sum(0).min() >= 5
-    assert not set(patients[~test][held]) & set(patients[~test][~held])
+    rest = pd.DataFrame(labels[~test], columns=list(NIH14)).assign(patient=patients[~test].astype(str))
+    held = np.isin(patients[~test].astype(str), list(draw_patients(rest, NIH14, 0.2, seed)))
+    assert labels[~test][held].sum(0).min() >= 5 and (~labels[~test][held]).sum(0).min() >= 5
 
 
 @pytest.mark.parametrize("images", [60, 120])

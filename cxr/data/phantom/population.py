@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from cxr.data.split import draw_patients
 from cxr.findings import NIH14
 
 # Images of each finding (diagonal) and pair of findings among the 112,120 of the NIH ChestX-ray14 release (Wang et al.,
@@ -95,11 +97,21 @@ def draw_population(images: int, seed: int = 0, label_noise: float = 0.0) -> lis
     shown = _top_up(rng, np.array([visit.patient for visit in visits]), _labels([visit.shown for visit in visits]))
     written = _flip(np.random.default_rng([seed, 1]), shown, label_noise)
     views = _views(rng, visits, shown)
-    test = split_patients(rng, np.array([visit.patient for visit in visits]), written, TEST)
+    test = _test_images(visits, written, seed)
     return [
         replace(visit, shown=_names(shown[i]), written=_names(written[i]), portable=bool(views[i]), test=bool(test[i]))
         for i, visit in enumerate(visits)
     ]
+
+
+def _test_images(visits: Sequence[Visit], written: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Marks the images of the drawn patients, `(N,)`: the first of eight draws with every finding in both lists."""
+    table = pd.DataFrame(written, columns=list(NIH14)).assign(patient=[str(visit.patient) for visit in visits])
+    if table["patient"].nunique() < 2:
+        return np.zeros(len(visits), bool)
+    draws = (draw_patients(table, NIH14, TEST, 8 * seed + draw) for draw in range(8))
+    marked = [table["patient"].isin(patients).to_numpy() for patients in draws]
+    return next((m for m in marked if (written[m].any(0) & written[~m].any(0)).all()), marked[0])
 
 
 def first_shares() -> NDArray[np.float64]:
@@ -166,52 +178,6 @@ def _views(rng: np.random.Generator, visits: Sequence[Visit], shown: NDArray[np.
         lean = bent.setdefault(visit.patient, float(rng.normal(-0.65, 1.3)))
         views.append(rng.random() < 1 / (1 + np.exp(-lean - float(row @ shift))))
     return np.array(views)
-
-
-def split_patients(
-    rng: np.random.Generator, patients: NDArray[np.int64], labels: NDArray[np.bool_], share: float
-) -> NDArray[np.bool_]:
-    """Marks the images of about `share` of the patients: iterative stratification (Sechidis et al., 2011).
-
-    The finding with the fewest images left is dealt first; each patient who has it goes to the list that still
-    lacks more of it, measured against its share. Of eight deals the one that treats its worst finding best is kept.
-
-    Args:
-        rng: breaks ties.
-        patients: `(N,)`, the patient of each image.
-        labels: `(N, L)` bool.
-        share: of the images to be marked.
-
-    Returns:
-        `(N,)` bool, the same for all images of a patient.
-    """
-    deals = [_deal(rng.permutation(np.unique(patients)), patients, labels, share) for _ in range(8)]
-    totals = np.maximum(labels.sum(0), 1)
-    worst = [
-        min((labels[m].sum(0) / totals / share).min(), (labels[~m].sum(0) / totals / (1 - share)).min()) for m in deals
-    ]
-    return deals[int(np.argmax(worst))]
-
-
-def _deal(
-    order: NDArray[np.int64], patients: NDArray[np.int64], labels: NDArray[np.bool_], share: float
-) -> NDArray[np.bool_]:
-    counts = np.array([[*labels[patients == p].sum(0), (patients == p).sum()] for p in order], float)
-    shares = np.array([1 - share, share])
-    want = shares[:, None] * counts.sum(0)
-    home = np.full(len(order), -1)
-    while (home < 0).any():
-        left = counts[home < 0, :-1].sum(0)
-        column = int(np.argmin(np.where(left > 0, left, np.inf))) if left.any() else -1
-        mine = np.flatnonzero((home < 0) & (counts[:, column] > 0))
-        for index in mine[np.argsort(-counts[mine, column], kind="stable")]:
-            need = want[:, column] / shares
-            if np.isclose(*need):
-                need = want[:, -1] / shares
-            home[index] = int(np.argmax(need))
-            want[home[index]] -= counts[index]
-    ranked = np.argsort(order)
-    return np.asarray(home[ranked[np.searchsorted(order[ranked], patients)]] == 1)
 
 
 def _labels(names: Sequence[Sequence[str]]) -> NDArray[np.bool_]:

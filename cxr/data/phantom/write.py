@@ -25,7 +25,7 @@ from cxr.errors import CxrError
 from cxr.files import unwritable, write_text
 from cxr.findings import NIH8, NO_FINDING
 
-VERSION = 1  # of the generator; raise it with every change of what is drawn or written
+VERSION = 2  # of the generator; raise it with every change of what is drawn or written
 TABLE = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
