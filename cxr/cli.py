@@ -1,4 +1,4 @@
-"""The command lines `train.py` and `ensemble.py`: compose, check, run one job or a sweep, say errors in one sentence.
+"""The command lines of training, ensembling and caching: compose, check, run a job or a sweep, say errors plainly.
 
 Only Hydra is imported here: help and mistakes are answered before PyTorch would have loaded.
 """
@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cxr.errors import CxrError, first_line
 from cxr.files import write_text
 from cxr.mistakes import explain
-from cxr.options import apply_resume, check_ensemble_options, check_train_options, plain
+from cxr.options import apply_resume, check_cache_options, check_ensemble_options, check_train_options, plain
 from cxr.runs import Run, check_name, free_name, legal_name
 
 _INTERRUPTED = 130  # exit code, as shells give it to ctrl-C
@@ -42,6 +42,11 @@ def train() -> None:
 def ensemble() -> None:
     """The program `ensemble.py`."""
     sys.exit(_main("ensemble", ensemble_job, check_ensemble_options))
+
+
+def cache() -> None:
+    """The program `python -m cxr.data.cache`."""
+    sys.exit(_main("cache", cache_job, check_cache_options))
 
 
 def conf_dir() -> Path:
@@ -71,7 +76,10 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
         if sweep is not None:
             _summarise(sweep, began)
         return _say(
-            "interrupted; python train.py name=<run> resume=true goes on from the last checkpoint", _INTERRUPTED
+            "interrupted; run it again to go on"
+            if program == "cache"
+            else "interrupted; python train.py name=<run> resume=true goes on from the last checkpoint",
+            _INTERRUPTED,
         )
     if sweep is not None:
         return _summarise(sweep, began)
@@ -178,6 +186,37 @@ def ensemble_job(config: DictConfig) -> float | None:
         return run_ensemble(plain(config), Run(Path(config.runs_dir) / name))
 
     return _guarded(run)
+
+
+def cache_job(config: DictConfig) -> None:
+    """What Hydra calls for a cache: builds it, or verifies it."""
+
+    def run() -> float:
+        from cxr.data.cache import CacheSettings, open_or_build
+        from cxr.data.cache.verify import verify
+        from cxr.training.reading import read_catalog
+
+        chosen = plain(config)
+        root, settings = chosen["data"]["root"], CacheSettings.of(chosen)
+        catalog = read_catalog(chosen)
+        if not config.verify:
+            found, kept = open_or_build(catalog, root, settings)
+            print(
+                f"{found.folder}: {len(found.names)} images at {found.size} px, {len(kept)} of them usable", flush=True
+            )
+            return len(kept)
+        folder, differences = verify(catalog, root, settings)
+        for difference in differences:
+            print(f"{difference.image}: {difference.reason}")
+        if differences:
+            raise CxrError(
+                f"{len(differences)} images differ from {folder}; build again without verify=true, which takes over "
+                "what is unchanged (if rows of the cache have changed, remove that folder first)"
+            )
+        print(f"{folder}: its {len(catalog)} images are those of the manifest", flush=True)
+        return len(catalog)
+
+    _guarded(run)
 
 
 def _guarded(work: Callable[[], float]) -> float | None:

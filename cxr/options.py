@@ -10,10 +10,13 @@ from omegaconf.errors import OmegaConfBaseException
 from cxr.errors import CxrError
 from cxr.runs import Run, check_name
 
-_POSITIVE = ("image_size", "batch_size")
+_POSITIVE = ("batch_size",)
 _COUNTS = ("seed", "data.min_cases", "data.split_seed")
 _LISTS = ("data.findings", "data.exclude")
-_ON_RESUME = ("trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers")
+_ON_RESUME = (
+    "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",
+    "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes",
+)  # fmt: skip
 _HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir")
 
 
@@ -23,6 +26,11 @@ def check_train_options(config: DictConfig) -> None:
     check_name(config.sweep, "sweep")
     if config.resume not in (True, False, "auto"):
         raise CxrError(f"resume={config.resume} is unknown; choose true, false or auto")
+    _check_cache(config)
+    _check(config, "crop", lambda value: value in (True, False), "true or false")
+    steps, seconds = "checkpoint.every_steps", "checkpoint.every_seconds"
+    _check(config, steps, lambda value: value is None or (_whole(value) and value > 0), "a positive whole number")
+    _check(config, seconds, lambda value: value is None or (_number(value) and value > 0), "a number above 0")
     for key in _POSITIVE:
         _check(config, key, lambda value: _whole(value) and value > 0, "a positive whole number")
     for key in _COUNTS:
@@ -42,6 +50,23 @@ def check_train_options(config: DictConfig) -> None:
         raise CxrError("trainer.deterministic and trainer.benchmark exclude each other; set one of them")
     if OmegaConf.select(config, "backbone.pretrained") not in (True, False):
         raise CxrError(f"backbone.pretrained={config.backbone.pretrained} must be true or false")
+
+
+def check_cache_options(config: DictConfig) -> None:
+    """Raises CxrError for a value of the wrong kind."""
+    if config.verify not in (True, False):
+        raise CxrError(f"verify={config.verify} must be true or false")
+    if config.data.root is None:
+        raise CxrError("data.root is not set; pass data.root=DIR, the folder of the data set (see docs/data.md)")
+    _check_cache(config)
+
+
+def _check_cache(config: DictConfig) -> None:
+    _check(config, "image_size", lambda value: _whole(value) and value > 0, "a positive whole number")
+    for key in ("cache.size", "cache.processes"):
+        _check(config, key, lambda value: value is None or (_whole(value) and value > 0), "a positive whole number")
+    if config.cache.on_error not in ("fail", "skip"):
+        raise CxrError(f"cache.on_error={config.cache.on_error} is unknown; choose fail or skip")
 
 
 def check_ensemble_options(config: DictConfig) -> None:
@@ -84,8 +109,8 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
             continue
         if key not in _ON_RESUME:
             raise CxrError(
-                f"{key} is {then} in {run.path} and cannot become {now} on resuming; only trainer.max_epochs, devices "
-                "and workers may change (start a new run for anything else)"
+                f"{key} is {then} in {run.path} and cannot become {now} on resuming; only trainer.max_epochs, devices, "
+                "workers, checkpoint.* and cache.dir may change (start a new run for anything else)"
             )
         if key in choices:
             OmegaConf.update(saved, f"choices.{key}", now)
@@ -102,6 +127,10 @@ def _check(config: DictConfig, key: str, holds: Any, wanted: str) -> None:
         return
     if not holds(value):
         raise CxrError(f"{key}={value} must be {wanted}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _whole(value: Any) -> bool:

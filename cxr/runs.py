@@ -54,6 +54,11 @@ class Run:
         return self.path / "metrics.csv"
 
     @property
+    def steps(self) -> Path:
+        """Loss over time, a row every few optimizer steps."""
+        return self.path / "steps.csv"
+
+    @property
     def figures(self) -> Path:
         """Folder of pictures."""
         return self.path / "figures"

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from cxr.cli import conf_dir
 from cxr.ensemble.combine import Method
 from cxr.errors import CxrError
-from cxr.training.build import build, build_loss, build_network
+from cxr.targets import build
+from cxr.training.build import build_loss, build_network
 from cxr.training.prepare import resolve_devices
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -9,18 +10,37 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cxr.data.augment import Augmentation
-from cxr.data.cache import Cache, resize
+from cxr.data.augment import Augmentation, Draws
+from cxr.data.cache.store import Cache, open_array
 from cxr.data.catalog import Catalog
-from cxr.data.sampling import Draw, EpochBatches
+from cxr.data.sampling import Batch as Drawn
+from cxr.data.sampling import EpochBatches, Order, Shuffled
 
 cv2.setNumThreads(0)  # images are small and workers are many
 ATTRIBUTES = ("age", "male", "female", "pa", "ap")
 
 Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class View:
+    """How images of the cache become images for the network; it belongs to the network as its normalisation does.
+
+    Attributes:
+        size: side in pixels of what comes out.
+        crop: cut out of the cache's image, in training anywhere, else in the middle; otherwise the whole is resized.
+    """
+
+    size: int
+    crop: bool = False
+
+    def pixels(self, cached: int) -> tuple[float, float]:
+        """(scale, shift) of a coordinate in pixels of the cache's image to one in pixels of what comes out."""
+        return (1.0, -((cached - self.size) // 2)) if self.crop else (self.size / cached, 0.0)
 
 
 class Radiographs(Dataset[Batch]):
@@ -32,8 +52,8 @@ class Radiographs(Dataset[Batch]):
         cache: decoded images.
         rows: the split's rows of the catalog.
         findings: target columns.
-        size: side in pixels of the images that come out.
-        augmentation: changes of training images, or none.
+        view: what the network sees of an image.
+        augmentation: changes of training images; none shows them as they are.
     """
 
     def __init__(
@@ -41,15 +61,16 @@ class Radiographs(Dataset[Batch]):
         cache: Cache,
         rows: pd.DataFrame,
         findings: Sequence[str],
-        size: int,
+        view: View,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.array_path = str(cache.array_path)
+        self.array_path, self.shape = str(cache.array_path), (len(cache.names), cache.size, cache.size)
         self.positions = cache.positions(rows["image"])
         self.index = rows.index.to_numpy(np.int64)
         self.target = rows[list(findings)].to_numpy(np.float32)
         self.attributes = attributes(rows)
-        self.size, self.augmentation = size, augmentation
+        self.view, self.chance = view, augmentation is not None
+        self.augmentation = augmentation or Augmentation()
         self._images: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -58,23 +79,26 @@ class Radiographs(Dataset[Batch]):
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_images": None}  # a worker opens the map itself
 
-    def image(self, position: int, epoch: int = 0) -> np.ndarray:
-        """One image of the split, (size, size) uint8, as this epoch shows it."""
+    def images(self, rows: NDArray[np.int64], epoch: NDArray[np.int64], repeat: NDArray[np.int64]) -> np.ndarray:
+        """Images of the split, (B, size, size) uint8, as these epochs show them; each argument (B,)."""
         if self._images is None:
-            self._images = np.load(self.array_path, mmap_mode="r", allow_pickle=False)
-        image = np.asarray(self._images[self.positions[position]])
-        if self.augmentation is not None:
-            image = self.augmentation(image, epoch, int(self.index[position]))
-        return resize(image, self.size)
+            self._images = np.asarray(open_array(Path(self.array_path), self.shape))
+        stored = [self._images[position] for position in self.positions[rows].tolist()]
+        draws = Draws(epoch, self.index[rows], repeat)
+        return self.augmentation(stored, draws, self.view.size, self.view.crop, self.chance)
 
-    def __getitems__(self, draws: list[Draw]) -> Batch:
+    def image(self, position: int) -> np.ndarray:
+        """One image of the split, (size, size) uint8, as the first epoch shows it."""
+        first = np.zeros(1, np.int64)
+        return self.images(np.array([position]), first, first)[0]
+
+    def __getitems__(self, drawn: Drawn) -> Batch:
         """The batch of these draws; a negative position is filler: index -1, every target unknown."""
-        drawn = np.array([position for position, _ in draws])
-        filler = drawn < 0
-        rows = np.where(filler, ~drawn, drawn)
-        images = np.stack([self.image(int(row), epoch) for row, (_, epoch) in zip(rows, draws, strict=True)])
+        position, epoch, repeat = np.asarray(drawn).T
+        filler = position < 0
+        rows = np.where(filler, ~position, position)
         return {
-            "image": torch.from_numpy(images)[:, None],
+            "image": torch.from_numpy(self.images(rows, epoch, repeat))[:, None],
             "target": torch.from_numpy(np.where(filler[:, None], np.float32(np.nan), self.target[rows])),
             "attributes": torch.from_numpy(self.attributes[rows]),
             "index": torch.from_numpy(np.where(filler, -1, self.index[rows])),
@@ -115,54 +139,57 @@ class RadiographData(pl.LightningDataModule):
     Args:
         catalog: checked and split.
         cache: of the catalog's images.
-        image_size: side in pixels of the images that come out.
+        view: what the network sees of an image.
         settings: batch size, workers, seed, ranks.
         augmentation: of training images.
-        first_epoch: that a resumed run goes on with: its first batches are fetched before Lightning tells the epoch.
+        order: of training images.
+        start: (epoch, batches of it already had) where a resumed run goes on: its first batches are fetched before
+            Lightning tells the epoch.
     """
 
     def __init__(
         self,
         catalog: Catalog,
         cache: Cache,
-        image_size: int,
+        view: View,
         settings: LoaderSettings,
         augmentation: Augmentation,
-        first_epoch: int = 0,
+        order: Order | None = None,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
-        self.catalog, self.cache, self.image_size = catalog, cache, image_size
+        self.catalog, self.cache, self.view = catalog, cache, view
         self.settings, self.augmentation = settings, augmentation
-        self.first_epoch = first_epoch
+        self.order, self.start = order or Shuffled(), start
 
     def dataset(self, split: str, augmentation: Augmentation | None = None) -> Radiographs:
         """The images of one split."""
-        return Radiographs(self.cache, self.catalog.rows(split), self.catalog.findings, self.image_size, augmentation)
+        return Radiographs(self.cache, self.catalog.rows(split), self.catalog.findings, self.view, augmentation)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled, augmented batches; the same order for the same (seed, epoch)."""
-        loader = self._loader(self.dataset("train", self.augmentation), self.settings.batch_size, shuffle=True)
-        loader.batch_sampler.set_epoch(self.first_epoch)  # type: ignore[union-attr]
-        return loader
+        """Ordered and augmented batches; the same for the same (seed, epoch)."""
+        return self._loader(self.dataset("train", self.augmentation), self.settings.batch_size, self.order, self.start)
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Batch]:
         """Every image of a split, in the table's order, as it is."""
-        return self._loader(self.dataset(split), 2 * self.settings.batch_size, shuffle=False)
+        return self._loader(self.dataset(split), 2 * self.settings.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation image, as it is."""
         return self.evaluation_dataloader("val")
 
-    def _loader(self, dataset: Radiographs, batch_size: int, shuffle: bool) -> DataLoader[Batch]:
+    def _loader(
+        self, dataset: Radiographs, batch_size: int, order: Order | None = None, start: tuple[int, int] = (0, 0)
+    ) -> DataLoader[Batch]:
         s = self.settings
-        batches = EpochBatches(len(dataset), batch_size, s.seed, shuffle, s.rank, s.ranks)
+        batches = EpochBatches(dataset.target, batch_size, s.seed, order, s.rank, s.ranks, start)
         return DataLoader(
             dataset,
-            batch_sampler=batches,
+            batch_sampler=batches,  # type: ignore[arg-type]  # arrays in place of lists
             collate_fn=_ready,
             num_workers=s.workers,
             pin_memory=s.pin_memory,
-            persistent_workers=shuffle and s.workers > 0,
+            persistent_workers=order is not None and s.workers > 0,
         )
 
 

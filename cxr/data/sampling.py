@@ -1,14 +1,101 @@
 """Which images make which batch: an order that only (seed, epoch) decides, dealt over ranks without loss or repeat."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-Draw = tuple[int, int]  # (position in the split, epoch); a negative position ~p is filler, see EpochBatches
+from cxr.errors import CxrError
+
+Batch = NDArray[np.int64]  # (B, 3): position in the split, epoch, repeat; a position ~p is filler, see EpochBatches
 
 
-class EpochBatches(Sampler[list[Draw]]):
+class Order(Protocol):
+    """Chooses an epoch's images."""
+
+    def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
+        """Positions in the split, (N,), in the order in which they are shown; some may come more than once.
+
+        Args:
+            target: (N, L) labels of the split, NaN unknown.
+            seed: of the run.
+            epoch: from 0.
+        """
+        ...
+
+
+class Shuffled:
+    """Every image once, in a new order every epoch."""
+
+    def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `Order`."""
+        return np.random.default_rng([seed, epoch]).permutation(len(target))
+
+
+class WeightedByFindings:
+    """As many images as the split has, each drawn with a chance that grows with its number of findings.
+
+    Args:
+        weight: what each finding adds to an image's weight of 1.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        if weight < 0:
+            raise CxrError(f"sampler.weight={weight} must be 0 or more")
+        self.weight = weight
+
+    def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `Order`."""
+        return _draw(1 + self.weight * (target == 1).sum(axis=1), seed, epoch)
+
+
+class Balanced:
+    """As many images as the split has, drawn by the rarest of their findings: weight is its prevalence ** -power.
+
+    Images without a finding count as one more class. Power 1 is the inverse of prevalence, one half its square root
+    (Mahajan et al., "Exploring the Limits of Weakly Supervised Pretraining", ECCV 2018).
+
+    Args:
+        power: 0 draws all alike.
+    """
+
+    def __init__(self, power: float = 1.0) -> None:
+        if not 0 <= power <= 1:
+            raise CxrError(f"sampler.power={power} must lie between 0 and 1")
+        self.power = power
+
+    def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `Order`."""
+        member = _classes(target)
+        weight = np.maximum(member.sum(axis=0), 1.0) ** -self.power
+        return _draw(np.where(member, weight, 0).max(axis=1), seed, epoch)
+
+
+class ClassAware:
+    """As many images as the split has: a class is drawn, all alike, then the next image of its shuffled list.
+
+    Images without a finding are one more class (Shen, Lin and Huang, "Relay Backpropagation for Effective Learning of
+    Deep Convolutional Neural Networks", ECCV 2016).
+    """
+
+    def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `Order`."""
+        rng = np.random.default_rng([seed, epoch])
+        lists = [np.flatnonzero(column) for column in _classes(target).T]
+        lists = [images for images in lists if len(images)]
+        chosen = rng.integers(len(lists), size=len(target))
+        order = np.empty(len(target), np.int64)
+        for number, images in enumerate(lists):
+            places = np.flatnonzero(chosen == number)
+            rounds = -(-len(places) // len(images))
+            shuffled = [rng.permutation(images) for _ in range(rounds)]
+            order[places] = np.concatenate(shuffled)[: len(places)] if rounds else []
+        return order
+
+
+class EpochBatches(Sampler[Batch]):
     """Batches of one rank for one epoch.
 
     Ranks take every `ranks`-th image of one common order, so that a window of consecutive batches holds the same
@@ -18,20 +105,28 @@ class EpochBatches(Sampler[list[Draw]]):
     be alone in the last batch gets filler beside it, since batch norm cannot train on one value a channel.
 
     Args:
-        length: images in the split.
+        target: (N, L) labels of the split, which some orders go by.
         batch_size: images a batch of one rank.
-        seed: of the shuffle.
-        shuffle: a new order every epoch; otherwise the table's.
+        seed: of the order.
+        order: of an epoch; none is the table's.
         rank: of this process.
         ranks: number of processes.
+        start: (epoch, batches) where a resumed run goes on: the batches of that epoch that it has had.
     """
 
     def __init__(
-        self, length: int, batch_size: int, seed: int = 0, shuffle: bool = False, rank: int = 0, ranks: int = 1
+        self,
+        target: NDArray[np.float32],
+        batch_size: int,
+        seed: int = 0,
+        order: Order | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
-        self.length, self.batch_size, self.seed, self.shuffle = length, batch_size, seed, shuffle
-        self.rank, self.ranks = rank, ranks
-        self.epoch = 0
+        self.target, self.batch_size, self.seed, self.order = target, batch_size, seed, order
+        self.rank, self.ranks, self.start = rank, ranks, start
+        self.epoch = start[0]
 
     @property
     def sampler(self) -> "EpochBatches":
@@ -42,23 +137,47 @@ class EpochBatches(Sampler[list[Draw]]):
         """Chooses the order of the next pass; Lightning calls it."""
         self.epoch = epoch
 
-    def order(self) -> np.ndarray:
-        """The epoch's positions over all ranks, (length,) int64."""
-        if not self.shuffle:
-            return np.arange(self.length)
-        return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-
     def __len__(self) -> int:
-        share = -(-self.length // self.ranks)
+        """Batches of a whole epoch."""
+        share = -(-len(self.target) // self.ranks)
         return -(-share // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        order = self.order()
-        mine = order[self.rank :: self.ranks]
-        share = -(-self.length // self.ranks)
+    def __iter__(self) -> Iterator[Batch]:
+        length = len(self.target)
+        order = np.arange(length) if self.order is None else self.order(self.target, self.seed, self.epoch)
+        drawn = np.stack([order, np.full(length, self.epoch), _repeats(order)], axis=1)
+        mine = drawn[self.rank :: self.ranks]
+        share = -(-length // self.ranks)
         if self.batch_size > 1 and share % self.batch_size == 1:
             share += 1
-        filler = ~np.resize(order, share - len(mine))
+        filler = np.resize(drawn, (share - len(mine), 3))
+        filler[:, 0] = ~filler[:, 0]
         mine = np.concatenate([mine, filler])
-        for start in range(0, share, self.batch_size):
-            yield [(int(position), self.epoch) for position in mine[start : start + self.batch_size]]
+        had = self.start[1] if self.epoch == self.start[0] else 0
+        for first in range(had * self.batch_size, share, self.batch_size):
+            yield mine[first : first + self.batch_size]
+
+
+def _classes(target: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N, L + 1): which findings an image has; last, that it has none."""
+    present = target == 1
+    return np.concatenate([present, ~present.any(axis=1, keepdims=True)], axis=1)
+
+
+def _draw(weight: NDArray[np.floating], seed: int, epoch: int) -> NDArray[np.int64]:
+    """As many positions as there are, with replacement, by weight."""
+    rng = np.random.default_rng([seed, epoch])
+    ends = np.cumsum(weight, dtype=np.float64)
+    found = np.searchsorted(ends, rng.random(len(weight)) * ends[-1], side="right")
+    return np.minimum(found, len(weight) - 1)
+
+
+def _repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many times each entry has come before, (N,)."""
+    sorted_places = np.argsort(order, kind="stable")
+    ranked = order[sorted_places]
+    first = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
+    lengths = np.diff(np.append(first, len(order)))
+    counts = np.empty(len(order), np.int64)
+    counts[sorted_places] = np.arange(len(order)) - np.repeat(first, lengths)
+    return counts

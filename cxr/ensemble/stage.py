@@ -23,7 +23,7 @@ from cxr.report.figures import comparison, roc_curves
 from cxr.report.maps import ensemble_landscape
 from cxr.report.tables import as_text, auroc_table, write_table
 from cxr.runs import Run, taken, versions
-from cxr.training.build import build
+from cxr.targets import build
 
 
 def run_ensemble(config: Mapping[str, Any], run: Run) -> float:

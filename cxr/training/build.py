@@ -1,48 +1,15 @@
-"""From a configuration to objects: the one place where `_target_` becomes an instance."""
+"""From a configuration to the network and its loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import nn
 
-from cxr.errors import CxrError, first_line
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network, Preprocessing
-
-# A configuration may come from somebody's checkpoint: it can name these and nothing else.
-ALLOWED = (
-    "cxr.data.sources.",
-    "cxr.ensemble.combine.",
-    "cxr.loss.",
-    "cxr.model.",
-    "cxr.training.schedule.",
-    "albumentations.",
-    "lightning.pytorch.loggers.",
-    "torch.nn.",
-    "torch.optim.",
-)
-
-
-def build(config: Any, *args: Any, **kwargs: Any) -> Any:
-    """Instantiates the `_target_` of a config node.
-
-    Raises:
-        CxrError: the target lies outside the allowed packages, does not exist, or refuses its arguments.
-    """
-    node: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
-    _check_targets(node)
-    try:
-        return instantiate(node, *args, _convert_="all", **kwargs)
-    except Exception as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, CxrError):
-            raise cause from error
-        target = node.get("_target_")
-        raise CxrError(f"the configuration of {target} does not work: {first_line(cause)}") from error
+from cxr.targets import build
 
 
 def build_network(config: Mapping[str, Any], findings: int) -> Network:
@@ -60,17 +27,3 @@ def build_loss(config: Mapping[str, Any], training_targets: np.ndarray) -> nn.Mo
     positive, negative = (training_targets == 1).sum(axis=0), (training_targets == 0).sum(axis=0)
     loss: nn.Module = build(config["loss"], positive=positive.tolist(), negative=negative.tolist())
     return loss
-
-
-def _check_targets(node: Any) -> None:
-    if isinstance(node, Mapping):
-        target = node.get("_target_")
-        if target is not None and not str(target).startswith(ALLOWED):
-            raise CxrError(
-                f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}"
-            )
-        for value in node.values():
-            _check_targets(value)
-    elif isinstance(node, Sequence) and not isinstance(node, str):
-        for value in node:
-            _check_targets(value)

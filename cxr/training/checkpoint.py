@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +26,38 @@ _PREFIX = "network."
 class RunCheckpoints(Checkpoint):
     """Keeps `last.ckpt`, everything that training needs to go on, and `best.ckpt`, the best validation macro AUROC.
 
-    `last` is written between epochs, when schedulers and early stopping have seen the epoch, and at the end.
+    `last` is written after optimizer steps, when an interval is over; between epochs, when schedulers and early
+    stopping have seen the epoch; and at the end. After the last step of an epoch it waits for the validation.
 
     Args:
         run: whose `checkpoints/` they go to.
+        every_steps: optimizer steps between two of `last`; none writes between epochs only.
+        every_seconds: the same by the clock.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, every_steps: int | None = None, every_seconds: float | None = None) -> None:
         self.run = run
+        self.every_steps, self.every_seconds = every_steps, every_seconds
         self.best_score = -math.inf
         self.best_epoch = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes where this process began."""
+        self._began = trainer.current_epoch
+        self._step = self._look = self._saved_step = trainer.global_step
+        self._saved = self._looked = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes `last.ckpt` after an optimizer step when it is due."""
+        if trainer.global_step == self._step:
+            return  # within a window: its gradients are in no checkpoint
+        self._step = trainer.global_step
+        due = bool(self.every_steps) and self._step - self._saved_step >= (self.every_steps or 0)
+        due = self._due_by_clock(trainer) or due
+        if due and not trainer.is_last_batch:
+            self._save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes `best.ckpt` if this epoch is the best; without a defined AUROC the latest epoch is."""
@@ -47,21 +70,37 @@ class RunCheckpoints(Checkpoint):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes `last.ckpt` when an epoch has been completed since the start or the resumption."""
         if trainer.current_epoch > self._began:
-            save(trainer, self.run.last)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes where this process began."""
-        self._began = trainer.current_epoch
+            self._save_last(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the last `last.ckpt`."""
+        self._save_last(trainer)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
         save(trainer, self.run.last)
+        self._saved, self._saved_step = time.monotonic(), trainer.global_step
+
+    def _due_by_clock(self, trainer: pl.Trainer) -> bool:
+        """The first rank's clock decides for all, asked about once a second, since ranks have to wait for it."""
+        if not self.every_seconds or self._step < self._look:
+            return False
+        now = time.monotonic()
+        a_step = (now - self._looked) / max(1, self._step - (self._looked_step or self._step - 1))
+        self._looked, self._looked_step = now, self._step
+        pause = max(1, int(min(1.0, self.every_seconds / 10) / max(a_step, 1e-6)))
+        answer = (now - self._saved >= self.every_seconds, self._step + pause)
+        due, self._look = trainer.strategy.broadcast(answer)
+        return due
+
+    _looked_step: int | None = None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Says that the last epoch is over: Lightning has already counted the next one as begun, and would skip it."""
+        """Between epochs, says that the last one is over: Lightning has already counted the next, and would skip it."""
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        if _within_epoch(progress["current"]):
+            return
         for counts in progress.values():
             counts.update(dict.fromkeys(("ready", "started", "processed", "completed"), counts["completed"]))
 
@@ -155,6 +194,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def next_epoch(checkpoint: Mapping[str, Any]) -> int:
-    """The epoch that training goes on with from the content of `last.ckpt`."""
-    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"])
+def place(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+    """(epoch, batches of it that were trained on) where training goes on from the content of `last.ckpt`."""
+    loop = checkpoint["loops"]["fit_loop"]
+    epoch = loop["epoch_progress"]["current"]
+    had = loop["epoch_loop.batch_progress"]["current"]["processed"] if _within_epoch(epoch) else 0
+    return int(epoch["completed"]), int(had)
+
+
+def _within_epoch(progress: Mapping[str, int]) -> bool:
+    return progress["started"] > progress["processed"]

@@ -1,20 +1,23 @@
-"""`metrics.csv`, a row an epoch, kept over resumptions; and the line that each epoch prints."""
+"""`metrics.csv`, a row an epoch, `steps.csv`, a row every few steps, both kept over resumptions; the epoch's line."""
 
 import csv
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lightning.pytorch as pl
 import pandas as pd
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
-from cxr.files import replacing
+from cxr.files import replacing, unwritable
 
 COLUMNS = (
     "epoch", "step", "lr", "train/loss", "val/loss", "train/macro_auroc", "val/macro_auroc", "train/accuracy",
     "val/accuracy", "images_per_second",
 )  # fmt: skip
+STEP_COLUMNS = ("step", "epoch", "loss", "lr")
 
 
 class EpochLog(Callback):
@@ -30,10 +33,16 @@ class EpochLog(Callback):
         self.path, self.images, self.show = path, images, show
         self._began = 0.0
         self._training_seconds = 0.0
+        self._share = 1.0  # of the epoch's images that this process has trained on
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
-        self._began = time.perf_counter()
+        self._began, self._share = time.perf_counter(), 1.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock where a run goes on in the middle of an epoch."""
+        had = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        self._began, self._share = time.perf_counter(), 1 - had / max(1, trainer.num_training_batches)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops it: the rate is that of training alone."""
@@ -45,13 +54,10 @@ class EpochLog(Callback):
             return
         values: dict[str, Any] = {key: float(value) for key, value in trainer.callback_metrics.items()}
         values |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        values["images_per_second"] = round(self.images / max(self._training_seconds, 1e-9), 1)
+        values["images_per_second"] = round(self._share * self.images / max(self._training_seconds, 1e-9), 1)
         rows = [row for row in read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch]
         rows.append({column: values.get(column, "") for column in COLUMNS})
-        with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        _write_rows(self.path, COLUMNS, rows)
         if self.show:
             last = (trainer.max_epochs or 0) if trainer.max_epochs != -1 else "?"
             print(
@@ -61,6 +67,76 @@ class EpochLog(Callback):
                 f"{values['images_per_second']:.0f} images/s",
                 flush=True,
             )
+
+
+class StepLog(Callback):
+    """Appends a row to `steps.csv` every `trainer.log_every_n_steps` optimizer steps.
+
+    When a run goes on, rows after the step of its checkpoint are cut off, and written again as they come.
+
+    Args:
+        path: the file, which the first rank writes.
+        every: steps between two rows.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self._file: IO[str] | None = None
+        self._step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Cuts the file off after the restored step, and opens it."""
+        self._step = trainer.global_step
+        if trainer.is_global_zero:
+            rows = [row for row in _whole_rows(self.path) if int(row["step"]) <= self._step]
+            _write_rows(self.path, STEP_COLUMNS, rows)
+            self._file = self.path.open("a", newline="", encoding="utf-8")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes the row of a step."""
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        if self._file is None or self._step % self.every:
+            return
+        assert isinstance(pl_module.step_loss, Tensor)
+        loss, rate = float(pl_module.step_loss), float(trainer.optimizers[0].param_groups[0]["lr"])
+        try:
+            self._file.write(f"{self._step},{trainer.current_epoch},{loss!r},{rate!r}\n")
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        for logger in trainer.loggers:
+            logger.log_metrics({"train/step_loss": loss, "epoch": trainer.current_epoch}, step=self._step)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows up to the first that a kill has cut."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = []
+    for line in lines[1:]:
+        values = line.rstrip("\n").split(",")
+        if not line.endswith("\n") or len(values) != len(STEP_COLUMNS) or not values[0].isdigit():
+            break
+        rows.append(dict(zip(STEP_COLUMNS, values, strict=True)))
+    return rows
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

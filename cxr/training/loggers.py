@@ -11,7 +11,7 @@ from cxr.errors import CxrError
 from cxr.metrics.curves import roc_curve
 from cxr.predictions import Predictions
 from cxr.runs import Run
-from cxr.training.build import build
+from cxr.targets import build
 
 _CURVE_POINTS = 200  # of a ROC curve in a dashboard
 

@@ -66,12 +66,16 @@ def attention_cases(
         return []
     rows = data.catalog.rows("test")
     boxes = read_boxes(str(loaded.config["data"]["root"]))
-    scale = data.image_size / _BOX_PIXELS
+    scale, shift = data.view.pixels(data.cache.size)
+    scale *= data.cache.size / _BOX_PIXELS
     cases = []
     for (row, column), image, attention in zip(chosen, images, maps, strict=True):
         finding, name = predicted.findings[column], str(rows["image"].iloc[row])
         mine = boxes[(boxes["image"] == name) & (boxes["finding"] == finding)]
-        drawn = [(x * scale, y * scale, w * scale, h * scale) for x, y, w, h in mine.iloc[:, 2:].to_numpy(float)]
+        drawn = [
+            (x * scale + shift, y * scale + shift, w * scale, h * scale)
+            for x, y, w, h in mine.iloc[:, 2:].to_numpy(float)
+        ]
         score, target = float(predicted.score[row, column]), float(predicted.target[row, column])
         cases.append(AttentionCase(image, attention, finding, score, target, name, drawn, float(threshold[column])))
     return cases

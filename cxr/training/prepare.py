@@ -7,12 +7,14 @@ from typing import Any
 import torch
 
 from cxr.data.augment import Augmentation
-from cxr.data.cache import Cache, open_or_build
-from cxr.data.catalog import Catalog, check_images_exist, choose_findings
-from cxr.data.datamodule import LoaderSettings, RadiographData
-from cxr.data.split import split_catalog, split_fingerprint
+from cxr.data.cache import Cache, CacheSettings, open_or_build
+from cxr.data.catalog import Catalog
+from cxr.data.datamodule import LoaderSettings, RadiographData, View
+from cxr.data.sampling import Order, Shuffled
+from cxr.data.split import check_split, split_fingerprint
 from cxr.errors import CxrError
-from cxr.training.build import build
+from cxr.targets import build
+from cxr.training.reading import read_catalog
 
 _AUTO_WORKERS = 8
 
@@ -55,23 +57,11 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
     Raises:
         CxrError: whatever is wrong with the data.
     """
-    data = config["data"]
-    read: Catalog = build(data["source"])
-    every = set(read.table["image"])
-    catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
-    catalog = check_images_exist(catalog, data["on_missing"])
-    catalog = split_catalog(
-        catalog,
-        data["root"],
-        data["train_list"],
-        data["val_list"],
-        data["test_list"],
-        float(data["val_share"]),
-        int(data["split_seed"]),
-        skipped=sorted(every - set(catalog.table["image"])),
-    )
-    cache = open_or_build(catalog, data["root"], int(config["image_size"]), config["cache"]["dir"])
-    return Prepared(catalog, cache, split_fingerprint(catalog), catalog.labels_sha256)
+    catalog = read_catalog(config)
+    cache, kept = open_or_build(catalog, config["data"]["root"], CacheSettings.of(config))
+    if len(kept) < len(catalog):
+        check_split(kept)  # images that were left out may have been all of a split
+    return Prepared(kept, cache, split_fingerprint(kept), kept.labels_sha256)
 
 
 def open_data(
@@ -80,9 +70,9 @@ def open_data(
     rank: int = 0,
     ranks: int = 1,
     accelerator: str = "cpu",
-    first_epoch: int = 0,
+    start: tuple[int, int] = (0, 0),
 ) -> RadiographData:
-    """The loaders of one rank, from the epoch that a run goes on with."""
+    """The loaders of one rank, from the epoch and batch that a run goes on with."""
     seed = int(config["seed"])
     settings = LoaderSettings(
         batch_size=int(config["batch_size"]),
@@ -92,11 +82,33 @@ def open_data(
         ranks=ranks,
         pin_memory=accelerator == "gpu",
     )
+    augmentation, order = build_augmentation(config)
+    return RadiographData(prepared.catalog, prepared.cache, view_of(config), settings, augmentation, order, start)
+
+
+def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
+    """How training images are changed, and in which order they come.
+
+    Raises:
+        CxrError: an argument of either.
+    """
     transforms = [build(transform) for transform in config["augment"]["transforms"]]
-    augmentation = Augmentation(transforms, seed)
-    return RadiographData(
-        prepared.catalog, prepared.cache, int(config["image_size"]), settings, augmentation, first_epoch
-    )
+    order: Order = build(config["sampler"]) if "sampler" in config else Shuffled()  # runs of earlier versions have none
+    return Augmentation(transforms, int(config["seed"])), order
+
+
+def view_of(config: Mapping[str, Any]) -> View:
+    """What the network sees of the cache's images.
+
+    Raises:
+        CxrError: there is nothing to crop from.
+    """
+    view, cached = View(int(config["image_size"]), bool(config.get("crop", False))), CacheSettings.of(config).size
+    if view.crop and cached < view.size:
+        raise CxrError(
+            f"crop=true cuts {view.size} px out of a cache of {cached} px; raise cache.size or lower image_size"
+        )
+    return view
 
 
 def resolve_devices(trainer: Mapping[str, Any]) -> Devices:

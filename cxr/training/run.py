@@ -18,10 +18,11 @@ from cxr.errors import CxrError, first_line
 from cxr.files import write_text
 from cxr.metrics.summary import summarise
 from cxr.runs import Run, versions
-from cxr.training.build import build, build_loss, build_network
-from cxr.training.checkpoint import RunCheckpoints, load_network, next_epoch, read_checkpoint
+from cxr.targets import build
+from cxr.training.build import build_loss, build_network
+from cxr.training.checkpoint import RunCheckpoints, load_network, place, read_checkpoint
 from cxr.training.launch import launch
-from cxr.training.log import EpochLog
+from cxr.training.log import EpochLog, StepLog
 from cxr.training.loggers import build_logger, check_logger, log_result
 from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
@@ -29,11 +30,14 @@ from cxr.training.prepare import (
     Devices,
     Prepared,
     accumulation,
+    build_augmentation,
     check_workers,
     open_data,
     prepare,
     resolve_devices,
+    view_of,
 )
+from cxr.training.resumption import MidEpoch, batches_here
 from cxr.training.task import ClassificationTask
 
 
@@ -76,7 +80,10 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
         about = checkpoint["cxr"]
         if about["split_fingerprint"] != prepared.split_fingerprint or about["labels_sha256"] != prepared.labels_sha256:
             raise CxrError(f"the data of {run.path} have changed since it was started; restore them or start a new run")
-        print(f"{run.path} goes on from epoch {next_epoch(checkpoint)}, step {checkpoint['global_step']}", flush=True)
+        epoch, had = place(checkpoint)
+        batches_here(checkpoint, int(config["batch_size"]), devices.count)
+        where = f"epoch {epoch}, batch {had}" if had else f"epoch {epoch}"
+        print(f"{run.path} goes on from {where}, step {checkpoint['global_step']}", flush=True)
     else:
         print(f"{run.path} goes on from epoch 0, step 0: it was stopped before its first checkpoint", flush=True)
     write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
@@ -100,8 +107,8 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
             f"batch_size=1 gives batch norm one value a channel on the 1x1 feature map of image_size="
             f"{config['image_size']}; raise batch_size or image_size"
         )
-    for transform in config["augment"]["transforms"]:
-        build(transform)
+    build_augmentation(config)
+    view_of(config)
     build_loss(config, np.zeros((1, 1), np.float32))
     _trainer(config, None, devices, Rank(), 1)
     try:
@@ -116,8 +123,12 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
     _quieten()
     pl.seed_everything(int(config["seed"]), verbose=False)
     last = run.last if run.last.exists() else None
-    first_epoch = next_epoch(read_checkpoint(last)) if last else 0
-    data = open_data(prepared, config, rank.number, rank.count, devices.accelerator, first_epoch)
+    start = (0, 0)
+    if last:
+        checkpoint = read_checkpoint(last)
+        start = (place(checkpoint)[0], batches_here(checkpoint, int(config["batch_size"]), rank.count))
+        del checkpoint
+    data = open_data(prepared, config, rank.number, rank.count, devices.accelerator, start)
     catalog = prepared.catalog
     network = build_network(config, len(catalog.findings))
     provenance = {
@@ -125,7 +136,7 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
         "findings": list(catalog.findings),
         "split_fingerprint": prepared.split_fingerprint,
         "labels_sha256": prepared.labels_sha256,
-        "preprocessing": vars(network.preprocessing),
+        "preprocessing": vars(network.preprocessing) | {"cached": prepared.cache.size, "crop": data.view.crop},
     }
     task = ClassificationTask(
         network=network,
@@ -186,7 +197,15 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
 def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, images: int) -> pl.Trainer:
     """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
-    callbacks: list[Callback] = [EpochLog(run.log, images, show=first), RunCheckpoints(run)] if run else []
+    callbacks: list[Callback] = []
+    if run:
+        written = config["checkpoint"]
+        callbacks = [
+            EpochLog(run.log, images, show=first),
+            StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
+            MidEpoch(int(config["batch_size"])),
+            RunCheckpoints(run, written["every_steps"], written["every_seconds"]),
+        ]
     stopping = config["early_stopping"]
     if stopping and stopping["patience"] is not None:
         callbacks.append(EarlyStopping(stopping["monitor"], patience=int(stopping["patience"]), mode=stopping["mode"]))

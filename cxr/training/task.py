@@ -30,11 +30,30 @@ class EpochScores:
         """Takes one batch: logits (B, L)."""
         self.parts.append((batch["index"], logits.detach().float(), batch["target"]))
 
+    def state(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """What was added so far as one index (n,), logits (n, L) and targets (n, L); none if nothing was."""
+        if not self.parts:
+            return None
+        index, logits, target = (torch.cat(part) for part in zip(*self.parts, strict=True))
+        self.parts = [(index, logits, target)]
+        return index, logits, target
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Takes back what `state` gave."""
+        index, logits, target = state
+        self.parts = [(index, logits, target)]
+
     def collect(self, gather: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits and targets, (N, L) on the CPU, in the order of the table; filler is dropped. Empties itself."""
-        index, logits, target = (gather(torch.cat(part)).cpu() for part in zip(*self.parts, strict=True))
+        """Logits and targets, (N, L) on the CPU, in the order of the table; filler is dropped. Empties itself.
+
+        An image that was shown several times comes as often, the smallest logits first, whatever the number of ranks.
+        """
+        device = self.parts[-1][0].device  # a restored part may still lie on the CPU
+        parts = [tuple(part.to(device) for part in parts) for parts in self.parts]
+        index, logits, target = (gather(torch.cat(part)).cpu() for part in zip(*parts, strict=True))
         self.parts = []
-        order = torch.argsort(index)[int((index < 0).sum()) :]  # filler has index -1
+        keys = [*logits.numpy().T[::-1], index.numpy()]  # the last key is the first that counts
+        order = torch.from_numpy(np.lexsort(keys))[int((index < 0).sum()) :]  # filler has index -1
         return logits[order], target[order]
 
 
@@ -72,7 +91,8 @@ class ClassificationTask(pl.LightningModule):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.names, self.seed, self.provenance = names, seed, provenance or {}
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
-        self.window_count: Tensor | None = None  # known targets of the open window, on this rank
+        self.window: Tensor | None = None  # known targets of the open window and their summed loss, on this rank
+        self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks
         self.nominal = 1.0  # a batch's usual number of targets; keeps summed losses in the range of float16
 
     def forward(self, image: Tensor) -> NetworkOutput:
@@ -91,16 +111,17 @@ class ClassificationTask(pl.LightningModule):
         if not torch.isfinite(terms.total):
             raise CxrError(self._not_finite(batch))
         self.nominal = float(self.trainer.datamodule.settings.batch_size * len(self.findings))  # type: ignore[attr-defined]
-        self.window_count = terms.number.detach() + (0.0 if self.window_count is None else self.window_count)
+        sums = torch.stack([terms.number.detach().float(), terms.total.detach().float()])
+        self.window = sums if self.window is None else self.window + sums
         self.train_scores.add(batch, output.logits)
         return terms.total / self.nominal
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Turns the mean of summed gradients over batches and ranks into the mean over the window's known targets."""
-        assert self.window_count is not None
-        count = self.trainer.strategy.reduce(self.window_count, reduce_op="sum")
-        count = count if isinstance(count, Tensor) else self.window_count
-        self.window_count = None
+        assert self.window is not None
+        sums = self.trainer.strategy.reduce(self.window, reduce_op="sum")
+        count, total = sums if isinstance(sums, Tensor) else self.window
+        self.step_loss, self.window = total / count.clamp(min=1), None
         batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
         factor = self.nominal * batches / count.clamp(min=1)
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cxr.data.augment import Augmentation
-from cxr.data.cache import Cache, open_or_build
+from cxr.data.augment import Affine, Augmentation, Draws, Flip
+from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog, check_images_exist, choose_findings
-from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData, Radiographs, attributes
+from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData, Radiographs, View, attributes
 from cxr.data.sources.nih import read_nih
 from cxr.data.split import split_catalog
 
@@ -26,7 +26,12 @@ SIZE = 24
 
 
 def data_of(
-    root: Path, size: int = SIZE, augmentation: Augmentation | None = None, on_missing: str = "fail", **settings: int
+    root: Path,
+    size: int = SIZE,
+    augmentation: Augmentation | None = None,
+    on_missing: str = "fail",
+    crop: bool = False,
+    **settings: int,
 ) -> RadiographData:
     """The folder's data as a run reads it; three findings, one with unknown labels."""
     catalog = choose_findings(read_nih(str(root)), ["Mass", "Effusion", "Nodule"], [], 0)
@@ -35,9 +40,9 @@ def data_of(
     catalog = check_images_exist(replace(catalog, table=table), on_missing)
     skipped = sorted(set(every) - set(catalog.table["image"]))
     catalog = split_catalog(catalog, root, "train_val_list.txt", None, "test_list.txt", 0.3, 0, skipped)
-    cache = open_or_build(catalog, root, SIZE, None)
+    cache, catalog = open_or_build(catalog, root, CacheSettings(SIZE))
     chosen = LoaderSettings(**({"batch_size": 4} | settings))
-    return RadiographData(catalog, cache, size, chosen, augmentation or Augmentation())
+    return RadiographData(catalog, cache, View(size, crop), chosen, augmentation or Augmentation())
 
 
 @pytest.fixture
@@ -101,15 +106,14 @@ def test_training_is_augmented_and_its_labels_stay_with_the_images(nih_folder: F
 
 
 def flips(seed: int) -> Augmentation:
-    return Augmentation([A.Affine(rotate=(-20, 20), border_mode=4, p=1), A.HorizontalFlip(p=0.5)], seed)
+    return Augmentation([Affine(rotate=(-20, 20)), Flip(), A.GaussNoise(p=1)], seed)
 
 
-def two_epochs(root: Path, seed: int = 1, workers: int = 0, first_epoch: int = 0) -> list[dict[str, np.ndarray]]:
+def two_epochs(root: Path, seed: int = 1, workers: int = 0) -> list[dict[str, np.ndarray]]:
     data = data_of(root, augmentation=flips(seed), seed=seed, workers=workers)
-    data.first_epoch = first_epoch
     loader = data.train_dataloader()
     epochs = []
-    for epoch in (first_epoch, first_epoch + 1):
+    for epoch in (0, 1):
         loader.batch_sampler.set_epoch(epoch)
         epochs.append(all_batches(loader))
     return epochs
@@ -119,9 +123,10 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
     return all(np.array_equal(first[key], second[key], equal_nan=first[key].dtype.kind == "f") for key in first)
 
 
-def test_workers_change_no_pixel_in_any_epoch(nih_folder: Folder) -> None:
+@pytest.mark.parametrize("workers", [1, 4])
+def test_workers_change_no_pixel_in_any_epoch(nih_folder: Folder, workers: int) -> None:
     root = nih_folder()
-    alone, many = two_epochs(root), two_epochs(root, workers=2)
+    alone, many = two_epochs(root), two_epochs(root, workers=workers)
     assert all(same(a, b) for a, b in zip(alone, many, strict=True))
 
 
@@ -144,15 +149,16 @@ def test_augmentation_is_keyed_on_seed_epoch_and_the_row_of_the_table(nih_folder
     catalog = data_of(root).catalog
     seen = two_epochs(root, seed=1)[epoch]
     for row, image in zip(seen["index"].tolist(), seen["image"], strict=True):
-        np.testing.assert_array_equal(image[0], flips(1)(picture_of(catalog, row), epoch, row))
+        np.testing.assert_array_equal(image[0], flips(1)([picture_of(catalog, row)], Draws.of([row], epoch), SIZE)[0])
 
 
-def test_resumed_run_begins_with_the_batches_of_its_epoch(nih_folder: Folder) -> None:
+def test_resumed_run_begins_with_the_next_batch_of_its_epoch(nih_folder: Folder) -> None:
     root = nih_folder()
     straight = two_epochs(root)[1]
     data = data_of(root, augmentation=flips(1), seed=1)
-    data.first_epoch = 1
-    assert same(all_batches(data.train_dataloader()), straight)
+    data.start = (1, 2)
+    rest = all_batches(data.train_dataloader())
+    assert same(rest, {key: values[8:] for key, values in straight.items()})
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -180,7 +186,7 @@ def test_filler_has_no_index_and_no_known_target(nih_folder: Folder) -> None:
 
 
 def test_filler_and_image_of_one_position_show_the_same_pixels(data: RadiographData) -> None:
-    batch = data.dataset("train").__getitems__([(~2, 0), (2, 0), (~0, 0)])
+    batch = data.dataset("train").__getitems__(np.array([[~2, 0, 0], [2, 0, 0], [~0, 0, 0]]))
     assert batch["index"].tolist() == [-1, int(data.catalog.rows("train").index[2]), -1]
     assert torch.equal(batch["image"][0], batch["image"][1])
     assert batch["target"].isnan().all(dim=1).tolist() == [True, False, True]
@@ -233,7 +239,7 @@ def dataset(folder: Path, images: int) -> Radiographs:
     names = tuple(f"{i:06d}.png" for i in range(images))
     np.save(folder / "images.npy", np.zeros((images, 8, 8), np.uint8))
     columns = {"image": names, "age": 50.0, "sex": "F", "view": "PA", "Mass": 1.0}
-    return Radiographs(Cache(folder, names), pd.DataFrame(columns), ["Mass"], 8, Augmentation([A.HorizontalFlip()]))
+    return Radiographs(Cache(folder, names, 8), pd.DataFrame(columns), ["Mass"], View(8), Augmentation([Flip()]))
 
 
 def test_pickle_holds_no_map_and_no_object_that_grows_with_the_table(tmp_path: Path) -> None:
@@ -256,4 +262,18 @@ def test_images_are_read_from_a_map_and_not_into_memory(tmp_path: Path) -> None:
     made = dataset(tmp_path, 20)
     assert made._images is None
     made.image(3)
-    assert isinstance(made._images, np.memmap) and not made._images.flags.writeable
+    assert made._images is not None and not made._images.flags.writeable and not made._images.flags.owndata
+    assert isinstance(made._images.base, np.memmap)
+
+
+def test_crops_are_random_in_training_and_from_the_middle_in_evaluation(nih_folder: Folder) -> None:
+    data = data_of(nih_folder(), size=20, crop=True)
+    seen = all_batches(data.val_dataloader())
+    for row, image in zip(seen["index"], seen["image"], strict=True):
+        np.testing.assert_array_equal(image[0], picture_of(data.catalog, row)[2:22, 2:22])
+    seen, corners = all_batches(data.train_dataloader()), set()
+    for row, image in zip(seen["index"], seen["image"], strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(picture_of(data.catalog, row), (20, 20))
+        corners.add(tuple(np.argwhere((windows == image[0]).all(axis=(2, 3)))[0]))
+    assert len(corners) > 5
+    assert data.view.pixels(24) == (1.0, -2) and View(12).pixels(24) == (0.5, 0.0)

@@ -1,14 +1,30 @@
 """Batches over ranks: every image once an epoch, as many batches everywhere, windows that do not depend on ranks."""
 
+from collections.abc import Callable
 from itertools import chain
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr.data.sampling import EpochBatches
+from cxr.data.sampling import Balanced, ClassAware, EpochBatches, Order, Shuffled, WeightedByFindings
+from cxr.errors import CxrError
 
 lengths, sizes, many = st.integers(0, 150), st.integers(1, 17), st.integers(1, 6)
+
+
+def of_length(length: int, size: int, seed: int = 0, shuffle: bool = False, rank: int = 0, ranks: int = 1,
+              start: tuple[int, int] = (0, 0)) -> EpochBatches:  # fmt: skip
+    target = np.zeros((length, 1), np.float32)
+    return EpochBatches(target, size, seed, Shuffled() if shuffle else None, rank, ranks, start)
+
+
+def plain(sampler: EpochBatches) -> list[list[tuple[int, int]]]:
+    """Position and epoch of every draw; no image comes twice here."""
+    found = list(sampler)
+    assert all(batch.dtype == np.int64 and not batch[:, 2].any() for batch in found)
+    return [[(int(position), int(epoch)) for position, epoch, _ in batch] for batch in found]
 
 
 def batches(
@@ -17,9 +33,9 @@ def batches(
     """Of every rank, its batches of draws."""
     found = []
     for rank in range(ranks):
-        sampler = EpochBatches(length, size, seed, shuffle, rank, ranks)
+        sampler = of_length(length, size, seed, shuffle, rank, ranks)
         sampler.set_epoch(epoch)
-        found.append(list(sampler))
+        found.append(plain(sampler))
         assert len(sampler) == len(found[-1])
     return found
 
@@ -106,23 +122,120 @@ def test_order_is_decided_by_seed_and_epoch_alone() -> None:
 
 
 def test_iterating_twice_or_later_gives_the_same_epoch() -> None:
-    sampler = EpochBatches(30, 4, seed=1, shuffle=True)
-    first = list(sampler)
+    sampler = of_length(30, 4, seed=1, shuffle=True)
+    first = plain(sampler)
     sampler.set_epoch(1)
-    second = list(sampler)
+    second = plain(sampler)
     sampler.set_epoch(0)
-    assert list(sampler) == first == list(sampler) and second != first
+    assert plain(sampler) == first == plain(sampler) and second != first
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_draws_are_plain_numbers_that_carry_the_epoch(shuffle: bool) -> None:
-    found = batches(9, 3, 2, shuffle, epoch=6)
-    flat = [draw for rank in found for batch in rank for draw in batch]
-    assert all(type(position) is int and epoch == 6 for position, epoch in flat) and len(flat) == 10
+def test_draws_carry_the_epoch(shuffle: bool) -> None:
+    flat = [draw for rank in batches(9, 3, 2, shuffle, epoch=6) for batch in rank for draw in batch]
+    assert all(epoch == 6 for _, epoch in flat) and len(flat) == 10
 
 
 def test_lightning_reaches_set_epoch_through_the_sampler_of_the_batch_sampler() -> None:
-    batch_sampler = EpochBatches(30, 4, shuffle=True)
-    before = list(batch_sampler)
+    batch_sampler = of_length(30, 4, shuffle=True)
+    before = plain(batch_sampler)
     batch_sampler.sampler.set_epoch(1)
-    assert list(batch_sampler) != before
+    assert plain(batch_sampler) != before
+
+
+@given(st.integers(1, 80), sizes, many, st.integers(0, 5), st.data())
+def test_a_resumed_epoch_is_the_rest_of_the_straight_one_and_the_next_is_whole(
+    length: int, size: int, ranks: int, epoch: int, data: st.DataObject
+) -> None:
+    for rank, straight in enumerate(batches(length, size, ranks, epoch=epoch)):
+        had = data.draw(st.integers(0, len(straight)))
+        sampler = of_length(length, size, 0, True, rank, ranks, (epoch, had))
+        assert plain(sampler) == straight[had:], "before Lightning has said which epoch it is"
+        sampler.set_epoch(epoch)
+        assert plain(sampler) == straight[had:] and len(sampler) == len(straight)
+        sampler.set_epoch(epoch + 1)
+        assert plain(sampler) == batches(length, size, ranks, epoch=epoch + 1)[rank]
+
+
+# Orders that go by the labels
+
+RARE, COMMON, PLENTY = 0.01, 0.1, 0.4
+
+
+def labelled(length: int = 4000) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    target = (rng.random((length, 3)) < [RARE, COMMON, PLENTY]).astype(np.float32)
+    target[rng.random(target.shape) < 0.05] = np.nan
+    return target
+
+
+def counted(order: Order, target: np.ndarray, epochs: int = 20) -> np.ndarray:
+    """How often each image comes, as a share of the epochs."""
+    drawn = np.concatenate([order(target, 1, epoch) for epoch in range(epochs)])
+    assert len(drawn) == epochs * len(target)
+    return np.bincount(drawn, minlength=len(target)) / epochs
+
+
+ORDERS = (Shuffled(), WeightedByFindings(), Balanced(1.0), Balanced(0.5), ClassAware())
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_orders_are_functions_of_seed_and_epoch(order: Order) -> None:
+    target = labelled(300)
+    shown = {(s, e): tuple(order(target, s, e).tolist()) for s in range(2) for e in range(3)}
+    assert len(set(shown.values())) == 6
+    assert all(tuple(order(target, s, e).tolist()) == positions for (s, e), positions in shown.items())
+    assert all(0 <= position < 300 for positions in shown.values() for position in positions)
+
+
+def test_weighted_by_findings_draws_by_one_and_their_number() -> None:
+    target = labelled()
+    number = np.nansum(target, axis=1)
+    often = counted(WeightedByFindings(2.0), target)
+    expected = (1 + 2 * number) / (1 + 2 * number).mean()
+    for findings in range(3):
+        some = number == findings
+        assert often[some].mean() == pytest.approx(expected[some].mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5, 0.0])
+def test_balanced_draws_by_the_rarest_finding(power: float) -> None:
+    target = labelled()
+    often = counted(Balanced(power), target)
+    present = np.nan_to_num(target) == 1
+    none = ~present.any(axis=1)
+    counts = np.array([*present.sum(axis=0), none.sum()], float)
+    weight = np.array(
+        [max([counts[k] ** -power for k in np.flatnonzero(row)] or [counts[3] ** -power]) for row in present]
+    )
+    expected = weight / weight.mean()
+    for group in (present[:, 0], present[:, 1] & ~present[:, 0], none):
+        assert often[group].mean() == pytest.approx(expected[group].mean(), rel=0.1)
+
+
+def test_class_aware_shows_every_class_alike_and_its_images_in_turn() -> None:
+    target = np.zeros((1000, 3), np.float32)
+    target[:10, 0], target[10:110, 1], target[110:500, 2] = 1, 1, 1  # the rest has none
+    drawn = ClassAware()(target, 0, 0)
+    groups = np.digitize(drawn, [10, 110, 500])
+    assert np.abs(np.bincount(groups) - 250).max() < 60
+    rare = np.bincount(drawn[groups == 0], minlength=10)
+    assert rare.max() - rare.min() <= 1, "each image of a class comes before one comes again"
+    assert set(ClassAware()(np.zeros((7, 2), np.float32), 0, 0)) == set(range(7))
+
+
+def test_a_repeated_image_is_numbered() -> None:
+    target = labelled(50)
+    sampler = EpochBatches(target, 7, 3, Balanced())
+    drawn = np.concatenate(list(sampler))
+    seen: dict[int, int] = {}
+    for position, _, repeat in drawn.tolist():
+        assert repeat == seen.get(position, 0)
+        seen[position] = repeat + 1
+    assert max(seen.values()) > 2
+
+
+@pytest.mark.parametrize("make", [lambda: Balanced(2), lambda: Balanced(-1), lambda: WeightedByFindings(-1)])
+def test_orders_refuse_what_makes_no_sense(make: Callable[[], Order]) -> None:
+    with pytest.raises(CxrError, match="sampler"):
+        make()

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -103,39 +102,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(train: Cal
     for part in ("metrics.json", "predictions/test.parquet", "predictions/val.parquet"):
         assert (runs / "a" / part).read_bytes() == (runs / "b" / part).read_bytes()
         assert (runs / "a" / part).read_bytes() != (runs / "c" / part).read_bytes()
-
-
-def test_a_killed_run_resumed_ends_with_the_bytes_of_the_straight_one(
-    train: Callable[..., Any], here: Path, phantoms: Path, environment: dict[str, str]
-) -> None:
-    options = [
-        "backbone=resnet10", "image_size=32", "batch_size=16", "trainer=cpu", f"data.root={phantoms}",
-        "data.images=90", "data.phantom_size=64", "attention=gap_mask", "scheduler=plateau", "scheduler.patience=0",
-        "optimizer.lr=5e-3", "head.dropout=0.3", "trainer.max_epochs=4",
-    ]  # fmt: skip
-    runs = here / "runs"
-    torch.set_num_threads(1)
-    assert train(*options, "name=straight", plain=True).code == 0
-    killed = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *options, "name=killed"], env=environment, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    log = runs / "killed" / "metrics.csv"
-    while killed.poll() is None and time.monotonic() < deadline and not (log.exists() and len(logged(log)) >= 3):
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert not (runs / "killed" / "metrics.json").exists(), "it finished before it could be killed"
-    resumed = train("name=killed", "resume=true", "data.workers=2", plain=True)
-    assert resumed.code == 0, resumed.err
-    assert "runs/killed goes on from epoch 1, step " in resumed.out or "from epoch 2, step " in resumed.out
-    for part in ("metrics.json", "predictions/test.parquet", "predictions/val.parquet"):
-        assert (runs / "killed" / part).read_bytes() == (runs / "straight" / part).read_bytes()
-    assert logged(log) == logged(runs / "straight" / "metrics.csv")
-    last = [torch.load(runs / n / "checkpoints" / "last.ckpt", weights_only=True) for n in ("killed", "straight")]
-    assert state_sha256(last[0]["state_dict"]) == state_sha256(last[1]["state_dict"])
-    moments = [checkpoint["optimizer_states"][0]["state"] for checkpoint in last]
-    assert all(torch.equal(moments[0][k]["exp_avg_sq"], moments[1][k]["exp_avg_sq"]) for k in moments[0])
 
 
 class TestNames:

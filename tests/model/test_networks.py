@@ -14,7 +14,8 @@ from cxr.errors import CxrError
 from cxr.model.attention import AveragePooling, GapMaskAttention, LocationAttention, smooth
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network, Preprocessing
-from cxr.training.build import build, build_network
+from cxr.targets import build
+from cxr.training.build import build_network
 
 CONF = Path(__file__).parents[2] / "conf"
 BACKBONES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cxr.data.datamodule import LoaderSettings
-from cxr.data.sampling import Draw, EpochBatches
+from cxr.data.sampling import EpochBatches
 from cxr.errors import CxrError
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.model.network import NetworkOutput
@@ -43,8 +43,8 @@ class Images(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return IMAGES
 
-    def __getitems__(self, draws: list[Draw]) -> dict[str, Tensor]:
-        rows = torch.tensor([position for position, _ in draws])
+    def __getitems__(self, draws: np.ndarray) -> dict[str, Tensor]:
+        rows = torch.from_numpy(draws[:, 0])
         return {"image": self.image[rows], "target": self.target[rows], "index": rows}
 
 
@@ -54,7 +54,7 @@ class Data(pl.LightningDataModule):
         self.settings = LoaderSettings(batch_size)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        batches = EpochBatches(IMAGES, self.settings.batch_size)
+        batches = EpochBatches(np.zeros((IMAGES, 1), np.float32), self.settings.batch_size)
         return DataLoader(Images(), batch_sampler=batches, collate_fn=lambda batch: batch)
 
     val_dataloader = train_dataloader

@@ -1,0 +1,131 @@
+"""What is wrong or odd about a catalog's images: bad files, duplicates, unusual sizes; listed in `report.csv`."""
+
+import csv
+import io
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr.data.cache.manifest import REPORT, Entry, Manifest
+from cxr.data.catalog import Catalog
+from cxr.data.decode import BadImage, read_gray
+from cxr.files import write_text
+
+_LONG = 2.0  # sides of a radiograph differ by less
+_GUARDED = ("test", "val", "train", "")  # of two images with the same pixels the one further left is kept
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        bad: image to reason; training must not meet these.
+        remarks: image to reason; nothing is done about these.
+    """
+
+    bad: Mapping[str, str]
+    remarks: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Writes `report.csv` with the columns image and reason, if it would say something new."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["image", "reason"])
+        names = sorted({**self.bad, **self.remarks})
+        writer.writerows(
+            [name, "; ".join(filter(None, (self.bad.get(name), self.remarks.get(name))))] for name in names
+        )
+        path = folder / REPORT
+        if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
+            write_text(path, text.getvalue())
+
+
+def audit(catalog: Catalog, manifest: Manifest) -> Audit:
+    """Judges the images of a cache by a catalog, which need not be split.
+
+    Bad is what could not be decoded or shows nothing. Of images with the same pixels, those are bad that belong to
+    another patient, or stand in another split, than one of them that is kept: the one in the most guarded split (test,
+    then validation), the first by name.
+    """
+    bad = {entry.image: entry.reason for entry in manifest.images if entry.reason}
+    remarks = _unusual_sizes(manifest)
+    rows = catalog.table.set_index("image")
+    split = rows["split"] if "split" in rows else pd.Series("", index=rows.index)
+    patient = rows["patient"] if "patient" in rows else pd.Series("", index=rows.index)
+    for group in manifest.duplicates:
+        names = sorted(group, key=lambda name: (_GUARDED.index(split[name]), name))
+        first = names[0]
+        for name in names[1:]:
+            other = []
+            used = "split" not in rows or (split[name] and split[first])
+            if used and patient[name] != patient[first]:
+                other.append(f"of patient {patient[first]}, not {patient[name]}")
+            if used and split[name] != split[first]:
+                other.append(f"in {split[first]}, not {split[name]}")
+            if other:
+                bad[name] = f"duplicate: same pixels as {first}, which is {' and '.join(other)}"
+            else:
+                _add(remarks, name, f"duplicate: same pixels as {first}")
+    return Audit(bad, remarks)
+
+
+def find_duplicates(images: Sequence[Entry], paths: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups of images whose files have the same pixels, in the order of the table.
+
+    Rows with the same checksum are candidates; their files are decoded once more to see whether they are the same.
+    """
+    alike = defaultdict(list)
+    for position, entry in enumerate(images):
+        if entry.pixels:
+            alike[entry.pixels, entry.width, entry.height].append(position)
+    groups = []
+    for positions in alike.values():
+        if len(positions) > 1:
+            groups += _same_pixels(positions, paths)
+    return tuple(tuple(images[position].image for position in group) for group in sorted(groups))
+
+
+def _same_pixels(positions: Sequence[int], paths: Sequence[str]) -> list[list[int]]:
+    found: list[tuple[np.ndarray, list[int]]] = []
+    for position in positions:
+        try:
+            pixels = read_gray(paths[position])
+        except (BadImage, OSError):  # it has changed since: the next run will see that
+            continue
+        for shown, group in found:
+            if np.array_equal(shown, pixels):
+                group.append(position)
+                break
+        else:
+            found.append((pixels, [position]))
+    return [group for _, group in found if len(group) > 1]
+
+
+def _unusual_sizes(manifest: Manifest) -> dict[str, str]:
+    """Sizes other than that of most images; where sizes are mixed, the very long ones and those below the cache's."""
+    sizes = Counter((entry.width, entry.height) for entry in manifest.images if entry.pixels)
+    if not sizes:
+        return {}
+    (usual, count) = sizes.most_common(1)[0]
+    remarks: dict[str, str] = {}
+    for entry in manifest.images:
+        size = (entry.width, entry.height)
+        if not entry.pixels or size == usual:
+            continue
+        shown = f"unusual size: {size[0]}x{size[1]}"
+        if 2 * count > sizes.total():
+            remarks[entry.image] = f"{shown}, most are {usual[0]}x{usual[1]}"
+        elif max(size) > _LONG * min(size):
+            remarks[entry.image] = f"{shown} is very long"
+        elif min(size) < manifest.size:
+            remarks[entry.image] = f"{shown} is smaller than the cache"
+    return remarks
+
+
+def _add(remarks: dict[str, str], name: str, text: str) -> None:
+    remarks[name] = f"{remarks[name]}; {text}" if name in remarks else text

@@ -1,0 +1,245 @@
+"""Building a cache: several processes, a journal that survives a kill, known rows copied, one rename at the end.
+
+While it grows, a cache lies in `.building-<name>` beside its later place. Each row is written before the journal says
+so, with its checksum, so that a build that was killed goes on with what is whole. A lock file lets one builder work;
+others wait and find the cache finished.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import cv2
+import numpy as np
+import PIL
+from tqdm import tqdm
+
+from cxr.data.cache.audit import find_duplicates
+from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, Manifest, State, read_manifest
+from cxr.data.cache.pool import decode_all
+from cxr.data.decoder import SAME, Result, Task, write_row
+from cxr.errors import CxrError
+from cxr.files import unwritable
+
+_JOURNAL = "journal.jsonl"
+_SIZES = (128, 224, 256, 299, 512)  # offered where the disk is too small, or before a long build
+
+
+def build_cache(folder: Path, state: State, processes: int | None = None) -> None:
+    """Builds `folder`, or goes on building it, or waits for another process that does.
+
+    Args:
+        folder: where the cache will lie.
+        state: of the files.
+        processes: that decode; by default one a core.
+
+    Raises:
+        CxrError: the disk has no room or fails, or a decoding process died.
+    """
+    building = folder.parent / f".building-{folder.name}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.parent / f".lock-{folder.name}"):
+            if (folder / MANIFEST).exists():
+                return
+            if not (building / MANIFEST).exists():
+                _fill(building, state, processes or os.cpu_count() or 1)
+            with suppress(FileNotFoundError):
+                (building / _JOURNAL).unlink()
+            os.rename(building, folder)
+            _sync(folder.parent)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held by one process at a time; the kernel lets go of it when that process dies."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process is building {path.name.removeprefix('.lock-')}; waiting for it", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+        path.unlink(missing_ok=True)  # whoever comes now looks for the finished cache first
+
+
+def _fill(building: Path, state: State, processes: int) -> None:
+    building.mkdir(exist_ok=True)
+    array = building / ARRAY
+    start = _make_array(array, state)
+    with array.open("rb+") as file, (building / _JOURNAL).open("a+", encoding="utf-8") as journal:
+        done = _read_journal(journal, file, start, state)
+        if not done:
+            _announce(building.parent, state)
+        tasks = [Task(position, path) for position, path in enumerate(state.paths) if position not in done]
+        bar = tqdm(
+            total=len(state.names), initial=len(done), desc=f"caching at {state.size} px", unit="image",
+            disable=not sys.stderr.isatty(), leave=False,
+        )  # fmt: skip
+        with bar:
+            for result in _results(tasks, state, array, file.fileno(), start, processes):
+                journal.write(json.dumps(result) + "\n")
+                journal.flush()
+                done[result.position] = result
+                bar.update()
+        os.fsync(file.fileno())
+    images = tuple(
+        Entry(name, length, modified, *done[position][1:])
+        for position, (name, length, modified) in enumerate(zip(state.names, state.sizes, state.times, strict=True))
+    )
+    duplicates = find_duplicates(images, state.paths)
+    decoders = {"opencv": cv2.__version__, "pillow": PIL.__version__}
+    Manifest(state.size, state.fingerprint, images, duplicates).write(building / MANIFEST, decoders)
+
+
+def _make_array(path: Path, state: State) -> int:
+    """The array file at its full length with room on the disk; returns where its first row begins."""
+    shape = (len(state.names), state.size, state.size)
+    if not path.exists():
+        temporary = path.with_suffix(".new")
+        try:
+            _check_room(path.parent, state)
+            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape).flush()
+            with temporary.open("rb+") as file:  # a full disk is an error here, and a crash in a map
+                if hasattr(os, "posix_fallocate"):  # macOS has none
+                    os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except (CxrError, OSError):
+            temporary.unlink(missing_ok=True)
+            path.parent.rmdir()
+            raise
+        temporary.rename(path)
+    return path.stat().st_size - state.bytes
+
+
+def _check_room(folder: Path, state: State) -> None:
+    free = shutil.disk_usage(folder).free
+    if state.bytes > free:
+        smaller = [size for size in _SIZES if len(state.names) * size**2 <= free]
+        fits = f"; {smaller[-1]} px would fit (cache.size={smaller[-1]})" if smaller else ""
+        raise CxrError(
+            f"the cache of {len(state.names)} images at {state.size} px needs {in_bytes(state.bytes)} and "
+            f"{folder.parent} has {in_bytes(free)} free; choose another disk with cache.dir=DIR or a smaller "
+            f"cache.size{fits}"
+        )
+
+
+def _announce(folder: Path, state: State) -> None:
+    others = ", ".join(f"{size} px {in_bytes(len(state.names) * size**2)}" for size in _SIZES if size != state.size)
+    print(
+        f"caching {len(state.names)} images at {state.size} px: {in_bytes(state.bytes)} in {folder} "
+        f"(cache.size=... for others: {others})",
+        flush=True,
+    )
+
+
+def in_bytes(number: int) -> str:
+    """A length for people, in MB or GB of a power of ten."""
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+
+
+def _read_journal(journal: IO[str], array: IO[bytes], start: int, state: State) -> dict[int, Result]:
+    """What a killed build has finished: lines that are whole, of rows that have their checksum."""
+    journal.seek(0)
+    done: dict[int, Result] = {}
+    row = state.size * state.size
+    text = journal.read()
+    for line in text.splitlines():
+        with suppress(ValueError, TypeError):
+            result = Result(*json.loads(line))
+            if not 0 <= result.position < len(state.names):
+                continue
+            if result.pixels:
+                written = os.pread(array.fileno(), row, start + result.position * row)
+                if sha256(written).hexdigest() != result.pixels:
+                    continue
+            done[result.position] = result
+    if text and not text.endswith("\n"):
+        journal.write("\n")  # after a line that was cut, a new one
+    return done
+
+
+def _results(tasks: list[Task], state: State, array: Path, handle: int, start: int, processes: int) -> Iterator[Result]:
+    """Rows that an earlier cache has are copied, the rest is decoded."""
+    known = _known(array.parents[1], state)
+
+    def copy(position: int) -> Result | None:
+        row = known[position].read(state.size)
+        if row is None:
+            del known[position]  # it has lost its checksum
+            return None
+        write_row(handle, start + position * len(row), row)
+        return Result(position, *known[position].entry[3:])
+
+    untouched = [
+        t for t in tasks if t.position in known and known[t.position].entry.modified == state.times[t.position]
+    ]
+    copied = set()
+    for task in untouched:
+        result = copy(task.position)
+        if result is not None:
+            copied.add(task.position)
+            yield result
+    left = [
+        Task(task.position, task.path, known[task.position].entry.source if task.position in known else None)
+        for task in tasks
+        if task.position not in copied
+    ]
+    again = []
+    for result in decode_all(left, array, start, state.size, processes):
+        copied_row = copy(result.position) if result.reason == SAME else result
+        if copied_row is None:
+            again.append(Task(result.position, state.paths[result.position]))
+        else:
+            yield copied_row
+    yield from decode_all(again, array, start, state.size, processes)
+
+
+class _Row(NamedTuple):
+    """Where an earlier cache has an image: array file, offset in bytes, and what its manifest says."""
+
+    array: Path
+    offset: int
+    entry: Entry
+
+    def read(self, size: int) -> bytes | None:
+        """The row, or none if it is not what the manifest says."""
+        with suppress(OSError), self.array.open("rb") as file:
+            row = os.pread(file.fileno(), size * size, self.offset)
+            if sha256(row).hexdigest() == self.entry.pixels:
+                return row
+        return None
+
+
+def _known(folder: Path, state: State) -> dict[int, _Row]:
+    """Rows of earlier caches of the same size for files of the same name and length, by position; the newest first."""
+    missing = {name: position for position, name in enumerate(state.names)}
+    found: dict[int, _Row] = {}
+    for path in sorted(folder.glob(f"{state.size}px-*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime):
+        with suppress(CxrError, OSError):
+            manifest, array = read_manifest(path.parent), path.parent / ARRAY
+            start = array.stat().st_size - len(manifest.images) * state.size**2
+            for row, entry in enumerate(manifest.images):
+                position = missing.get(entry.image)
+                if position is not None and entry.pixels and entry.bytes == state.sizes[position]:
+                    found[position] = _Row(array, start + row * state.size**2, entry)
+                    del missing[entry.image]
+        if not missing:
+            break
+    return found
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,157 @@
+"""What a cache was made from and what it holds: `manifest.json`, one line an image, checked when it is read."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cxr.data.decode import DECODER
+from cxr.errors import CxrError
+from cxr.files import write_text
+
+FORMAT = 2  # of the manifest and the array file
+RESIZE = "area; bilinear where the file is smaller"
+ARRAY, MANIFEST, REPORT = "images.npy", "manifest.json", "report.csv"
+
+
+class Entry(NamedTuple):
+    """One image.
+
+    Attributes:
+        image: name.
+        bytes: length of its file.
+        modified: its file's time of modification, nanoseconds.
+        source: SHA-256 of its file; empty if it could not be read.
+        width: of its file in pixels, 0 if unknown.
+        height: of its file in pixels, 0 if unknown.
+        pixels: SHA-256 of its row of the array; empty for a bad image, whose row is zeros.
+        reason: why it is bad; empty if it is not.
+    """
+
+    image: str
+    bytes: int
+    modified: int
+    source: str
+    width: int
+    height: int
+    pixels: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class State:
+    """The files of a catalog as they are on disk now, which decides what a cache of them is called.
+
+    Attributes:
+        names: of the images, in the catalog's order.
+        paths: of their files.
+        sizes: lengths in bytes, -1 where a file is missing.
+        times: of modification, nanoseconds.
+        size: side in pixels of the cache's images.
+        fingerprint: SHA-256 over all of these but the paths, and over how files are decoded.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[str, ...]
+    sizes: tuple[int, ...]
+    times: tuple[int, ...]
+    size: int
+    fingerprint: str
+
+    @property
+    def folder_name(self) -> str:
+        """Of the cache."""
+        return f"{self.size}px-{self.fingerprint[:16]}"
+
+    @property
+    def bytes(self) -> int:
+        """That the cache's images take."""
+        return len(self.names) * self.size * self.size
+
+
+def state_of(names: Sequence[str], paths: Sequence[str], size: int) -> State:
+    """Looks at every file once, without reading it."""
+    sizes, times = [], []
+    for path in paths:
+        try:
+            file = os.stat(path)
+            readable = os.access(path, os.R_OK)  # a file whose rights are mended must be looked at again
+        except (OSError, ValueError):
+            readable = False
+        sizes.append(file.st_size if readable else -1)
+        times.append(file.st_mtime_ns if readable else 0)
+    digest = hashlib.sha256(f"{FORMAT} {DECODER} {RESIZE} {size}\n".encode())
+    lines = (f"{n}\t{b}\t{t}\n" for n, b, t in zip(names, sizes, times, strict=True))
+    digest.update("".join(lines).encode("utf-8", "surrogateescape"))
+    return State(tuple(names), tuple(paths), tuple(sizes), tuple(times), size, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `manifest.json`.
+
+    Attributes:
+        size: side in pixels.
+        fingerprint: of the catalog's images, see `State`.
+        images: one entry a row of the array, in its order.
+        duplicates: groups of images with the same pixels.
+    """
+
+    size: int
+    fingerprint: str
+    images: tuple[Entry, ...]
+    duplicates: tuple[tuple[str, ...], ...] = field(default=())
+
+    def write(self, path: Path, decoders: dict[str, str]) -> None:
+        """Writes it whole or not at all."""
+        head = {
+            "format": FORMAT,
+            "decoder": DECODER,
+            "decoders": decoders,
+            "resize": RESIZE,
+            "size": self.size,
+            "fingerprint": self.fingerprint,
+            "duplicates": [list(group) for group in self.duplicates],
+            "columns": list(Entry._fields),
+        }
+        lines = ",\n".join(json.dumps(entry) for entry in self.images)
+        write_text(path, f'{json.dumps(head, indent=1)[:-2]},\n "images": [\n{lines}\n]}}\n')
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a cache.
+
+    Raises:
+        CxrError: it is no manifest of this edition.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("decoder") != DECODER:
+            raise ValueError("it is of another edition")
+        if content["columns"] != list(Entry._fields):
+            raise ValueError("its columns are others")
+        images = tuple(_entry(values) for values in content["images"])
+        names = {entry.image for entry in images}
+        duplicates = tuple(tuple(group) for group in content["duplicates"])
+        size = content["size"]
+        if not isinstance(size, int) or size < 1 or len(names) < len(images):
+            raise ValueError("size or names are wrong")
+        if not all(name in names for group in duplicates for name in group):
+            raise ValueError("it calls unknown images duplicates")
+        return Manifest(size, str(content["fingerprint"]), images, duplicates)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CxrError(
+            f"{path} is not a cache's manifest ({error}); remove {folder} and build the cache again"
+        ) from None
+
+
+def _entry(values: Any) -> Entry:
+    entry = Entry(*values)
+    for value, kind in zip(entry, (str, int, int, str, int, int, str, str), strict=True):
+        if type(value) is not kind:
+            raise ValueError(f"{value!r} is not {kind.__name__}")
+    return entry

@@ -1,0 +1,167 @@
+"""The cache of a catalog: found by what its files are now, built where it is missing, and rid of bad images."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr.data.cache.audit import Audit, audit
+from cxr.data.cache.build import build_cache
+from cxr.data.cache.manifest import ARRAY, MANIFEST, REPORT, State, read_manifest, state_of
+from cxr.data.catalog import Catalog, some
+from cxr.errors import CxrError
+
+_NAMED = 20  # bad images in one message; the report has them all
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """The cache group of a configuration.
+
+    Attributes:
+        size: side in pixels of the square that every image is resized to, by area.
+        directory: where caches lie; by default `cxr-cache` in the data's root, or in the user's cache folder if the
+            root is read-only.
+        on_error: `fail` refuses a catalog with bad images, `skip` leaves them out.
+        processes: that decode; by default one a core.
+    """
+
+    size: int
+    directory: str | None = None
+    on_error: str = "fail"
+    processes: int | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "CacheSettings":
+        """From a resolved configuration; `cache.size` is `image_size` unless it is given.
+
+        Raises:
+            CxrError: a value is unknown or too small.
+        """
+        defaults: dict[str, Any] = {"size": None, "dir": None, "on_error": "fail", "processes": None}
+        values = defaults | dict(config["cache"])
+        size = values["size"] if values["size"] is not None else config["image_size"]
+        for name, value in (("size", size), ("processes", values["processes"] or 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise CxrError(f"cache.{name}={value} must be a positive whole number")
+        if values["on_error"] not in ("fail", "skip"):
+            raise CxrError(f"cache.on_error={values['on_error']} is unknown; choose fail or skip")
+        return cls(size, values["dir"], values["on_error"], values["processes"])
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A finished cache.
+
+    Attributes:
+        folder: holds `images.npy`, `manifest.json` and `report.csv`.
+        names: image names, in the order of the array's first axis.
+        size: side of the images in pixels.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    size: int
+
+    @property
+    def array_path(self) -> Path:
+        """The `.npy` file, (N, size, size) uint8."""
+        return self.folder / ARRAY
+
+    def open(self) -> np.ndarray:
+        """The images as a read-only memory map, (N, size, size) uint8.
+
+        Raises:
+            CxrError: the file is not what the manifest says.
+        """
+        return open_array(self.array_path, (len(self.names), self.size, self.size))
+
+    def positions(self, names: Iterable[str]) -> np.ndarray:
+        """Where each image lies on the first axis, (n,) int64."""
+        where = {name: position for position, name in enumerate(self.names)}
+        return np.fromiter((where[name] for name in names), np.int64)
+
+
+def open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A `.npy` file of bytes as a read-only memory map.
+
+    Raises:
+        CxrError: it is missing, cut short, or of another kind or shape.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CxrError(f"{path} cannot be read ({error}); remove its folder and build the cache again") from None
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.uint8:
+        raise CxrError(f"{path} does not hold {shape} bytes; remove its folder and build the cache again")
+    return array
+
+
+def open_or_build(catalog: Catalog, root: str | Path, settings: CacheSettings) -> tuple[Cache, Catalog]:
+    """The catalog's cache, built with a progress bar if it is not there, and the catalog without its bad images.
+
+    Args:
+        catalog: its `image` and `path` columns say what is cached; with `patient` and `split`, images that are the same
+            in two of them are found.
+        root: the data set's folder.
+        settings: size, place, what to do with bad images.
+
+    Raises:
+        CxrError: images are bad and `on_error` is `fail` (the report names all), or the cache cannot be built.
+    """
+    state = state_of(list(catalog.table["image"]), list(catalog.table["path"]), settings.size)
+    folder = find(root, settings, state)
+    if not (folder / MANIFEST).exists():
+        build_cache(folder, state, settings.processes)
+    manifest = read_manifest(folder)
+    if manifest.fingerprint != state.fingerprint or manifest.size != state.size:
+        raise CxrError(f"{folder} is a cache of something else than its name says; remove it and build it again")
+    cache = Cache(folder, state.names, state.size)
+    cache.open()
+    found = audit(catalog, manifest)
+    try:
+        found.write(folder)
+    except CxrError:
+        if os.access(folder, os.W_OK):
+            raise
+    return cache, _without_bad(catalog, found, folder, settings.on_error)
+
+
+def find(root: str | Path, settings: CacheSettings, state: State) -> Path:
+    """The folder where the cache lies or will lie."""
+    if settings.directory:
+        return Path(settings.directory).expanduser() / state.folder_name
+    root = Path(root).expanduser()
+    beside = root / "cxr-cache" / state.folder_name
+    return beside if (beside / MANIFEST).exists() else default_directory(root) / state.folder_name
+
+
+def default_directory(root: Path) -> Path:
+    """Beside the data, or in the user's cache folder where the data are read-only (by mode bits, for root too)."""
+    writable = os.access(root, os.W_OK) and root.stat().st_mode & stat.S_IWUSR
+    if writable:
+        return root / "cxr-cache"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "cxr" / f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
+
+
+def _without_bad(catalog: Catalog, found: Audit, folder: Path, on_error: str) -> Catalog:
+    if not found.bad:
+        return catalog
+    listed = some([f"{name} ({reason})" for name, reason in found.bad.items()], most=_NAMED)
+    count = f"{len(found.bad)} of {len(catalog)} images cannot be used"
+    if on_error == "fail":
+        raise CxrError(
+            f"{count}: {listed}; replace these files, or pass cache.on_error=skip to leave them out (all are in "
+            f"{folder / REPORT})"
+        )
+    print(f"{count} and are left out: {listed} (all are in {folder / REPORT})", flush=True)
+    kept = catalog.table[~catalog.table["image"].isin(list(found.bad))].reset_index(drop=True)
+    if kept.empty:
+        raise CxrError(f"no image of {catalog.origin} is left, all {len(catalog)} are bad; see {folder / REPORT}")
+    return replace(catalog, table=kept)

@@ -1,0 +1,172 @@
+"""One image file into gray pixels, or the reason why not. Imports little: each decoding process loads it."""
+
+import io
+import os
+import zlib
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+DECODER = 2  # edition of the decoding and resizing below; another number makes other caches
+MOST_PIXELS = 128_000_000  # of a file; the largest radiographs have 30 million, a decompression bomb has more
+MOST_BYTES = 1 << 30
+BLANK = 1.0  # gray levels of standard deviation: under it an image shows nothing
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_EIGHT_BIT_GRAY = ("L", "LA", "La")
+_PLAIN_GRAY = bytes((8, 0, 0, 0, 0))  # of an IHDR: eight bits, gray, not interlaced
+_REFUSED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, UnidentifiedImageError, OverflowError, MemoryError)
+
+
+class BadImage(Exception):
+    """A file that is no radiograph; its text is the reason."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image file at the cache's size, and what it was made from.
+
+    Attributes:
+        pixels: (size, size) uint8.
+        source: SHA-256 of the file.
+        width: of the file in pixels.
+        height: of the file in pixels.
+    """
+
+    pixels: np.ndarray
+    source: str
+    width: int
+    height: int
+
+
+def read_gray(path: str | Path) -> np.ndarray:
+    """Decodes one image file into (H, W) uint8.
+
+    Sixteen-bit values are scaled to eight bits (65535 becomes 255); colour is turned into luma; an alpha channel is
+    passed over. One percent of the published NIH files are RGBA with three equal channels.
+
+    Raises:
+        BadImage: the file is not a whole image; the text says why.
+        OSError: it cannot be opened.
+    """
+    return gray(Path(path).read_bytes())
+
+
+def gray(content: bytes) -> np.ndarray:
+    """The same of a file's content: OpenCV decodes plain gray PNG whose checksums hold, Pillow the rest.
+
+    Raises:
+        BadImage: the content is not a whole image of at most `MOST_PIXELS`.
+    """
+    if not content:
+        raise BadImage("the file is empty")
+    if content.startswith(_SIGNATURE):
+        width, height, form = _check_png(content)
+        _check_size(width, height)
+        if form == _PLAIN_GRAY:
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+            if pixels is None or pixels.shape != (height, width):
+                raise BadImage("damaged: its pixels cannot be decompressed")
+            return pixels
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            _check_size(*image.size)
+            image.load()
+            return _to_gray(image)
+    except UnidentifiedImageError:
+        raise BadImage("not an image") from None
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"too large: {error}") from None
+    except _REFUSED as error:
+        text = str(error) or type(error).__name__
+        raise BadImage(f"{'truncated' if 'truncated' in text else 'damaged'}: {text}") from None
+
+
+def decode(content: bytes, size: int) -> Decoded:
+    """Decodes and resizes a file's content.
+
+    Raises:
+        BadImage: it is no whole image, or it is blank.
+    """
+    pixels = gray(content)
+    small = resize(pixels, size)
+    spread = float(cv2.meanStdDev(pixels if pixels.size <= small.size else small)[1].item())
+    if spread < BLANK:
+        raise BadImage(f"blank: all its pixels are near {round(float(small.mean()))}")
+    height, width = pixels.shape
+    return Decoded(small, sha256(content).hexdigest(), width, height)
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) uint8 to (size, size) uint8: by area when it shrinks, bilinear when it grows."""
+    if image.shape == (size, size):
+        return image
+    method = cv2.INTER_AREA if min(image.shape) >= size else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=method)
+
+
+def read_file(path: str) -> bytes:
+    """The content of an image file.
+
+    Raises:
+        BadImage: it is missing, a folder, not readable for this user, or too long.
+        OSError: the disk failed.
+    """
+    try:
+        length = os.stat(path).st_size
+        if length > MOST_BYTES:
+            raise BadImage(f"too large: the file has {length / 1e9:.1f} GB")
+        return Path(path).read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise BadImage(f"cannot be opened: {str(error.strerror).lower()}") from None
+
+
+def _check_png(content: bytes) -> tuple[int, int, bytes]:
+    """Width, height and form of a PNG whose every chunk is there and has the checksum it claims (PNG, section 5)."""
+    place, header, pixels = len(_SIGNATURE), b"", 0
+    while True:
+        if place + 12 > len(content):
+            raise BadImage("truncated: the file ends before its last chunk")
+        length = int.from_bytes(content[place : place + 4], "big")
+        end = place + 12 + length
+        if end > len(content):
+            raise BadImage("truncated: the file ends inside a chunk")
+        kind = content[place + 4 : place + 8]
+        if zlib.crc32(memoryview(content)[place + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+            raise BadImage(f"damaged: a chunk ({kind.decode('latin-1')!r}) does not have its checksum")
+        if not header:
+            if kind != b"IHDR" or length != 13:
+                raise BadImage("damaged: it does not begin with a PNG header")
+            header = content[place + 8 : end - 4]
+        pixels += length if kind == b"IDAT" else 0
+        if kind == b"IEND":
+            break
+        place = end
+    if not pixels:
+        raise BadImage("damaged: it holds no pixels")
+    return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"), header[8:]
+
+
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise BadImage(f"damaged: it has {width}x{height} pixels")
+    if width * height > MOST_PIXELS:
+        raise BadImage(f"too large: {width}x{height} pixels, at most {MOST_PIXELS} are decoded")
+
+
+def _to_gray(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float64)
+        if not np.isfinite(values).all():
+            raise BadImage("damaged: a pixel is not a number")
+        return np.clip(np.rint(values / 257), 0, 255).astype(np.uint8)
+    if image.mode in _EIGHT_BIT_GRAY:
+        return np.asarray(image.getchannel(0))
+    colour = np.asarray(image.convert("RGB"))
+    if (colour[..., 0] == colour[..., 1]).all() and (colour[..., 1] == colour[..., 2]).all():
+        return np.ascontiguousarray(colour[..., 0])
+    return np.asarray(Image.fromarray(colour).convert("L"))

@@ -1,0 +1,27 @@
+"""From a configuration to the table of its data; apart, since it needs no PyTorch and answers at once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxr.data.catalog import Catalog, check_images_exist, choose_findings
+from cxr.data.split import split_catalog
+from cxr.targets import build
+
+
+def read_catalog(config: Mapping[str, Any]) -> Catalog:
+    """The checked and split table of a resolved configuration, whose images have not been opened yet."""
+    data = config["data"]
+    read: Catalog = build(data["source"])
+    every = set(read.table["image"])
+    catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
+    catalog = check_images_exist(catalog, data["on_missing"])
+    return split_catalog(
+        catalog,
+        data["root"],
+        data["train_list"],
+        data["val_list"],
+        data["test_list"],
+        float(data["val_share"]),
+        int(data["split_seed"]),
+        skipped=sorted(every - set(catalog.table["image"])),
+    )

@@ -1,0 +1,145 @@
+"""What going on in the middle of an epoch needs besides Lightning's counters: running sums and random states."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch import distributed as dist
+
+from cxr.errors import CxrError
+from cxr.training.checkpoint import place
+from cxr.training.task import ClassificationTask
+
+
+class MidEpoch(Callback):
+    """Puts the epoch's training scores so far and every rank's random states into checkpoints, and takes them out.
+
+    A run may go on with another number of processes if what had been seen divides into whole batches of theirs.
+
+    Args:
+        batch_size: images a batch of one process.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._task: ClassificationTask | None = None
+        self._restored: dict[str, Any] | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Notes whose scores they are."""
+        assert isinstance(pl_module, ClassificationTask)
+        self._task = pl_module
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scores of all ranks, (ranks, n, ...), and the random states of each; every rank calls it."""
+        assert self._task is not None
+        scores = self._task.train_scores.state()
+        return {
+            "scores": None if scores is None else [self._of_all_ranks(part) for part in scores],
+            "random": _gathered(random_states()),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps it until training starts."""
+        self._restored = state_dict
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Counts the batches that were had in batches of this number of processes."""
+        had = place(checkpoint)[1]
+        if had:
+            here = batches_here(checkpoint, self.batch_size, trainer.world_size)
+            counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+            counts.update({key: value + here - had for key, value in counts.items()})
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Restores both before the first batch."""
+        if self._restored is None:
+            return
+        assert self._task is not None
+        scores, states = self._restored["scores"], self._restored["random"]
+        if batch_idx and scores is not None:
+            self._task.train_scores.restore([_share(part, trainer, filler=k == 0) for k, part in enumerate(scores)])
+        if len(states) == trainer.world_size:
+            set_random_states(states[trainer.global_rank])
+        self._restored = None
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ends the restart with the resumed epoch's training: Lightning would not step the plateau schedule after it."""
+        trainer.fit_loop.restarting = False
+
+    def _of_all_ranks(self, part: Tensor) -> Tensor:
+        assert self._task is not None
+        if self._task.trainer.world_size == 1:
+            return part.cpu()[None]
+        gathered = self._task.all_gather(part)
+        assert isinstance(gathered, Tensor)
+        return gathered.cpu()
+
+
+def batches_here(checkpoint: Mapping[str, Any], batch_size: int, ranks: int) -> int:
+    """Batches of an epoch that a checkpoint has had, counted in batches of `ranks` processes.
+
+    Raises:
+        CxrError: they do not come out whole.
+    """
+    had = place(checkpoint)[1]
+    if not had:
+        return 0
+    then = len(checkpoint["callbacks"][MidEpoch.__qualname__]["random"])
+    if had * then % ranks:
+        raise CxrError(
+            f"the run was stopped after {had * then * batch_size} images of an epoch on {then} device(s), which "
+            f"{ranks} devices do not share evenly in batches of {batch_size}; go on with trainer.devices={then}"
+        )
+    return had * then // ranks
+
+
+def random_states() -> dict[str, Any]:
+    """The states of all global generators of this process, as plain values."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+    states = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(gauss)),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Sets the states of all global generators of this process."""
+    torch.set_rng_state(states["torch"])
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, position, has_gauss, normal = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, normal))  # noqa: NPY002
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _gathered(states: dict[str, Any]) -> list[dict[str, Any]]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return [states]
+    parts: list[dict[str, Any]] = [states] * dist.get_world_size()
+    dist.all_gather_object(parts, states)
+    return parts
+
+
+def _share(part: Tensor, trainer: pl.Trainer, filler: bool) -> Tensor:
+    """This rank's share of (ranks, n, ...) values, padded where they do not divide: indices with -1."""
+    if len(part) == trainer.world_size:
+        return part[trainer.global_rank]
+    flat = part.flatten(0, 1)
+    missing = -len(flat) % trainer.world_size
+    flat = torch.cat([flat, torch.full_like(flat[:1], -1 if filler else 0).expand(missing, *flat.shape[1:])])
+    return flat[trainer.global_rank :: trainer.world_size]

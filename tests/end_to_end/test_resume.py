@@ -1,0 +1,297 @@
+"""A run that was killed, at any moment, ends with the bytes of the run that was not, and repeats little."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from cxr.training.checkpoint import state_sha256
+from cxr.training.task import ClassificationTask
+
+ROOT = Path(__file__).parents[2]
+WALL_CLOCK = {"images_per_second"}
+FILES = ("metrics.json", "predictions/test.parquet", "predictions/val.parquet", "steps.csv")
+EVERY = 2  # steps between checkpoints
+RECIPE = (
+    "image_size=32", "batch_size=4", "synthetic_batch_size=8", "attention=gap_mask", "augment=strong",
+    "sampler=class_aware", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=5e-3", "head.dropout=0.3",
+    "trainer.max_epochs=3", "trainer.log_every_n_steps=1", f"checkpoint.every_steps={EVERY}",
+    "checkpoint.every_seconds=null",
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """What nobody catches."""
+
+
+def logged(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in csv.DictReader(file)]
+
+
+def last_of(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def equal(first: Any, second: Any) -> bool:
+    """Bit for bit, in any nesting."""
+    if isinstance(first, torch.Tensor):
+        return first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return bool(first == second) or (first != first and second != second)
+
+
+def same_end(run: Path, straight: Path) -> None:
+    for part in FILES:
+        assert (run / part).read_bytes() == (straight / part).read_bytes(), part
+    assert logged(run / "metrics.csv") == logged(straight / "metrics.csv")
+    ours, theirs = last_of(run), last_of(straight)
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks"):
+        if part == "callbacks":  # the random states at the end are of no use to anybody
+            for checkpoint in (ours, theirs):
+                checkpoint[part] = {k: v for k, v in checkpoint[part].items() if not k.startswith("MidEpoch")}
+        assert equal(ours[part], theirs[part]), part
+    best = [torch.load(r / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for r in (run, straight)]
+    assert state_sha256(best[0]) == state_sha256(best[1])
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.training.run.draw_run", lambda *arguments: None)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every optimizer step that is taken, by the number it makes."""
+    taken: list[int] = []
+    real = ClassificationTask.on_before_optimizer_step
+
+    def count(task: ClassificationTask, optimizer: Any) -> None:
+        taken.append(task.trainer.global_step + 1)
+        real(task, optimizer)
+
+    monkeypatch.setattr(ClassificationTask, "on_before_optimizer_step", count)
+    return taken
+
+
+@pytest.fixture
+def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], None]]:
+    """A function that arms one death: at the n-th call from now of a method of the task or the trainer."""
+    armed: dict[str, int] = {}
+
+    def arm(place: str, calls: int) -> None:
+        armed[place] = calls
+
+    def wrap(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def mortal(*arguments: Any, **named: Any) -> Any:
+            if name in armed:
+                armed[name] -= 1
+                if armed[name] == 0:
+                    del armed[name]
+                    raise Killed
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, mortal)
+
+    for name in ("training_step", "validation_step", "on_validation_epoch_end"):
+        wrap(ClassificationTask, name)
+    wrap(pl.Trainer, "save_checkpoint")
+    wrap(torch, "save")
+    yield arm
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("straight")
+
+
+def straight(train: Callable[..., Any], shelf: Path, *more: str) -> Path:
+    """The run that nobody killed, made once for each configuration."""
+    name = "straight-" + "-".join(more).replace("=", "_").replace(".", "_")
+    if not (shelf / name).exists():
+        torch.set_num_threads(1)
+        assert train(*RECIPE, *more, f"runs_dir={shelf}", f"name={name}").code == 0
+    return shelf / name
+
+
+def die(train: Callable[..., Any], *arguments: str) -> None:
+    torch.set_num_threads(1)
+    with pytest.raises(Killed):
+        train(*arguments)
+
+
+@pytest.mark.parametrize("workers", [0, 2, 8])
+def test_deaths_in_the_middle_of_epochs_change_no_byte(
+    train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None], steps: list[int], workers: int
+) -> None:
+    reference = straight(train, shelf)
+    total = int(logged(reference / "steps.csv")[-1]["step"])
+    run = here / "runs" / "a"
+    steps.clear()
+    kill("training_step", 9)
+    die(train, *RECIPE, "name=a", f"data.workers={workers}")
+    where = [last_of(run)["global_step"]]
+    for calls in (7, 9):
+        kill("training_step", calls)
+        with pytest.raises(Killed):
+            train("name=a", "resume=true", f"data.workers={workers}", plain=True)
+        where.append(last_of(run)["global_step"])
+    resumed = train("name=a", "resume=true", f"data.workers={workers}", plain=True)
+    assert resumed.code == 0, resumed.err
+    assert f"step {where[-1]}" in resumed.out and ", batch " in resumed.out
+    assert where == sorted(set(where)), "each life got further"
+    assert sorted(set(steps)) == list(range(1, total + 1))
+    assert len(steps) - total <= 3 * EVERY, "more than an interval was done again"
+    assert len(steps) > total or where[-1] == total
+    same_end(run, reference)
+
+
+@pytest.mark.parametrize(
+    ("place", "calls"),
+    [("validation_step", 3), ("on_validation_epoch_end", 2), ("save_checkpoint", 1),
+     ("save_checkpoint", 3), ("save", 2), ("save", 6)],
+)  # fmt: skip
+def test_deaths_in_validation_and_while_a_checkpoint_is_written_change_no_byte(
+    train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None], steps: list[int],
+    place: str, calls: int,
+) -> None:  # fmt: skip
+    reference = straight(train, shelf)
+    total = int(logged(reference / "steps.csv")[-1]["step"])
+    steps.clear()
+    kill(place, calls)
+    die(train, *RECIPE, "name=a")
+    assert not list((here / "runs" / "a" / "checkpoints").glob(".*")), "half a checkpoint is left"
+    resumed = train("name=a", "resume=true", plain=True)
+    assert resumed.code == 0, resumed.err
+    assert len(steps) - total <= EVERY + 1
+    same_end(here / "runs" / "a", reference)
+
+
+def test_a_checkpoint_never_falls_into_a_window(train: Callable[..., Any], shelf: Path) -> None:
+    reference = straight(train, shelf)
+    assert "MidEpoch" in "".join(last_of(reference)["callbacks"])
+    rows = logged(reference / "steps.csv")
+    assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
+
+
+def test_checkpoints_by_the_clock(
+    train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None], steps: list[int]
+) -> None:
+    reference = straight(train, shelf)
+    steps.clear()
+    kill("training_step", 15)
+    die(train, *RECIPE, "name=a", "checkpoint.every_steps=null", "checkpoint.every_seconds=1e-6")
+    run = here / "runs" / "a"
+    assert last_of(run)["global_step"] == max(steps), "each step had its checkpoint"
+    assert train("name=a", "resume=true", "checkpoint.every_seconds=null", plain=True).code == 0
+    assert len(steps) == len(set(steps)), "nothing was done twice"
+    same_end(run, reference)
+
+
+def test_rows_after_the_checkpoint_are_cut_off_and_half_a_row_too(
+    train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None]
+) -> None:
+    reference = straight(train, shelf)
+    kill("training_step", 9)
+    die(train, *RECIPE, "name=a")
+    log = here / "runs" / "a" / "steps.csv"
+    assert int(logged(log)[-1]["step"]) >= last_of(here / "runs" / "a")["global_step"]
+    with log.open("a") as file:
+        file.write("999,7,0.1,0.1\n12,")
+    assert train("name=a", "resume=true", plain=True).code == 0
+    same_end(here / "runs" / "a", reference)
+
+
+def test_a_run_goes_on_with_other_processes_in_the_middle_of_an_epoch_or_says_why_not(
+    train: Callable[..., Any], here: Path, kill: Callable[[str, int], None]
+) -> None:
+    small = ("image_size=32", "batch_size=8", "trainer.max_epochs=1", "augment=none", "checkpoint.every_steps=3")
+    kill("training_step", 5)
+    die(train, *small, "name=a")
+    refused = train("name=a", "resume=true", "trainer=ddp", "trainer.accelerator=cpu", plain=True)
+    assert refused.code == 1 and "after 24 images of an epoch on 1 device(s)" in refused.err, refused.err
+    assert "go on with trainer.devices=1" in refused.err
+    assert train("name=a", "resume=true", plain=True).code == 0
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *arguments]
+
+
+def last_step(log: Path) -> int:
+    """The last whole row's step."""
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    rows = [line for line in lines[1:] if line.endswith("\n")]
+    return int(rows[-1].split(",")[0]) if rows else 0
+
+
+def killed_and_resumed(here: Path, environment: dict[str, str], recipe: list[str], lives: int, seed: int) -> list[int]:
+    """A run that dies `lives` times at random moments and is then left to end; the step at each resumption.
+
+    A life is killed, with its children, a random time after a random number of steps.
+    """
+    rng = random.Random(seed)
+    run, where = here / "runs" / "killed", [0]
+    arguments = command(*recipe, "name=killed")
+    for _ in range(lives):
+        goal = where[-1] + rng.randint(1, 2 * EVERY)
+        process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if last_step(run / "steps.csv") >= goal:
+                time.sleep(rng.uniform(0, 0.3))
+                break
+            time.sleep(0.005)
+        assert process.poll() is None, "it ended before it could be killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        where.append(last_of(run)["global_step"] if (run / "checkpoints" / "last.ckpt").exists() else 0)
+        assert last_step(run / "steps.csv") - where[-1] <= EVERY + 1, "more than an interval has to be done again"
+        arguments = command("name=killed", "resume=true")
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ten_real_kills_at_random_moments_change_no_byte(
+    here: Path, phantoms: Path, environment: dict[str, str], workers: int
+) -> None:
+    recipe = [
+        *RECIPE, "backbone=resnet10", "trainer=cpu", f"data.root={phantoms}", "data.images=90", "data.phantom_size=64",
+        f"data.workers={workers}", "trainer.max_epochs=20",
+    ]  # fmt: skip
+    subprocess.run(command(*recipe, "name=straight"), env=environment, check=True, capture_output=True)
+    where = killed_and_resumed(here, environment, recipe, lives=10, seed=workers)
+    assert where == sorted(where) and len(set(where)) > 3
+    same_end(here / "runs" / "killed", here / "runs" / "straight")
+
+
+@pytest.mark.slow
+def test_two_processes_killed_and_resumed_end_as_two_that_were_not(
+    here: Path, phantoms: Path, environment: dict[str, str]
+) -> None:
+    recipe = [
+        *RECIPE, "backbone=resnet10", "trainer=ddp", "trainer.accelerator=cpu", f"data.root={phantoms}",
+        "data.images=90", "data.phantom_size=64", "synthetic_batch_size=16", "trainer.max_epochs=12",
+    ]  # fmt: skip
+    subprocess.run(command(*recipe, "name=straight"), env=environment, check=True, capture_output=True)
+    where = killed_and_resumed(here, environment, recipe, lives=4, seed=0)
+    assert max(where) > 0
+    same_end(here / "runs" / "killed", here / "runs" / "straight")
