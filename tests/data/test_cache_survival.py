@@ -1,0 +1,298 @@
+"""A cache that is killed, raced for or changed: nothing whole is lost, nothing half is used, memory is bounded."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cxr.data.cache import CacheSettings, build, open_or_build, pool
+from cxr.data.cache.verify import verify
+from cxr.data.catalog import Catalog
+from cxr.errors import CxrError
+
+ROOT = Path(__file__).parents[2]
+BUILD = """
+import sys
+from pathlib import Path
+import pandas as pd
+from cxr.data.cache import CacheSettings, open_or_build
+from cxr.data.catalog import Catalog
+data, where = sys.argv[1:3]
+paths = sorted(map(str, Path(data).iterdir()))
+table = pd.DataFrame({"image": [Path(p).name for p in paths], "path": paths})
+cache, kept = open_or_build(Catalog(table, (), "t"), data, CacheSettings(64, where, "skip", 2))
+print("done", len(kept), cache.folder)
+"""
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 images, of which some are damaged and two are the same."""
+    folder = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    for number in range(400):
+        pixels = rng.integers(0, 256, (320, 320), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03d}.png", compress_level=1)
+    for number in range(7, 400, 40):
+        path = folder / f"{number:03d}.png"
+        path.write_bytes(path.read_bytes()[: 100 * number])
+    shutil.copyfile(folder / "001.png", folder / "002.png")
+    return folder
+
+
+def catalog_of(folder: Path) -> Catalog:
+    paths = sorted(map(str, folder.iterdir()))
+    return Catalog(pd.DataFrame({"image": [Path(p).name for p in paths], "path": paths}), (), "t")
+
+
+def start(films: Path, where: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILD, str(films), str(where)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def content(where: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(where)): path.read_bytes() for path in sorted(where.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(films: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Every byte of the cache that was built in one go."""
+    where = tmp_path_factory.mktemp("whole")
+    out, _ = start(films, where).communicate(timeout=120)
+    assert "done 390" in out
+    return content(where)
+
+
+def children_of(process: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def resident(process: int) -> int:
+    """Bytes of memory; 0 for a process that is gone."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def kill_and_build(films: Path, where: Path, kills: int, seed: int) -> int:
+    """Kills builds at random moments, then lets one end; returns in how many some rows had been finished."""
+    rng, begun = random.Random(seed), 0
+    for _ in range(kills):
+        process = start(films, where)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and not list(where.glob(".building-*/journal.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.5))
+        children = children_of(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        begun += any(path.stat().st_size > 0 for path in where.glob(".building-*/journal.jsonl"))
+        deadline = time.monotonic() + 20
+        while any(resident(child) for child in children):
+            assert time.monotonic() < deadline, "a decoding process has outlived its parent"
+            time.sleep(0.01)
+    out, _ = start(films, where).communicate(timeout=120)
+    assert "done 390" in out
+    return begun
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_build_killed_at_random_moments_equals_one_that_was_not(
+    films: Path, whole: dict[str, bytes], tmp_path: Path, kills: int
+) -> None:
+    assert kill_and_build(films, tmp_path, kills, seed=kills) > 0
+    assert content(tmp_path) == whole, "the same bytes, and nothing else is left"
+
+
+def test_what_was_finished_is_not_decoded_again(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, decoded = build.decode_all, []
+
+    def cut_short(tasks, *more):  # type: ignore[no-untyped-def]
+        for number, result in enumerate(real(tasks, *more)):
+            decoded.append(result.position)
+            yield result
+            if number == 99:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "decode_all", cut_short)
+    settings = CacheSettings(64, str(tmp_path), "skip", 1)
+    with pytest.raises(KeyboardInterrupt):
+        open_or_build(catalog_of(films), films, settings)
+    (journal,) = tmp_path.glob(".building-*/journal.jsonl")
+    text = journal.read_text()
+    journal.write_text(text + text.splitlines()[0][:20])  # a line that was cut by the kill
+    monkeypatch.setattr(build, "decode_all", lambda tasks, *more: (decoded.append(t.position) or r for t, r in zip(
+        sorted(tasks), sorted(real(tasks, *more)), strict=True)))  # fmt: skip
+    open_or_build(catalog_of(films), films, settings)
+    assert sorted(decoded) == list(range(400))
+
+
+def test_a_row_that_did_not_reach_the_disk_is_decoded_again(
+    films: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build.Manifest, "write", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    settings = CacheSettings(64, str(tmp_path), "skip", 1)
+    with pytest.raises(KeyboardInterrupt):
+        open_or_build(catalog_of(films), films, settings)
+    (array,) = tmp_path.glob(".building-*/images.npy")
+    with array.open("rb+") as file:
+        file.seek(-64 * 64 * 40, os.SEEK_END)
+        file.write(bytes(64 * 64 * 20))
+    monkeypatch.undo()
+    open_or_build(catalog_of(films), films, settings)
+    assert content(tmp_path) == whole
+
+
+def test_three_builders_at_once_make_one_cache(films: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    builders = [start(films, tmp_path) for _ in range(3)]
+    said = [builder.communicate(timeout=120)[0] for builder in builders]
+    assert all("done 390" in text for text in said)
+    assert sum("caching 400 images" in text for text in said) == 1
+    assert content(tmp_path) == whole
+
+
+def test_a_waiting_builder_takes_over_when_the_first_is_killed(
+    films: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    first = start(films, tmp_path)
+    while not list(tmp_path.glob(".building-*/journal.jsonl")):
+        time.sleep(0.002)
+    second = start(films, tmp_path)
+    time.sleep(0.3)
+    first.kill()
+    assert "done 390" in second.communicate(timeout=120)[0]
+    assert content(tmp_path) == whole
+
+
+def test_a_decoding_process_that_dies_is_told_and_its_work_kept(
+    films: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pool._Worker.receive
+
+    def struck(worker):  # type: ignore[no-untyped-def]
+        if next(tmp_path.glob(".building-*/journal.jsonl")).stat().st_size:
+            worker.process.kill()
+            worker.process.wait()
+        return real(worker)
+
+    monkeypatch.setattr(pool._Worker, "receive", struck)
+    settings = CacheSettings(64, str(tmp_path), "skip", 2)
+    with pytest.raises(CxrError, match=r"ended with signal 9 .*run again"):
+        open_or_build(catalog_of(films), films, settings)
+    monkeypatch.undo()
+    open_or_build(catalog_of(films), films, settings)
+    assert content(tmp_path) == whole
+
+
+def test_memory_of_a_build_does_not_grow_with_the_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    peaks = {}
+    for count in (50, 600):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 256, (96, 96), np.uint8)).save(folder / f"{number}.png", compress_level=1)
+        process = subprocess.Popen(
+            [sys.executable, "-c", BUILD.replace("64, where", "512, where"), str(folder), str(tmp_path / f"c{count}")],
+            cwd=ROOT, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, sum(map(resident, [process.pid, *children_of(process.pid)])))
+            time.sleep(0.005)
+        assert process.returncode == 0
+        peaks[count] = peak / 2**20
+    assert peaks[600] - peaks[50] < 60, peaks  # the larger cache has 144 MiB more
+
+
+# Verifying
+
+
+@pytest.fixture
+def copied(films: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for path in sorted(films.iterdir())[:20]:
+        shutil.copy2(path, folder / path.name)
+    return folder
+
+
+def test_a_cache_verifies_against_its_files_and_names_what_changed(copied: Path) -> None:
+    cache, _ = open_or_build(catalog_of(copied), copied, CacheSettings(64, None, "skip", 1))
+    shutil.move(copied / "cxr-cache", copied.parent / "cxr-cache")  # so that the folder holds images alone
+
+    def compared() -> dict[str, str]:
+        settings = CacheSettings(64, str(copied.parent / "cxr-cache"), "skip", 1)
+        return {d.image: d.reason for d in verify(catalog_of(copied), copied, settings)[1]}
+
+    assert compared() == {}
+    stat = (copied / "003.png").stat()
+    content = bytearray((copied / "003.png").read_bytes())
+    content[500] ^= 1
+    (copied / "003.png").write_bytes(content)
+    os.utime(copied / "003.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # behind everybody's back
+    assert compared() == {"003.png": "its file has changed"}
+    array = copied.parent / "cxr-cache" / cache.folder.name / "images.npy"
+    with array.open("rb+") as file:
+        file.seek(-64 * 64 * 10 + 7, os.SEEK_END)  # in the row of 010.png
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 16]))
+    assert compared() == {"003.png": "its file has changed", "010.png": "its row of the cache has changed"}
+    (copied / "005.png").unlink()
+    shutil.copy(copied / "006.png", copied / "900.png")
+    assert compared() == {
+        "003.png": "its file has changed", "010.png": "its row of the cache has changed",
+        "005.png": "is no longer in the table", "900.png": "is not in the cache",
+    }  # fmt: skip
+
+
+def test_verifying_what_was_never_built_says_so(copied: Path) -> None:
+    with pytest.raises(CxrError, match="has no cache of these images at 32 px"):
+        verify(catalog_of(copied), copied, CacheSettings(32))
+
+
+def test_the_command_line_builds_verifies_and_refuses(shared: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "cxr.data.cache", "data=nih", f"data.root={shared / 'nih_mini'}",
+                   f"cache.dir={tmp_path / 'c'}", "cache.size=32", *arguments]  # fmt: skip
+        return subprocess.run(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        )
+
+    missing = run("verify=true")
+    assert missing.returncode == 1 and "has no cache of these images at 32 px" in missing.stderr
+    built = run()
+    assert built.returncode == 0, built.stderr
+    assert "caching 2352 images at 32 px: 2.4 MB in" in built.stdout and "256 px 154.1 MB" in built.stdout
+    assert "2352 of them usable" in built.stdout
+    (folder,) = (tmp_path / "c").iterdir()
+    assert "00002658_002.png,duplicate: same pixels as 00002658_001.png" in (folder / "report.csv").read_text()
+    assert run("verify=true").returncode == 0
+    with (folder / "images.npy").open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+    changed = run("verify=true")
+    assert changed.returncode == 1 and "its row of the cache has changed" in changed.stdout
+    assert changed.stderr.startswith("error: 1 images differ from") and "Traceback" not in changed.stderr
+    for bad, said in (("cache.size=0", "cache.size=0 must be a positive"), ("verify=perhaps", "verify=perhaps"),
+                      ("cache.on_error=ignore", "choose fail or skip"), ("cache.sise=3", "cache.size")):  # fmt: skip
+        refused = run(bad)
+        assert refused.returncode == 1 and said in refused.stderr and "Traceback" not in refused.stderr, refused.stderr
