@@ -146,11 +146,12 @@ def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
 
 def parse_age(values: pd.Series) -> pd.Series:
     """Ages in years from integers or from DICOM-like strings (`060Y`, `018M`, `005D`); unknown or over 100 is NaN."""
-    text = values.astype(str).str.strip()
+    codes, distinct = pd.factorize(values.astype(str).fillna(""))
+    text = pd.Series(distinct, dtype=str).str.strip()
     parts = text.str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWDymwd]?)$")
     unit = parts[1].str.upper().map({"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
     years = parts[0].astype(float) * unit
-    return years.where(years <= OLDEST)
+    return pd.Series(years.where(years <= OLDEST).to_numpy(float)[codes], index=values.index)
 
 
 def root_folder(root: str | None, layout: str) -> Path:

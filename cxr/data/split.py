@@ -118,8 +118,8 @@ def draw_patients(table: pd.DataFrame, findings: Sequence[str], share: float, se
     grouped = labels.groupby(table["patient"].to_numpy(), sort=True).sum()
     counts = grouped.to_numpy(float)  # (patients, findings + all + none)
     order = np.random.default_rng([seed, 0x5EED]).permutation(len(counts))
-    shares = np.array([1 - share, share])
-    wanted = shares[:, None] * counts.sum(axis=0)  # (2 sides, strata): images still wanted
+    shares = (1 - share, share)
+    wanted = np.outer(shares, counts.sum(axis=0))  # (2 sides, strata): images still wanted
     side = np.full(len(counts), -1)
     everyone = list(grouped.columns).index("")
     while (side < 0).any():
@@ -127,12 +127,13 @@ def draw_patients(table: pd.DataFrame, findings: Sequence[str], share: float, se
         left[left == 0] = np.inf
         left[everyone] = np.inf
         stratum = int(left.argmin()) if np.isfinite(left).any() else everyone
-        patients = [p for p in order if side[p] < 0 and (counts[p, stratum] > 0 or stratum == everyone)]
-        for patient in sorted(patients, key=lambda p: -counts[p, stratum]):
-            need = wanted[:, stratum] / shares
-            if np.isclose(need[0], need[1]):
-                need = wanted[:, everyone] / shares
-            chosen = int(need[1] > need[0])
+        open_ = order[(side[order] < 0) & ((counts[order, stratum] > 0) | (stratum == everyone))]
+        for patient in open_[np.argsort(-counts[open_, stratum], kind="stable")]:
+            for column in (stratum, everyone):  # the second decides where the first wants both sides alike
+                stay, drawn = float(wanted[0, column]) / shares[0], float(wanted[1, column]) / shares[1]
+                if abs(stay - drawn) > 1e-8 + 1e-5 * abs(drawn):
+                    break
+            chosen = int(drawn > stay)
             side[patient] = chosen
             wanted[chosen] -= counts[patient]
     if not (side == 1).any() or not (side == 0).any():

@@ -9,6 +9,7 @@ import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
@@ -111,7 +112,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
 
 def _labels(labels: pd.Series, origin: Path) -> pd.DataFrame:
     """One float column a finding from pipe-separated names; `No Finding` is the empty vector."""
-    unique = labels.unique()
+    codes, unique = pd.factorize(labels)
     sets = {text: {canonical(name.strip()) for name in text.split("|")} for text in unique}
     unknown = sorted({name for names in sets.values() for name in names} - {*NIH14, NO_FINDING})
     if unknown:
@@ -121,5 +122,5 @@ def _labels(labels: pd.Series, origin: Path) -> pd.DataFrame:
     mixed = [text for text, names in sets.items() if NO_FINDING in names and len(names) > 1]
     if mixed:
         raise CxrError(f"{origin} has {NO_FINDING!r} beside a finding: {some(mixed)}; it must stand alone")
-    columns = {name: labels.map({text: float(name in names) for text, names in sets.items()}) for name in NIH14}
-    return pd.DataFrame(columns, dtype="float32")
+    present = np.array([[name in sets[text] for name in NIH14] for text in unique], np.float32)
+    return pd.DataFrame(present[codes], columns=list(NIH14), index=labels.index)
