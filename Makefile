@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum 
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo paper test test-slow check format sheet
+.PHONY: help setup demo paper test test-slow check bench bench-data format sheet
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,13 @@ check: setup ## style, types, pre-commit's checks
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+bench: setup ## the benchmarks; a line of JSON a row
+	set -e; for each in input_path; do $(RUN) benchmarks/$$each.py; done
+
+bench-data: setup ## in a minute, what bounds training on DATA=DIR, a folder of images; ARGS="backbone=..." as in training
+	@test -n "$(DATA)" || { echo "error: DATA is not set; make bench-data DATA=DIR, a folder of images"; exit 1; }
+	@$(RUN) benchmarks/data_rates.py "$(DATA)" $(ARGS)
 
 format: setup ## rewrite to the house style
 	$(RUN) -m ruff check --fix .

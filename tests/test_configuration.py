@@ -10,11 +10,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
+from cxr.data.augment import Draws
+from cxr.data.cache import CacheSettings
 from cxr.ensemble.combine import Method
 from cxr.errors import CxrError
 from cxr.targets import build
 from cxr.training.build import build_loss, build_network
-from cxr.training.prepare import resolve_devices
+from cxr.training.prepare import build_augmentation, resolve_devices
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 OPTIONS = sorted(
@@ -43,9 +45,10 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     optimizer = build(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
     entry = build(config["scheduler"])(optimizer, 10)
     assert entry is None or entry["interval"] in ("step", "epoch")
-    for transform in config["augment"]["transforms"]:
-        image = np.zeros((16, 16), np.uint8)
-        assert build(transform)(image=image)["image"].shape == (16, 16)
+    augmentation, order = build_augmentation(config)
+    changed = augmentation([np.zeros((16, 16), np.uint8)] * 2, Draws.of([0, 1]), 12)
+    assert changed.shape == (2, 12, 12) and changed.dtype == np.uint8
+    assert set(order(np.eye(3, dtype=np.float32)[[0, 1, 2, 1]], 0, 0).tolist()) <= {0, 1, 2, 3}
     if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
         with pytest.raises(CxrError, match="no CUDA GPU is found"):
             resolve_devices(config["trainer"])
@@ -55,6 +58,13 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
         assert devices.precision == "32-true" or devices.accelerator == "gpu"
     if config["logger"]["_target_"] is not None and option == "tensorboard":
         assert build(config["logger"], save_dir=str(tmp_path)).log_dir.startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (conf_dir() / "data").glob("*.yaml")))
+def test_every_data_set_can_be_cached_alone_as_training_would(option: str) -> None:
+    alone = composed("cache", f"data={option}", "data.root=nowhere", "cache.size=96")
+    training = composed("train", f"data={option}", "data.root=nowhere", "cache.size=96")
+    assert alone["data"] == training["data"] and CacheSettings.of(alone) == CacheSettings.of(training)
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml")))

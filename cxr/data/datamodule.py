@@ -1,5 +1,6 @@
 """From a split catalog and its cache to batches: `image` uint8, `target`, `attributes`, `index`, never normalised."""
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from cxr.data.sampling import Batch as Drawn
 from cxr.data.sampling import EpochBatches, Order, Shuffled
 
 cv2.setNumThreads(0)  # images are small and workers are many
+_MAPPED = 1 << 26  # bytes read before the map's pages are given back
 ATTRIBUTES = ("age", "male", "female", "pa", "ap")
 
 Batch = dict[str, Tensor]
@@ -71,7 +73,8 @@ class Radiographs(Dataset[Batch]):
         self.attributes = attributes(rows)
         self.view, self.chance = view, augmentation is not None
         self.augmentation = augmentation or Augmentation()
-        self._images: np.ndarray | None = None
+        self._images: np.memmap | None = None
+        self._read = 0
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -82,10 +85,18 @@ class Radiographs(Dataset[Batch]):
     def images(self, rows: NDArray[np.int64], epoch: NDArray[np.int64], repeat: NDArray[np.int64]) -> np.ndarray:
         """Images of the split, (B, size, size) uint8, as these epochs show them; each argument (B,)."""
         if self._images is None:
-            self._images = np.asarray(open_array(Path(self.array_path), self.shape))
-        stored = [self._images[position] for position in self.positions[rows].tolist()]
+            self._images = open_array(Path(self.array_path), self.shape)
+        stored = np.asarray(self._images)
+        images = [stored[position] for position in self.positions[rows].tolist()]
         draws = Draws(epoch, self.index[rows], repeat)
-        return self.augmentation(stored, draws, self.view.size, self.view.crop, self.chance)
+        made = self.augmentation(images, draws, self.view.size, self.view.crop, self.chance)
+        self._read += len(rows) * stored[0].size
+        if self._read >= _MAPPED:  # the kernel still has them; a worker's memory does not grow to that of the cache
+            self._read = 0
+            mapping = self._images.base
+            assert isinstance(mapping, mmap.mmap)
+            mapping.madvise(mmap.MADV_DONTNEED)
+        return made
 
     def image(self, position: int) -> np.ndarray:
         """One image of the split, (size, size) uint8, as the first epoch shows it."""

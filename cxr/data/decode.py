@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from cxr.data.png import PLAIN_GRAY, SIGNATURE, DamagedPng, decode_plain, read_chunks
+
 DECODER = 2  # edition of the decoding and resizing below; another number makes other caches
 MOST_PIXELS = 128_000_000  # of a file; the largest radiographs have 30 million, a decompression bomb has more
 MOST_BYTES = 1 << 30
 BLANK = 1.0  # gray levels of standard deviation: under it an image shows nothing
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EIGHT_BIT_GRAY = ("L", "LA", "La")
-_PLAIN_GRAY = bytes((8, 0, 0, 0, 0))  # of an IHDR: eight bits, gray, not interlaced
 _REFUSED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, UnidentifiedImageError, OverflowError, MemoryError)
 
 
@@ -57,21 +57,21 @@ def read_gray(path: str | Path) -> np.ndarray:
 
 
 def gray(content: bytes) -> np.ndarray:
-    """The same of a file's content: OpenCV decodes plain gray PNG whose checksums hold, Pillow the rest.
+    """The same of a file's content: plain gray PNG by `cxr.data.png`, the rest by Pillow, all PNG checked.
 
     Raises:
         BadImage: the content is not a whole image of at most `MOST_PIXELS`.
     """
     if not content:
         raise BadImage("the file is empty")
-    if content.startswith(_SIGNATURE):
-        width, height, form = _check_png(content)
-        _check_size(width, height)
-        if form == _PLAIN_GRAY:
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
-            if pixels is None or pixels.shape != (height, width):
-                raise BadImage("damaged: its pixels cannot be decompressed")
-            return pixels
+    if content.startswith(SIGNATURE):
+        try:
+            png = read_chunks(content)
+            _check_size(png.width, png.height)
+            if png.form == PLAIN_GRAY:
+                return decode_plain(png)
+        except DamagedPng as error:
+            raise BadImage(str(error)) from None
     try:
         with Image.open(io.BytesIO(content)) as image:
             _check_size(*image.size)
@@ -123,32 +123,6 @@ def read_file(path: str) -> bytes:
         return Path(path).read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise BadImage(f"cannot be opened: {str(error.strerror).lower()}") from None
-
-
-def _check_png(content: bytes) -> tuple[int, int, bytes]:
-    """Width, height and form of a PNG whose every chunk is there and has the checksum it claims (PNG, section 5)."""
-    place, header, pixels = len(_SIGNATURE), b"", 0
-    while True:
-        if place + 12 > len(content):
-            raise BadImage("truncated: the file ends before its last chunk")
-        length = int.from_bytes(content[place : place + 4], "big")
-        end = place + 12 + length
-        if end > len(content):
-            raise BadImage("truncated: the file ends inside a chunk")
-        kind = content[place + 4 : place + 8]
-        if zlib.crc32(memoryview(content)[place + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
-            raise BadImage(f"damaged: a chunk ({kind.decode('latin-1')!r}) does not have its checksum")
-        if not header:
-            if kind != b"IHDR" or length != 13:
-                raise BadImage("damaged: it does not begin with a PNG header")
-            header = content[place + 8 : end - 4]
-        pixels += length if kind == b"IDAT" else 0
-        if kind == b"IEND":
-            break
-        place = end
-    if not pixels:
-        raise BadImage("damaged: it holds no pixels")
-    return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"), header[8:]
 
 
 def _check_size(width: int, height: int) -> None:

@@ -73,7 +73,7 @@ class MidEpoch(Callback):
         self._restored = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ends the restart with the resumed epoch's training: Lightning would not step the plateau schedule after it."""
+        """Ends the restart with the resumed epoch's training, or Lightning would not step the plateau schedule."""
         trainer.fit_loop.restarting = False
 
     def _of_all_ranks(self, part: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Cache:
         return np.fromiter((where[name] for name in names), np.int64)
 
 
-def open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def open_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """A `.npy` file of bytes as a read-only memory map.
 
     Raises:
@@ -97,7 +97,7 @@ def open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CxrError(f"{path} cannot be read ({error}); remove its folder and build the cache again") from None
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.uint8:
+    if not isinstance(array, np.memmap) or array.shape != shape or array.dtype != np.uint8:
         raise CxrError(f"{path} does not hold {shape} bytes; remove its folder and build the cache again")
     return array
 
