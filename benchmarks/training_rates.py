@@ -143,9 +143,8 @@ def both_ways(name: str, ours: Side, reference: Side) -> None:
         times = first.times[side][WARM_UP:] + second.times[1 - side][WARM_UP:]
         rates.append(BATCH * len(times) / sum(times))
         slow = ", ".join(f"{seconds:.2f}" for seconds in sorted(times)[-4:])
-        say(
-            f"{name}: {who} {len(times)} steps, median {np.median(times):.3f} s, mean {np.mean(times):.3f} s, max {slow}"
-        )
+        middle, mean = np.median(times), np.mean(times)
+        say(f"{name}: {who} {len(times)} steps, median {middle:.3f} s, mean {mean:.3f} s, slowest {slow}")
     row(name, rates[0], rates[1], rates[0] / rates[1], "images/s")
 
 

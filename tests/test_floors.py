@@ -77,7 +77,8 @@ def test_predictions_and_runs_stand_on_the_ground() -> None:
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_a_room_knows_the_ground_and_itself_alone(room: str) -> None:
     assert len([module for module in MODULES if lies_in(module, room)]) > 1
-    assert [edge for edge in edges(room) if edge[1] not in GROUND and not lies_in(edge[1], room)] == []
+    known = [edge for edge in edges(room) if not edge[0].endswith(".__main__")]  # python -m starts the command line
+    assert [edge for edge in known if edge[1] not in GROUND and not lies_in(edge[1], room)] == []
 
 
 def test_report_reads_no_images_networks_or_training() -> None:
@@ -87,7 +88,8 @@ def test_report_reads_no_images_networks_or_training() -> None:
 
 
 def test_nothing_but_the_entry_imports_the_command_line() -> None:
-    assert [edge for edge in edges("cxr") if edge[1] == "cxr.cli" and edge[0] != "cxr.cli"] == []
+    importers = [edge[0] for edge in edges("cxr") if edge[1] == "cxr.cli" and edge[0] != "cxr.cli"]
+    assert [module for module in importers if not module.endswith(".__main__")] == []
 
 
 def test_imports_make_no_circle() -> None:

@@ -263,7 +263,18 @@ def test_images_are_read_from_a_map_and_not_into_memory(tmp_path: Path) -> None:
     assert made._images is None
     made.image(3)
     assert made._images is not None and not made._images.flags.writeable and not made._images.flags.owndata
-    assert isinstance(made._images.base, np.memmap)
+    assert isinstance(made._images, np.memmap)
+
+
+def test_the_maps_pages_are_given_back_and_images_stay_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, kept = dataset(tmp_path, 20), dataset(tmp_path, 20)
+    monkeypatch.setattr("cxr.data.datamodule._MAPPED", 1)  # after every batch
+    given_back = [made.image(k) for k in (0, 5, 0)]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(given_back, [kept.image(k) for k in (0, 5, 0)])
+    assert made._read == 0 and kept._read > 0
 
 
 def test_crops_are_random_in_training_and_from_the_middle_in_evaluation(nih_folder: Folder) -> None:

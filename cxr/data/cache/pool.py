@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cxr
 from cxr.data.decoder import Result, Task
 from cxr.errors import CxrError
 
@@ -54,7 +53,7 @@ class _Worker:
     """One process, and what it has been asked and has not answered."""
 
     def __init__(self, array: Path, start: int, size: int) -> None:
-        package = str(Path(cxr.__file__).parents[1])  # found wherever the parent was started
+        package = str(Path(__file__).parents[3])  # found wherever the parent was started
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cxr.data.decoder", str(array.absolute()), str(start), str(size)],
