@@ -22,7 +22,7 @@ from cxr.files import unwritable, write_text
 _LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
 _LONGEST = 120  # characters of a derived name
-_LARGEST = 1 << 20  # bytes of a configuration; ours have three thousand
+_LARGEST, _DEEPEST = 1 << 17, 20  # characters and levels of a configuration; ours have 3,000 and 5
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def read_configuration(text: str, origin: str) -> dict[str, Any]:
     """The configuration of a run from its YAML, as plain values: a stranger may have written it.
 
     Runs are saved resolved. A reference to something else (`${oc.env:HOME}`), a tag that makes an object
-    (`!!python/object`), or an alias, with which few lines grow without end, is none of ours.
+    (`!!python/object`), an alias, with which few lines grow without end, or a hundred levels are none of ours.
 
     Args:
         text: YAML.
@@ -145,7 +145,11 @@ def read_configuration(text: str, origin: str) -> dict[str, Any]:
     try:
         if len(text) > _LARGEST:
             raise ValueError(f"it is longer than {_LARGEST} characters")
+        depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError(f"it has more than {_DEEPEST} levels")
             if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
                 raise ValueError("it has an alias or a tag, and a run's has neither")
             if "${" in getattr(event, "value", ""):
