@@ -28,6 +28,7 @@ from cxr.errors import CxrError, first_line
 from cxr.files import write_text
 from cxr.mistakes import explain
 from cxr.options import apply_resume, check_cache_options, check_ensemble_options, check_train_options, plain
+from cxr.private import refuse_secrets, shorten_home
 from cxr.runs import Run, check_name, free_name, legal_name
 
 _INTERRUPTED = 130  # exit code, as shells give it to ctrl-C
@@ -87,7 +88,8 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
 
 
 def _say(sentence: str, code: int = 1) -> int:
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    shown = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in sentence)  # names drive no terminal
+    print(f"error: {shown}", file=sys.stderr, flush=True)
     return code
 
 
@@ -112,9 +114,10 @@ def _preflight(
             values = [_sweep_values(override) for override in swept]
             base = [*fixed, *(choices[0] for choices in values)]
             config = compose(program, base)
+            refuse_secrets(config)
             for choices in values:
                 for choice in choices[1:]:
-                    compose(program, [choice if line == choices[0] else line for line in base])
+                    refuse_secrets(compose(program, [choice if line == choices[0] else line for line in base]))
         except (HydraException, OmegaConfBaseException) as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
@@ -232,6 +235,7 @@ def _guarded(work: Callable[[], float]) -> float | None:
 def _start(config: DictConfig, context: Any) -> float:
     """Starts a run, or goes on with it."""
     check_train_options(config)
+    shorten_home(config)
     sweeping = context.mode == RunMode.MULTIRUN
     folder = Path(config.runs_dir) / (config.sweep or "")
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from cxr.errors import CxrError, first_line
 from cxr.files import replacing
+from cxr.findings import check_names, check_printable
 
+MOST_IMAGES = 10_000_000  # of one split; the largest public sets have half a million
 _CHECKPOINT = b"cxr.checkpoint_sha256"
 
 
@@ -62,36 +64,73 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads a file that `Predictions.write` or another program wrote.
+    """Reads a file that `Predictions.write` or another program wrote; what it says of pandas is passed over.
 
     Raises:
-        CxrError: no Parquet file, a column is missing, an image stands in it twice, a score is no
-            probability, or a target no label.
+        CxrError: no Parquet file, a column is missing or of another kind, an image stands in it twice or has no name,
+            a score is no probability, or a target no label.
     """
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise CxrError(f"{path} cannot be read as predictions: {reason}") from None
+    table = _read_table(path)
     names = table.column_names
     findings = tuple(name.removeprefix("score:") for name in names if name.startswith("score:"))
     absent = [name for name in ("image", "patient", *(f"target:{f}" for f in findings)) if name not in names]
     if absent or not findings:
         raise CxrError(f"{path} is not a predictions file: it lacks {', '.join(absent or ['score:<finding>'])}")
-    frame = table.to_pandas()
-    try:
-        score = frame[[f"score:{finding}" for finding in findings]].to_numpy(np.float32)
-        target = frame[[f"target:{finding}" for finding in findings]].to_numpy(np.float32)
-    except (TypeError, ValueError) as error:
-        raise CxrError(f"{path} has scores or targets that are not numbers: {first_line(error)}") from None
-    if frame["image"].duplicated().any():
-        raise CxrError(
-            f"{path} scores {frame['image'][frame['image'].duplicated()].iloc[0]} twice; keep one row an image"
-        )
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CxrError(f"{path} has the column {twice!r} twice; keep one")
+    check_names(findings, "finding", str(path))
+    if not table.num_rows:
+        raise CxrError(f"{path} scores no image; expected one row an image")
+    score = np.stack([_numbers(table, f"score:{finding}", path) for finding in findings], axis=1)
+    target = np.stack([_numbers(table, f"target:{finding}", path) for finding in findings], axis=1)
+    image, patient = (_texts(table, column, path) for column in ("image", "patient"))
+    again = pd.Series(image).duplicated()
+    if again.any():
+        raise CxrError(f"{path} scores {image[again][0]} twice; keep one row an image")
     if not ((score >= 0) & (score <= 1)).all():
         raise CxrError(f"{path} has scores that are not probabilities in [0, 1]; apply a sigmoid before writing")
     if not (np.isnan(target) | (target == 0) | (target == 1)).all():
         raise CxrError(f"{path} has targets that are not 1, 0 or empty for unknown")
-    image, patient = (frame[column].astype(str).to_numpy(object) for column in ("image", "patient"))
-    checkpoint = (table.schema.metadata or {}).get(_CHECKPOINT, b"").decode()
+    checkpoint = (table.schema.metadata or {}).get(_CHECKPOINT, b"").decode("ascii", "replace")
     return Predictions(image, patient, findings, score, target, checkpoint)
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        if not path.is_file():  # a folder would be read as a data set of many files
+            raise CxrError(f"{path} cannot be read as predictions: it is missing, or no file")
+        with pq.ParquetFile(path) as file:
+            rows = file.metadata.num_rows
+            if rows > MOST_IMAGES:  # a few bytes can claim any number of equal rows
+                raise CxrError(f"{path} cannot be read as predictions: it claims {rows} rows, at most {MOST_IMAGES}")
+            return file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CxrError(f"{path} cannot be read as predictions: {first_line(error)}") from None
+
+
+def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32]:
+    """A column as (N,) float32, empty cells as NaN."""
+    column = table.column(name)
+    kind = column.type
+    known = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
+    if not any(holds(kind) for holds in known):
+        raise CxrError(f"{path} has in {name!r} no numbers but {kind}; write them as numbers")
+    return column.cast(pa.float32(), safe=False).to_numpy().astype(np.float32)
+
+
+def _texts(table: pa.Table, name: str, path: Path) -> NDArray[np.object_]:
+    """A column of names, given as text or whole numbers, as (N,) strings."""
+    column = table.column(name)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
+    if not any(holds(kind) for holds in known):
+        raise CxrError(f"{path} has in {name!r} no names but {kind}; write them as text")
+    try:
+        values = column.cast(pa.string()).to_pylist()
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise CxrError(f"{path} has in {name!r} what is no text: {first_line(error)}") from None
+    if not all(values):
+        raise CxrError(f"{path} has rows without {name}; fill or remove them")
+    check_printable(values, name, str(path))
+    return np.array(values, object)
