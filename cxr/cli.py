@@ -27,7 +27,14 @@ from omegaconf.errors import OmegaConfBaseException
 from cxr.errors import CxrError, first_line
 from cxr.files import write_text
 from cxr.mistakes import explain
-from cxr.options import apply_resume, check_cache_options, check_ensemble_options, check_train_options, plain
+from cxr.options import (
+    apply_resume,
+    check_cache_options,
+    check_ensemble_options,
+    check_report_options,
+    check_train_options,
+    plain,
+)
 from cxr.private import refuse_secrets, shorten_home
 from cxr.runs import Run, check_name, free_name, legal_name
 
@@ -48,6 +55,16 @@ def ensemble() -> None:
 def cache() -> None:
     """The program `python -m cxr.data.cache`."""
     sys.exit(_main("cache", cache_job, check_cache_options))
+
+
+def evaluate() -> None:
+    """The program `python -m cxr.evaluate`."""
+    sys.exit(_main("evaluate", evaluate_job, check_report_options))
+
+
+def compare() -> None:
+    """The program `python -m cxr.compare`."""
+    sys.exit(_main("compare", compare_job, check_report_options))
 
 
 def conf_dir() -> Path:
@@ -78,7 +95,7 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
             _summarise(sweep, began)
         return _say(
             "interrupted; run it again to go on"
-            if program == "cache"
+            if program != "train"
             else "interrupted; python train.py name=<run> resume=true goes on from the last checkpoint",
             _INTERRUPTED,
         )
@@ -189,6 +206,20 @@ def ensemble_job(config: DictConfig) -> float | None:
         return run_ensemble(plain(config), Run(Path(config.runs_dir) / name))
 
     return _guarded(run)
+
+
+def evaluate_job(config: DictConfig) -> float | None:
+    """What Hydra calls for an evaluation; returns the test macro AUROC."""
+    from cxr.evaluate import evaluate as judge
+
+    return _guarded(lambda: judge(plain(config)))
+
+
+def compare_job(config: DictConfig) -> float | None:
+    """What Hydra calls for a comparison; returns the best macro average."""
+    from cxr.compare import compare_runs
+
+    return _guarded(lambda: compare_runs(plain(config)))
 
 
 def cache_job(config: DictConfig) -> None:

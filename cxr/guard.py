@@ -66,7 +66,7 @@ def describe_split(val: Predictions, test: Predictions) -> str:
 
 def ledger_beside(run: Path) -> Path:
     """The ledger that counts for a run: the nearest one above it, or a new one in the folder that holds it."""
-    folder = Path(os.path.abspath(run)).parent
+    folder = Path(run).absolute().parent
     for above in (folder, *folder.parents):
         if (above / LEDGER).is_file():
             return above / LEDGER

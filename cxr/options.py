@@ -66,6 +66,13 @@ def check_cache_options(config: DictConfig) -> None:
     _check_cache(config)
 
 
+def check_report_options(config: DictConfig) -> None:
+    """Raises CxrError if it is not said what is to be judged or compared."""
+    for key, example in (("run", "runs/a"), ("runs", "'runs/*'")):
+        if key in config and OmegaConf.is_missing(config, key):
+            raise CxrError(f"{key} is not set; pass {key}={example}")
+
+
 def _check_cache(config: DictConfig) -> None:
     _check(config, "image_size", lambda value: _whole(value) and value > 0, "a positive whole number")
     for key in ("cache.size", "cache.processes"):

@@ -25,6 +25,7 @@ from cxr.metrics.calibration import (
     squared_error,
 )
 from cxr.metrics.cells import undefined
+from cxr.metrics.plain import named, number, single
 
 THRESHOLD = 0.5
 
@@ -141,21 +142,8 @@ def _put(
 ) -> None:
     """Adds the mean and the value of every finding, plain."""
     metrics[f"macro_{name}"] = _plain(mean)
-    if isinstance(values, Interval):
-        each = zip(values.value, values.low, values.high, strict=True)
-        metrics[name] = {name: _with_ci(*one) for name, one in zip(findings, each, strict=True)}
-    else:
-        metrics[name] = {name: _plain(float(one)) for name, one in zip(findings, values, strict=True)}
+    metrics[name] = named(findings, values)
 
 
 def _plain(value: float | Interval) -> object:
-    if isinstance(value, Interval):
-        return _with_ci(float(value.value), float(value.low), float(value.high))
-    return None if np.isnan(value) else float(value)
-
-
-def _with_ci(value: float, low: float, high: float) -> object:
-    """A value with its interval, the value alone where there is no interval, or None."""
-    if np.isnan(value) or np.isnan(low) or np.isnan(high):
-        return None if np.isnan(value) else float(value)
-    return {"value": float(value), "ci": [float(low), float(high)]}
+    return single(value) if isinstance(value, Interval) else number(value)

@@ -21,8 +21,8 @@ def auroc_table(areas: Mapping[str, NDArray[np.float64]], findings: Sequence[str
 
 def as_text(table: pd.DataFrame, title: str) -> str:
     """The table for a terminal, the best value of each row marked with a star."""
-    names = [_printable(column) for column in table.columns]
-    left = max(len(title), *(len(_printable(name)) for name in table.index))
+    names = [printable(column) for column in table.columns]
+    left = max(len(title), *(len(printable(name)) for name in table.index))
     widths = [max(7, len(name)) for name in names]
     lines = [title.ljust(left) + "".join(f"  {name:>{width}}" for name, width in zip(names, widths, strict=True))]
     for finding, row in table.iterrows():
@@ -31,33 +31,35 @@ def as_text(table: pd.DataFrame, title: str) -> str:
         best = row.max()
         cells = [f"{'-' if np.isnan(v) else f'{v:.4f}'}{'*' if v == best else ' '}" for v in row]
         lines.append(
-            _printable(finding).ljust(left) + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True))
+            printable(finding).ljust(left) + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True))
         )
     return "\n".join(lines)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
     """The table in Markdown, the best value of each row in bold."""
-    names = [_escaped(column) for column in table.columns]
+    names = [escaped(column) for column in table.columns]
     lines = [f"| finding | {' | '.join(names)} |", "| --- |" + " ---: |" * len(names)]
     for finding, row in table.iterrows():
         best = row.max()
         cells = ["-" if np.isnan(v) else f"**{v:.4f}**" if v == best else f"{v:.4f}" for v in row]
-        lines.append(f"| {_escaped(finding)} | {' | '.join(cells)} |")
+        lines.append(f"| {escaped(finding)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _escaped(name: object) -> str:
+def escaped(name: object) -> str:
     """A name as one cell of a Markdown table that shows it as it is: no cell ends in it, no tag or link begins."""
-    text = _printable(name).replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
+    text = printable(name).replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
     return "".join(f"\\{sign}" if sign in "|`*[]" else sign for sign in text)
 
 
-def _printable(name: object) -> str:
+def printable(name: object) -> str:
+    """A name without line breaks and other signs that move a cursor."""
     return "".join(sign if sign.isprintable() else "?" for sign in str(name))
 
 
-def _no_formula(name: object) -> str:
+def no_formula(name: object) -> str:
+    """A name that no spreadsheet takes for a formula."""
     return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
 
 
@@ -67,5 +69,5 @@ def write_table(table: pd.DataFrame, stem: Path) -> None:
     A name that a spreadsheet would take for a formula gets an apostrophe before it in the CSV file.
     """
     with replacing(stem.with_suffix(".csv")) as temporary:
-        table.rename(index=_no_formula, columns=_no_formula).to_csv(temporary)
+        table.rename(index=no_formula, columns=no_formula).to_csv(temporary)
     write_text(stem.with_suffix(".md"), as_markdown(table))
