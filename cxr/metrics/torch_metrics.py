@@ -59,7 +59,7 @@ class GatheredMetric(Metric):
         self.targets.append(target.detach().float())
 
     def compute(self) -> Tensor:
-        """The metric of every finding, (L,) float64 on the metric's device; NaN where undefined. torchmetrics makes () of (1,).
+        """The metric of every finding, (L,) float64 on the metric's device, or () of a single finding; NaN where undefined.
 
         Raises:
             ValueError: no image was seen.
