@@ -59,7 +59,7 @@ class GatheredMetric(Metric):
         self.targets.append(target.detach().float())
 
     def compute(self) -> Tensor:
-        """The metric of every finding, (L,) float64 on the metric's device, or () of a single finding; NaN where undefined.
+        """The metric of every finding, (L,) float64 on the metric's device, () of a single one; NaN where undefined.
 
         Raises:
             ValueError: no image was seen.
