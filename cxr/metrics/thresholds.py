@@ -64,7 +64,7 @@ def _place(target: NDArray[np.generic], score: NDArray[np.generic], rule: str, a
         return int(np.argmax(np.round(tpr - fpr, 12))), thresholds  # equal fractions may differ in the last bit
     if rule == "sensitivity":
         return int(np.flatnonzero(tpr >= at_least)[0]), thresholds
-    kept = np.flatnonzero(1 - fpr >= at_least)
+    kept = np.flatnonzero(np.round(1 - fpr, 12) >= at_least)  # 1 - 0.8 is a little less than 0.2
     return int(np.flatnonzero(tpr == tpr[kept[-1]])[0]), thresholds
 
 
