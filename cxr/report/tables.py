@@ -58,7 +58,8 @@ def _printable(name: object) -> str:
 
 
 def _no_formula(name: object) -> str:
-    return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
+    text = _printable(name)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def write_table(table: pd.DataFrame, stem: Path) -> None:

@@ -134,7 +134,7 @@ def test_good_predictions_are_read_before_they_are_spoilt(tmp_path: Path) -> Non
     hold_predictions(read_predictions(tmp_path / "p.parquet"))
 
 
-@FEW
+@pytest.mark.parametrize("examples", [50, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_spoilt_checkpoint_is_a_network_or_refused(
     tmp_path: Path, weights: dict[str, torch.Tensor], checkpoint: Callable[..., Path], examples: int
 ) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr.data.catalog import Catalog, check
@@ -17,7 +17,7 @@ from cxr.errors import CxrError
 from cxr.predictions import read_predictions
 from cxr.report.tables import as_markdown, as_text, auroc_table, write_table
 
-UNPRINTABLE = ["a\nb", "a\rb", "a\tb", "a\x00b", "\x1b[2Ja", "a\u2028b", "a\u202eb", "\ud800"]
+UNPRINTABLE = ["a\nb", "a\rb", "a\tb", "a\x00b", "\x1b[2Ja", "a\u2028b", "a\u202eb"]
 ASTRAY = ["../../x", "/etc/passwd", "a\\b", ".", "..", "=cmd|' /C calc'!A0", "+1+2", "-1", "@SUM(A1)"]
 FINE = ["Mass", "Pleural_Thickening", "a.b", "é", "a b", "a=b", "a-b", "00000001_000.png", "胸水", "<i>"]
 
@@ -74,6 +74,7 @@ ugly = st.one_of(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(ugly, min_size=1, max_size=3, unique=True), st.lists(ugly, min_size=1, max_size=3, unique=True))
 def test_tables_hold_their_shape_whatever_the_names(
     tmp_path_factory: pytest.TempPathFactory, models: list[str], findings: list[str]
