@@ -22,7 +22,7 @@ from cxr.files import unwritable, write_text
 _LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
 _LONGEST = 120  # characters of a derived name
-_LARGEST, _DEEPEST = 1 << 17, 20  # characters and levels of a configuration; ours have 3,000 and 5
+_LARGEST, _DEEPEST, _WIDEST = 1 << 16, 20, 1000  # characters, levels, characters of a value; ours have 3,000, 5, 100
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Run:
         if not self.metrics_path.exists():
             return {}
         try:
-            content = json.loads(self.metrics_path.read_text(encoding="utf-8"))
+            content = json.loads(self.metrics_path.read_text(encoding="utf-8")) if self.metrics_path.is_file() else None
         except (ValueError, RecursionError, OSError):
             content = None
         if not isinstance(content, dict) or not _plausible(content):
@@ -150,6 +150,8 @@ def read_configuration(text: str, origin: str) -> dict[str, Any]:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST:
                 raise ValueError(f"it has more than {_DEEPEST} levels")
+            if len(getattr(event, "value", "")) > _WIDEST:
+                raise ValueError(f"it has a value of more than {_WIDEST} characters")
             if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
                 raise ValueError("it has an alias or a tag, and a run's has neither")
             if "${" in getattr(event, "value", ""):

@@ -59,8 +59,9 @@ def printable(name: object) -> str:
 
 
 def no_formula(name: object) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
+    """A name on one line that no spreadsheet takes for a formula."""
+    text = printable(name)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def write_table(table: pd.DataFrame, stem: Path) -> None:

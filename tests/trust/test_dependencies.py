@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.trust.audit import verdict
+
 ROOT = Path(__file__).parents[2]
 MALWARE = {"lightning": ("2.6.2", "2.6.3"), "pytorch-lightning": ("2.6.2", "2.6.3")}  # GHSA-w37p-236h-pfx3
 
@@ -32,3 +34,28 @@ def test_every_line_of_the_lock_file_is_one_exact_version() -> None:
     versions = locked()
     assert len(versions) > 50
     assert all(re.fullmatch(r"[0-9][A-Za-z0-9.+!_-]*", version) for version in versions.values())
+
+
+def package(name: str, **more: object) -> dict[str, object]:
+    return {"name": name, "version": "1.0", "vulns": []} | more
+
+
+HOLE = {"id": "GHSA-1", "fix_versions": ["1.1"], "aliases": [], "description": ""}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "words"),
+    [
+        (None, 0, "NOT AUDITED: pip-audit or its service cannot be reached"),
+        ([package("a"), package("b")], 0, "audited 2 of 2 packages, none with a known vulnerability"),
+        ([package("a", vulns=[HOLE]), package("b")], 1, "vulnerable: a 1.0: GHSA-1 (fixed in 1.1)"),
+        ([{"name": "a", "skip_reason": "x"}, {"name": "b", "skip_reason": "x"}, package("c")], 0, "NOT AUDITED: the"),
+        ([{"name": "a", "skip_reason": "x"}, package("b", vulns=[HOLE])], 1, "vulnerable: b 1.0"),
+        ([{"name": "a", "skip_reason": "x"}, package("b"), package("c")], 0, "not known to it: a"),
+    ],
+)
+def test_audit_fails_on_a_hole_alone_and_says_when_it_could_not_look(
+    packages: list[dict[str, object]] | None, code: int, words: str
+) -> None:
+    given, sentence = verdict(None if packages is None else {"dependencies": packages})
+    assert given == code and words in sentence
