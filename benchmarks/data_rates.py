@@ -4,6 +4,7 @@ DIR holds images, in folders or not. Options are those of train.py: `backbone=re
 """
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -46,10 +47,10 @@ def per_second(work: Callable[[], int]) -> float:
 
 
 def decoded(paths: list[str], size: int, scratch: Path) -> tuple[Cache, float]:
-    chosen = [paths[k] for k in np.random.default_rng(0).permutation(len(paths))[:DECODED]]
+    chosen = np.resize(np.random.default_rng(0).permutation(paths), DECODED).tolist()
     table = pd.DataFrame({"image": [str(k) for k in range(len(chosen))], "path": chosen})
     began = time.perf_counter()
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(io.StringIO()):
         cache, _ = open_or_build(Catalog(table, (), "DIR"), scratch, CacheSettings(size, str(scratch / "one"), "skip"))
     return cache, len(chosen) / (time.perf_counter() - began)
 
