@@ -63,6 +63,12 @@ def test_tolerance_grows_boxes_in_the_pointing_game_alone() -> None:
     assert strict.iou == lenient.iou and strict.energy == lenient.energy
 
 
+def test_a_box_holds_its_left_and_upper_edge_but_not_the_others() -> None:
+    cells = [[[1.0]]] * 3  # one cell, whose centre is (5, 5)
+    found = localise(cells, [[[5, 5, 2, 2]], [[3, 5, 2, 2]], [[5, 3, 2, 2]]], (10, 10))
+    assert found.pointing.tolist() == [1, 0, 0]
+
+
 def test_x_runs_to_the_right_and_rows_have_their_own_size() -> None:
     cells = np.array([[0.0, 1.0, 0.0]])
     found = localise([cells, cells], [[[10, 0, 10, 10]], [[10, 0, 10, 10]]], [[30, 10], [60, 10]], (0.5,))

@@ -118,6 +118,8 @@ def test_intervals_stand_beside_the_same_values() -> None:
     assert told["auroc"]["C"] is None and told["average_precision"]["C"] is None
     expected = bootstrap_auroc(target, score, patient, plan)
     assert told["macro_auroc"]["ci"] == [expected.macro.low, expected.macro.high]
+    pooled = bootstrap_auroc(target.reshape(-1, 1), score.reshape(-1, 1), np.repeat(patient, 3), plan).macro
+    assert told["micro_auroc"]["ci"] == [pooled.low, pooled.high]
 
 
 def test_value_without_an_interval_stays_a_number() -> None:
