@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import strategies as st
 
 from cxr.data.catalog import Catalog
@@ -147,3 +148,16 @@ def test_spoilt_lists_split_without_a_leak_or_are_refused(tmp_path: Path, exampl
         assert len(split_fingerprint(Catalog(table, ("Mass",), "table"))) == 64
 
     fuzz(spoilt, check, examples)
+
+
+def test_follow_up_beyond_any_number_is_unknown(tmp_path: Path) -> None:
+    rows = [["a.png", "Mass", "1e400", "1"], ["b.png", "Mass", "inf", "1"], ["c.png", "Mass", "3", "1"]]
+    (tmp_path / "Data_Entry_2017.csv").write_bytes(as_csv([HEADER.split(",")[:4], *rows]))
+    assert read_nih(str(tmp_path)).table["followup"].tolist() == [0, 0, 3]
+
+
+def test_boxes_that_are_no_text_or_not_finite_are_refused(tmp_path: Path) -> None:
+    for content in (b"\x80", b"head\na.png,Mass,1,2,nan,4\n", b"head\na.png,Mass,inf,2,3,4\n", b"head\na.png\n"):
+        (tmp_path / "BBox_List_2017.csv").write_bytes(content)
+        with pytest.raises(CxrError, match=r"BBox_List_2017\.csv"):
+            read_boxes(tmp_path)
