@@ -140,7 +140,7 @@ def _rows(runs: Sequence[tuple[Run, Predictions]], metric: str, plan: Resampling
     rows = []
     for members in by_configuration.values():
         values = np.array([float(macro.value) for _, macro in members])
-        drawn = np.stack([macro.resamples for _, macro in members])  # (S, R)
+        drawn = np.array([macro.resamples for _, macro in members], np.float64)  # (S, R)
         if len(members) > 1:
             seeds = np.random.default_rng(plan.seed).integers(len(members), size=drawn.shape)
             drawn = np.take_along_axis(drawn, seeds, axis=0)
@@ -223,7 +223,7 @@ def _by_finding(
 def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequence[str]) -> list[str]:
     run, _ = kept[0]
     both = [read_predictions(run.predictions(name)) for name in ("val", "test") if run.predictions(name).is_file()]
-    notes = notes_of(run, *both, run.metrics(), "compare") if len(both) == 2 else []
+    notes = notes_of(run, both[0], both[1], run.metrics(), "compare") if len(both) == 2 else []
     if split == "test":
         notes.append("To choose between configurations, rank them on validation (split=val).")
     if left_out:

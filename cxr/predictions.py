@@ -53,9 +53,10 @@ class Predictions:
             "image": pa.array(self.image, pa.string()),
             "patient": pa.array(self.patient, pa.string()),
         }
-        for name in () if self.attributes is None else self.attributes:
-            kind = pa.float32() if name in NUMBERS else pa.string()
-            columns[name] = pa.array(self.attributes[name].tolist(), kind)
+        if self.attributes is not None:
+            for name in self.attributes:
+                kind = pa.float32() if name in NUMBERS else pa.string()
+                columns[name] = pa.array(self.attributes[name].tolist(), kind)
         for position, finding in enumerate(self.findings):
             columns[f"score:{finding}"] = np.ascontiguousarray(self.score[:, position])
             columns[f"target:{finding}"] = np.ascontiguousarray(self.target[:, position])

@@ -3,7 +3,7 @@
 Results are plain values for `metrics.json`; a number with an interval is `{"value": x, "ci": [low, high]}`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,7 +96,12 @@ def subgroups(test: Predictions, threshold: _Floats, resampling: Resampling) -> 
     columns: dict[str, NDArray[Any]] = {}
     known = test.attributes
     if known is not None:
-        makers = {"sex": np.asarray, "age": age_bands, "view": np.asarray, "followup": visits}
+        makers: dict[str, Callable[[Any], NDArray[Any]]] = {
+            "sex": np.asarray,
+            "age": age_bands,
+            "view": np.asarray,
+            "followup": visits,
+        }
         columns = {name: make(known[name].to_numpy()) for name, make in makers.items() if name in known}
     columns["findings"] = finding_counts(test.target)
     never = np.where(np.isnan(threshold), np.inf, threshold)

@@ -62,17 +62,17 @@ def tables(metrics: Mapping[str, Any], findings: Sequence[str], title: str, note
 def _auroc(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> Results:
     measures = ("auroc", "average_precision", "brier", "ece")
     delong = test.get("delong", {})
-    rows: list[list[Cell]] = [
-        [name, test["positives"][name], *(WithInterval.of(test[m][name]) for m in measures)]
-        + [WithInterval.of(delong.get(name))] * bool(delong)
-        for name in findings
-    ]
-    rows.append([MACRO, None, *(WithInterval.of(test[f"macro_{m}"]) for m in measures)] + [None] * bool(delong))
+    rows: list[list[Cell]] = []
+    for name in findings:
+        rows.append([name, test["positives"][name], *(WithInterval.of(test[m][name]) for m in measures)])
+    rows.append([MACRO, None, *(WithInterval.of(test[f"macro_{m}"]) for m in measures)])
     for name, key in (("micro average", "micro_auroc"), ("weighted by prevalence", "weighted_auroc")):
-        rows.append([name, None, WithInterval.of(test[key]), None, None, None] + [None] * bool(delong))
+        rows.append([name, None, WithInterval.of(test[key]), None, None, None])
     for group, about in test.get("by_frequency", {}).items():
-        value = WithInterval.of(about["macro_auroc"])
-        rows.append([f"{group} findings", None, value, None, None, None] + [None] * bool(delong))
+        rows.append([f"{group} findings", None, WithInterval.of(about["macro_auroc"]), None, None, None])
+    if delong:
+        for name, row in zip([*findings, *[""] * len(rows)], rows, strict=False):
+            row.append(WithInterval.of(delong[name]) if name else None)
     left_out = test["left_out_of_macro_auroc"]
     said = [f"Without a positive or a negative image, and in no mean: {', '.join(left_out)}."] if left_out else []
     columns = ["finding", "positives", *measures, *["auroc_delong"] * bool(delong)]
