@@ -326,8 +326,8 @@ def _summarise(sweep: Path, began: float) -> int:
     records = [record for record in records if record["began"] >= began]
     rows = []
     for record in records:
-        metrics = Run(sweep / record["name"]).metrics() if record["status"] == "finished" else {}
-        numbers = {f"{split}_macro_auroc": metrics.get(split, {}).get("macro_auroc") for split in ("val", "test")}
+        run, finished = Run(sweep / record["name"]), record["status"] == "finished"
+        numbers = {f"{split}_macro_auroc": run.macro_auroc(split) if finished else None for split in ("val", "test")}
         overrides = " ".join(o for o in record["overrides"] if not o.startswith("sweep="))
         rows.append(
             {"job": record["job"], "name": record["name"], "status": record["status"]}

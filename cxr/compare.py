@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cxr.errors import CxrError
 from cxr.evaluate import resampling
+from cxr.guard import count_test, ledger_beside
 from cxr.metrics.bootstrap import (
     Interval,
     Resampling,
@@ -221,9 +222,14 @@ def _by_finding(
 
 
 def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequence[str]) -> list[str]:
-    run, _ = kept[0]
-    both = [read_predictions(run.predictions(name)) for name in ("val", "test") if run.predictions(name).is_file()]
-    notes = notes_of(run, both[0], both[1], run.metrics(), "compare") if len(both) == 2 else []
+    run = kept[0][0]
+    notes: list[str] = []
+    if all(run.predictions(name).is_file() for name in ("val", "test")):
+        if split == "test":
+            for other, scored in kept:
+                count_test(ledger_beside(other.path), scored, other.path.name, "compare")
+        val, test = (read_predictions(run.predictions(name)) for name in ("val", "test"))
+        notes = notes_of(run, val, test, run.metrics(), "compare")
     if split == "test":
         notes.append("To choose between configurations, rank them on validation (split=val).")
     if left_out:

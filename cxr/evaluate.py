@@ -9,8 +9,9 @@ from cxr.errors import CxrError
 from cxr.files import write_text
 from cxr.guard import describe_split
 from cxr.metrics.bootstrap import Resampling
+from cxr.metrics.plain import value_of
 from cxr.predictions import Predictions
-from cxr.report.evaluation import SUBGROUP_POINT, calibrate, judge
+from cxr.report.evaluation import calibrate, judge
 from cxr.report.evaluation_tables import notes_of, write_tables
 from cxr.report.intervals import forest, precision_recall_curves, reliability, subgroup_points
 from cxr.runs import Run
@@ -45,8 +46,7 @@ def evaluate(config: Mapping[str, Any]) -> float:
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
     print(made["auroc"].as_text())
     print(f"tables are in {run.path / 'evaluation'}, pictures in {run.figures}", flush=True)
-    area = metrics["test"]["macro_auroc"]
-    return float("nan") if area is None else float(area["value"] if isinstance(area, dict) else area)
+    return value_of(metrics["test"]["macro_auroc"])
 
 
 def resampling(config: Mapping[str, Any]) -> Resampling:
@@ -91,9 +91,7 @@ def _draw(run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, A
     forest(metrics["test"], test.findings, run.figures / "intervals_test.png", title)
     reliability(test.target, test.score, test.findings, run.figures / "reliability_test.png", title)
     precision_recall_curves(test.target, test.score, test.findings, run.figures / "precision_recall_test.png", title)
-    subgroup_points(
-        metrics["test"]["subgroups"], run.figures / "subgroups_test.png", f"{title}, sensitivity at {SUBGROUP_POINT}"
-    )
+    subgroup_points(metrics["test"]["subgroups"], run.figures / "subgroups_test.png", f"{title}, subgroups")
 
 
 if __name__ == "__main__":

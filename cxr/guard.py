@@ -118,7 +118,8 @@ def _rows(path: str | Path) -> list[dict[str, str]]:
 
 
 def _scores_sha256(test: Predictions) -> str:
-    order = np.argsort(test.image.astype(str), kind="stable")
-    digest = sha256("\n".join(test.findings).encode())
-    digest.update(np.ascontiguousarray(test.score[order], np.float32).tobytes())
+    """The same whatever the order of images and findings."""
+    rows, columns = np.argsort(test.image.astype(str), kind="stable"), np.argsort(test.findings, kind="stable")
+    digest = sha256("\n".join(sorted(test.findings)).encode())
+    digest.update(np.ascontiguousarray(test.score[rows][:, columns], np.float32).tobytes())
     return digest.hexdigest()

@@ -56,7 +56,7 @@ class Predictions:
         if self.attributes is not None:
             for name in self.attributes:
                 kind = pa.float32() if name in NUMBERS else pa.string()
-                columns[name] = pa.array(self.attributes[name].tolist(), kind)
+                columns[str(name)] = pa.array(self.attributes[name].tolist(), kind)
         for position, finding in enumerate(self.findings):
             columns[f"score:{finding}"] = np.ascontiguousarray(self.score[:, position])
             columns[f"target:{finding}"] = np.ascontiguousarray(self.target[:, position])

@@ -90,6 +90,11 @@ class Run:
             raise CxrError(f"{self.metrics_path} is not the JSON object of a run; was it edited? remove or restore it")
         return content
 
+    def macro_auroc(self, split: str) -> float | None:
+        """Of `val` or `test` in `metrics.json`, without its interval; none where it is undefined or missing."""
+        plain = self.metrics().get(split, {}).get("macro_auroc")
+        return plain["value"] if isinstance(plain, dict) else plain
+
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`.
 
@@ -203,10 +208,12 @@ def _plausible(metrics: Mapping[str, Any]) -> bool:
     if type(metrics.get("max_epochs", 1)) is not int or type(metrics.get("best_epoch", 0)) is not int:
         return False
     judged = [metrics[split] for split in ("val", "test") if split in metrics]
-    return all(
-        isinstance(numbers, dict) and (numbers.get("macro_auroc") is None or type(numbers["macro_auroc"]) is float)
-        for numbers in judged
-    )
+    return all(isinstance(numbers, dict) and _is_number(numbers.get("macro_auroc")) for numbers in judged)
+
+
+def _is_number(plain: object) -> bool:
+    """As `metrics.json` has numbers: null, a number, or a number with its interval."""
+    return plain is None or type(plain.get("value") if isinstance(plain, dict) else plain) is float
 
 
 def _remove_staging(staging: Path) -> None:

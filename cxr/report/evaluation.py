@@ -34,6 +34,9 @@ from cxr.predictions import Predictions
 Points = Mapping[str, float | None]
 USUAL_POINTS: Points = {"half": None, "youden": None, "f1": None, "sensitivity": 0.9, "specificity": 0.9}
 SUBGROUP_POINT = "youden"
+_GROUPINGS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "sex": np.asarray, "age": age_bands, "view": np.asarray, "followup": visits,
+}  # fmt: skip
 _FITS = {"temperature": fit_temperature, "platt": fit_platt}
 
 _Floats = NDArray[np.float64]

@@ -71,9 +71,11 @@ def reliability(
     """
     curves = reliability_curves(target, score, equal="mass")
     errors = expected_calibration_error(target, score)
-    figure = blank(2.3 * _ACROSS, 0.9 + 2.4 * ceil(len(findings) / _ACROSS))
+    across = min(_ACROSS, len(findings))
+    down = ceil(len(findings) / across)
+    figure = blank(max(5.0, 2.3 * across), 0.9 + 2.4 * down)
     for position, (name, curve) in enumerate(zip(findings, curves, strict=True)):
-        axes = plain(figure.add_subplot(ceil(len(findings) / _ACROSS), _ACROSS, position + 1))
+        axes = plain(figure.add_subplot(down, across, position + 1))
         end = max([0.05, *curve.score, *curve.prevalence]) * 1.05
         axes.plot([0, end], [0, end], color="0.6", linewidth=1)
         axes.plot(curve.score, curve.prevalence, color=COLOURS[0], marker="o", markersize=3, linewidth=1.2)

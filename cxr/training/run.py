@@ -72,7 +72,7 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):
-        value = done["val"]["macro_auroc"]
+        value = run.macro_auroc("val")
         print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
         return float("nan") if value is None else float(value)
     devices = resolve_devices(config["trainer"])
@@ -197,8 +197,7 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
     else:
         work(config, run, prepared, devices, Rank())
     result = run.metrics()
-    value = result["val"]["macro_auroc"]
-    test = result["test"]["macro_auroc"]
+    value, test = run.macro_auroc("val"), run.macro_auroc("test")
     print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {_show(value)} val, {_show(test)} test")
     print(f"pictures are in {run.figures}", flush=True)
     return float("nan") if value is None else float(value)
