@@ -27,7 +27,15 @@ from omegaconf.errors import OmegaConfBaseException
 from cxr.errors import CxrError, first_line
 from cxr.files import write_text
 from cxr.mistakes import explain
-from cxr.options import apply_resume, check_cache_options, check_ensemble_options, check_train_options, plain
+from cxr.options import (
+    apply_resume,
+    check_cache_options,
+    check_ensemble_options,
+    check_report_options,
+    check_train_options,
+    plain,
+)
+from cxr.private import refuse_secrets, shorten_home
 from cxr.runs import Run, check_name, free_name, legal_name
 
 _INTERRUPTED = 130  # exit code, as shells give it to ctrl-C
@@ -47,6 +55,16 @@ def ensemble() -> None:
 def cache() -> None:
     """The program `python -m cxr.data.cache`."""
     sys.exit(_main("cache", cache_job, check_cache_options))
+
+
+def evaluate() -> None:
+    """The program `python -m cxr.evaluate`."""
+    sys.exit(_main("evaluate", evaluate_job, check_report_options))
+
+
+def compare() -> None:
+    """The program `python -m cxr.compare`."""
+    sys.exit(_main("compare", compare_job, check_report_options))
 
 
 def conf_dir() -> Path:
@@ -77,7 +95,7 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
             _summarise(sweep, began)
         return _say(
             "interrupted; run it again to go on"
-            if program == "cache"
+            if program != "train"
             else "interrupted; python train.py name=<run> resume=true goes on from the last checkpoint",
             _INTERRUPTED,
         )
@@ -87,7 +105,8 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
 
 
 def _say(sentence: str, code: int = 1) -> int:
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    shown = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in sentence)  # names drive no terminal
+    print(f"error: {shown}", file=sys.stderr, flush=True)
     return code
 
 
@@ -112,9 +131,10 @@ def _preflight(
             values = [_sweep_values(override) for override in swept]
             base = [*fixed, *(choices[0] for choices in values)]
             config = compose(program, base)
+            refuse_secrets(config)
             for choices in values:
                 for choice in choices[1:]:
-                    compose(program, [choice if line == choices[0] else line for line in base])
+                    refuse_secrets(compose(program, [choice if line == choices[0] else line for line in base]))
         except (HydraException, OmegaConfBaseException) as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
@@ -188,6 +208,20 @@ def ensemble_job(config: DictConfig) -> float | None:
     return _guarded(run)
 
 
+def evaluate_job(config: DictConfig) -> float | None:
+    """What Hydra calls for an evaluation; returns the test macro AUROC."""
+    from cxr.evaluate import evaluate as judge
+
+    return _guarded(lambda: judge(plain(config)))
+
+
+def compare_job(config: DictConfig) -> float | None:
+    """What Hydra calls for a comparison; returns the best macro average."""
+    from cxr.compare import compare_runs
+
+    return _guarded(lambda: compare_runs(plain(config)))
+
+
 def cache_job(config: DictConfig) -> None:
     """What Hydra calls for a cache: builds it, or verifies it."""
 
@@ -232,6 +266,7 @@ def _guarded(work: Callable[[], float]) -> float | None:
 def _start(config: DictConfig, context: Any) -> float:
     """Starts a run, or goes on with it."""
     check_train_options(config)
+    shorten_home(config)
     sweeping = context.mode == RunMode.MULTIRUN
     folder = Path(config.runs_dir) / (config.sweep or "")
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
@@ -291,8 +326,8 @@ def _summarise(sweep: Path, began: float) -> int:
     records = [record for record in records if record["began"] >= began]
     rows = []
     for record in records:
-        metrics = Run(sweep / record["name"]).metrics() if record["status"] == "finished" else {}
-        numbers = {f"{split}_macro_auroc": metrics.get(split, {}).get("macro_auroc") for split in ("val", "test")}
+        run, finished = Run(sweep / record["name"]), record["status"] == "finished"
+        numbers = {f"{split}_macro_auroc": run.macro_auroc(split) if finished else None for split in ("val", "test")}
         overrides = " ".join(o for o in record["overrides"] if not o.startswith("sweep="))
         rows.append(
             {"job": record["job"], "name": record["name"], "status": record["status"]}

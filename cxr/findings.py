@@ -29,6 +29,8 @@ NIH14 = (
 # Spellings that occur in the published files beside the table's own.
 ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
 
+_ODD_STARTS = ("=", "+", "-", "@")
+
 
 def canonical(name: str) -> str:
     """The table's spelling of a finding."""
@@ -42,3 +44,26 @@ def check_known(names: Iterable[str], known: Sequence[str], option: str) -> None
             close = difflib.get_close_matches(name, known, n=2)
             hint = f"did you mean {' or '.join(close)}? " if close else ""
             raise CxrError(f"{option} names an unknown finding {name!r}; {hint}known are {', '.join(known)}")
+
+
+def check_printable(values: Iterable[str], what: str, origin: str) -> None:
+    """Raises CxrError if one of `values`, each a `what` of `origin`, holds a line break or what else is not shown."""
+    values = list(values)
+    if not "".join(values).isprintable():  # one look at a hundred thousand names
+        wrong = next(value for value in values if not value.isprintable())
+        raise CxrError(f"{origin} has the {what} {wrong!r}, with a character that cannot be printed; rename it")
+
+
+def check_names(names: Iterable[str], what: str, origin: str) -> None:
+    """Raises CxrError unless `names` can be file names, cells of a CSV file and lines of a report as they are.
+
+    A path would lead out of a folder; a spreadsheet takes what begins with =, +, - or @ for a formula.
+    """
+    names = list(names)
+    check_printable(names, what, origin)
+    wrong = next((name for name in names if name.startswith(_ODD_STARTS) or "/" in name or "\\" in name), None)
+    wrong = next((name for name in names if not name.strip(" .")), wrong)
+    if wrong is not None:
+        raise CxrError(
+            f"{origin} has the {what} {wrong!r}; rename it without / and \\, and not beginning with =, +, - or @"
+        )

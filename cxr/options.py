@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.errors import CxrError
+from cxr.private import shorten_home
 from cxr.runs import Run, check_name
 
 _POSITIVE = ("batch_size",)
@@ -16,6 +17,10 @@ _LISTS = ("data.findings", "data.exclude")
 _ON_RESUME = (
     "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",
     "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes",
+)  # fmt: skip
+_NEEDED = (
+    "data", "augment", "backbone", "attention", "head", "loss", "optimizer", "scheduler", "trainer", "logger", "cache",
+    "checkpoint", "early_stopping", "seed", "image_size", "batch_size", "synthetic_batch_size", "run_id",
 )  # fmt: skip
 _HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir")
 
@@ -61,6 +66,13 @@ def check_cache_options(config: DictConfig) -> None:
     _check_cache(config)
 
 
+def check_report_options(config: DictConfig) -> None:
+    """Raises CxrError if it is not said what is to be judged or compared."""
+    for key, example in (("run", "runs/a"), ("runs", "'runs/*'")):
+        if key in config and OmegaConf.is_missing(config, key):
+            raise CxrError(f"{key} is not set; pass {key}={example}")
+
+
 def _check_cache(config: DictConfig) -> None:
     _check(config, "image_size", lambda value: _whole(value) and value > 0, "a positive whole number")
     for key in ("cache.size", "cache.processes"):
@@ -87,16 +99,21 @@ def plain(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise CxrError(f"the configuration cannot be resolved: {str(error).splitlines()[0]}") from error
     assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items() if key not in ("resume", "experiment")}
+    return {str(key): value for key, value in content.items() if key not in ("resume", "experiment", "runs_dir")}
 
 
 def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The saved configuration of a run with the changes that a resumed run may make.
 
     Raises:
-        CxrError: the command line gives another value than the saved one to anything else, which is named.
+        CxrError: the command line gives another value than the saved one to anything else, which is named; or `run`
+            is no training.
     """
     saved = OmegaConf.create(run.config())
+    absent = [key for key in _NEEDED if key not in saved]
+    if absent:
+        raise CxrError(f"{run.path} is no training that could go on: its config.yaml lacks {', '.join(absent)}")
+    shorten_home(saved)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if key in _HOUSEKEEPING or key.startswith("hydra"):

@@ -12,15 +12,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 
 from cxr import __version__
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.files import unwritable, write_text
 
 _LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
 _LONGEST = 120  # characters of a derived name
+_LARGEST, _DEEPEST, _WIDEST = 1 << 16, 20, 1000  # characters, levels, characters of a value; ours have 3,000, 5, 100
 
 
 @dataclass(frozen=True)
@@ -73,34 +75,40 @@ class Run:
         return self.path / "metrics.json"
 
     def metrics(self) -> dict[str, Any]:
-        """The content of `metrics.json`; empty where it is missing."""
+        """The content of `metrics.json`; empty where it is missing.
+
+        Raises:
+            CxrError: it is no JSON object, or a number of it that others read is none.
+        """
         if not self.metrics_path.exists():
             return {}
         try:
-            content = json.loads(self.metrics_path.read_text(encoding="utf-8"))
-        except ValueError:
+            content = json.loads(self.metrics_path.read_text(encoding="utf-8")) if self.metrics_path.is_file() else None
+        except (ValueError, RecursionError, OSError):
             content = None
-        if not isinstance(content, dict):
-            raise CxrError(f"{self.metrics_path} is not a JSON object; was it edited? remove or restore it")
+        if not isinstance(content, dict) or not _plausible(content):
+            raise CxrError(f"{self.metrics_path} is not the JSON object of a run; was it edited? remove or restore it")
         return content
+
+    def macro_auroc(self, split: str) -> float | None:
+        """Of `val` or `test` in `metrics.json`, without its interval; none where it is undefined or missing."""
+        plain = self.metrics().get(split, {}).get("macro_auroc")
+        return plain["value"] if isinstance(plain, dict) else plain
 
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`.
 
         Raises:
-            CxrError: it is missing or no YAML mapping.
+            CxrError: it is missing, or no plain YAML mapping, see `read_configuration`.
         """
         if not self.config_path.is_file():
             raise CxrError(f"{self.path} is not a run: it has no config.yaml")
         try:
-            content = OmegaConf.to_container(OmegaConf.load(self.config_path))
-        except Exception as error:
-            raise CxrError(f"{self.config_path} is not valid YAML: {str(error).splitlines()[0]}") from error
-        if not isinstance(content, dict) or all(
-            value is None for value in content.values()
-        ):  # plain text reads as a key without value
-            raise CxrError(f"{self.config_path} holds no configuration")
-        return {str(key): value for key, value in content.items()}
+            with self.config_path.open("rb") as file:
+                text = file.read(_LARGEST + 1).decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CxrError(f"{self.config_path} is not valid YAML: {first_line(error)}") from error
+        return read_configuration(text, str(self.config_path))
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Makes the directory, which must be new, with its configuration already in it.
@@ -124,6 +132,43 @@ class Run:
         except CxrError:
             _remove_staging(staging)
             raise
+
+
+def read_configuration(text: str, origin: str) -> dict[str, Any]:
+    """The configuration of a run from its YAML, as plain values: a stranger may have written it.
+
+    Runs are saved resolved. A reference to something else (`${oc.env:HOME}`), a tag that makes an object
+    (`!!python/object`), an alias, with which few lines grow without end, or a hundred levels are none of ours.
+
+    Args:
+        text: YAML.
+        origin: what errors call it.
+
+    Raises:
+        CxrError: it is no YAML mapping of plain values.
+    """
+    try:
+        if len(text) > _LARGEST:
+            raise ValueError(f"it is longer than {_LARGEST} characters")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError(f"it has more than {_DEEPEST} levels")
+            if len(getattr(event, "value", "")) > _WIDEST:
+                raise ValueError(f"it has a value of more than {_WIDEST} characters")
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+                raise ValueError("it has an alias or a tag, and a run's has neither")
+            if "${" in getattr(event, "value", ""):
+                raise ValueError(f"it has the reference {event.value!r}, and a run's values are written out")
+        content = OmegaConf.to_container(OmegaConf.create(text))
+    except Exception as error:  # of two parsers
+        raise CxrError(f"{origin} is not valid YAML: {first_line(error)}") from error
+    if not isinstance(content, dict) or all(
+        value is None for value in content.values()
+    ):  # plain text reads as a key without value
+        raise CxrError(f"{origin} holds no configuration")
+    return {str(key): value for key, value in content.items()}
 
 
 def taken(path: Path, remedy: str = "choose another name=, or pass resume=true to go on with it") -> CxrError:
@@ -156,6 +201,19 @@ def free_name(folder: Path, name: str) -> str:
         number += 1
         candidate = f"{name}-{number}"
     return candidate
+
+
+def _plausible(metrics: Mapping[str, Any]) -> bool:
+    """Whether the numbers by which runs go on and sweeps are summed up are numbers, where they are there."""
+    if type(metrics.get("max_epochs", 1)) is not int or type(metrics.get("best_epoch", 0)) is not int:
+        return False
+    judged = [metrics[split] for split in ("val", "test") if split in metrics]
+    return all(isinstance(numbers, dict) and _is_number(numbers.get("macro_auroc")) for numbers in judged)
+
+
+def _is_number(plain: object) -> bool:
+    """As `metrics.json` has numbers: null, a number, or a number with its interval."""
+    return plain is None or type(plain.get("value") if isinstance(plain, dict) else plain) is float
 
 
 def _remove_staging(staging: Path) -> None:

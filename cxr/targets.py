@@ -1,6 +1,8 @@
 """From a configuration node to an object: the one place where `_target_` becomes an instance, and which may."""
 
+import inspect
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from hydra.utils import instantiate
@@ -23,15 +25,27 @@ ALLOWED = (
     "torch.optim.",
 )
 
+# Of other people's packages, only classes of these kinds: their modules hold much else.
+_KINDS = frozenset(
+    {
+        "albumentations.core.composition.BaseCompose",
+        "albumentations.core.transforms_interface.BasicTransform",
+        "lightning.pytorch.loggers.logger.Logger",
+        "torch.nn.modules.module.Module",
+        "torch.optim.optimizer.Optimizer",
+    }
+)
+
 
 def build(config: Any, *args: Any, **kwargs: Any) -> Any:
     """Instantiates the `_target_` of a config node.
 
     Raises:
-        CxrError: the target lies outside the allowed packages, does not exist, or refuses its arguments.
+        CxrError: the target lies outside the allowed packages, does not exist, or refuses its arguments; or a value
+            is a reference such as `${oc.env:HOME}`, which instantiating would look up.
     """
     node: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
-    _check_targets(node)
+    _check(node)
     try:
         return instantiate(node, *args, _convert_="all", **kwargs)
     except Exception as error:
@@ -42,15 +56,41 @@ def build(config: Any, *args: Any, **kwargs: Any) -> Any:
         raise CxrError(f"the configuration of {target} does not work: {first_line(cause)}") from error
 
 
-def _check_targets(node: Any) -> None:
+def _check(node: Any) -> None:
     if isinstance(node, Mapping):
-        target = node.get("_target_")
-        if target is not None and not str(target).startswith(ALLOWED):
-            raise CxrError(
-                f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}"
-            )
+        if node.get("_target_") is not None:
+            _check_target(node["_target_"])
         for value in node.values():
-            _check_targets(value)
-    elif isinstance(node, Sequence) and not isinstance(node, str):
+            _check(value)
+    elif isinstance(node, str):
+        if "${" in node:
+            raise CxrError(f"the configuration holds the reference {node!r}; write its value in its place")
+    elif isinstance(node, Sequence):
         for value in node:
-            _check_targets(value)
+            _check(value)
+
+
+def _check_target(target: Any) -> None:
+    """Raises CxrError unless `target` is `<module>.<name>` of a public class or function made for configurations.
+
+    The name is looked up in a module and no further: `torch.nn.modules.module.functools.partial` begins like an
+    allowed name and leads elsewhere.
+    """
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        raise CxrError(f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}")
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # a module may do anything when it is imported
+        raise CxrError(f"_target_={target} does not exist: {first_line(error)}") from error
+    if inspect.isclass(found):
+        ours = found.__module__.startswith("cxr.")
+        kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in found.__mro__}
+        allowed = f"{found.__module__}.".startswith(ALLOWED) and (ours or not kinds.isdisjoint(_KINDS))
+    else:
+        allowed = inspect.isfunction(found) and module.startswith("cxr.") and found.__module__ == module
+    if not allowed or name.startswith("_"):
+        raise CxrError(
+            f"_target_={target} is not allowed; it is no layer, optimizer, augmentation, logger, or part of this "
+            "framework that is made for configurations"
+        )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.errors import CxrError
-from cxr.findings import check_known
+from cxr.findings import check_known, check_names, check_printable
 
 # Every column that a source must deliver beside its findings.
 COLUMNS = ("image", "path", "patient", "followup", "age", "sex", "view")
@@ -60,7 +60,8 @@ def check(catalog: Catalog) -> Catalog:
 
     Raises:
         CxrError: a column is missing, the table is empty, an image or a patient has no name, an image stands in it
-            twice, or a label is not 1, 0 or unknown. The message names the table, the first offenders and the remedy.
+            twice, a label is not 1, 0 or unknown, a finding's or image's name is none for a path or a table, or a
+            patient's cannot be printed. The message names the table, the first offenders and the remedy.
     """
     table, origin = catalog.table, catalog.origin
     missing = [column for column in (*COLUMNS, *catalog.findings) if column not in table]
@@ -73,6 +74,9 @@ def check(catalog: Catalog) -> Catalog:
         if blank.any():
             rows = ", ".join(str(row + 2) for row in np.flatnonzero(blank)[:3])
             raise CxrError(f"{origin} has {blank.sum()} rows without {column} (line {rows}); fill or remove them")
+    check_names(catalog.findings, "finding", origin)
+    check_names(table["image"], "image", origin)
+    check_printable(table["patient"], "patient", origin)
     twice = table["image"].duplicated()
     if twice.any():
         raise CxrError(

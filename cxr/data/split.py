@@ -83,8 +83,10 @@ def read_list(root: str | Path, name: str) -> list[str]:
         raise CxrError(f"the list {name} is neither a file nor in {root}; give a file with one image name a line")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError:
-        raise CxrError(f"the list {path} is not a text file; give a file with one image name a line") from None
+    except (OSError, UnicodeDecodeError):
+        raise CxrError(
+            f"the list {path} is not a text file that can be read; give a file with one image name a line"
+        ) from None
     images = [line for line in lines if line]
     if not images:
         raise CxrError(f"the list {path} is empty; give a file with one image name a line")

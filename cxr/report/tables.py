@@ -21,8 +21,8 @@ def auroc_table(areas: Mapping[str, NDArray[np.float64]], findings: Sequence[str
 
 def as_text(table: pd.DataFrame, title: str) -> str:
     """The table for a terminal, the best value of each row marked with a star."""
-    names = [str(column) for column in table.columns]
-    left = max(len(title), *(len(str(name)) for name in table.index))
+    names = [printable(column) for column in table.columns]
+    left = max(len(title), *(len(printable(name)) for name in table.index))
     widths = [max(7, len(name)) for name in names]
     lines = [title.ljust(left) + "".join(f"  {name:>{width}}" for name, width in zip(names, widths, strict=True))]
     for finding, row in table.iterrows():
@@ -30,23 +30,45 @@ def as_text(table: pd.DataFrame, title: str) -> str:
             lines.append("-" * len(lines[0]))
         best = row.max()
         cells = [f"{'-' if np.isnan(v) else f'{v:.4f}'}{'*' if v == best else ' '}" for v in row]
-        lines.append(str(finding).ljust(left) + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True)))
+        lines.append(
+            printable(finding).ljust(left) + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True))
+        )
     return "\n".join(lines)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
     """The table in Markdown, the best value of each row in bold."""
-    names = [str(column).replace("|", "\\|") for column in table.columns]
+    names = [escaped(column) for column in table.columns]
     lines = [f"| finding | {' | '.join(names)} |", "| --- |" + " ---: |" * len(names)]
     for finding, row in table.iterrows():
         best = row.max()
         cells = ["-" if np.isnan(v) else f"**{v:.4f}**" if v == best else f"{v:.4f}" for v in row]
-        lines.append(f"| {finding} | {' | '.join(cells)} |")
+        lines.append(f"| {escaped(finding)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
+def escaped(name: object) -> str:
+    """A name as one cell of a Markdown table that shows it as it is: no cell ends in it, no tag or link begins."""
+    text = printable(name).replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
+    return "".join(f"\\{sign}" if sign in "|`*[]" else sign for sign in text)
+
+
+def printable(name: object) -> str:
+    """A name without line breaks and other signs that move a cursor."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(name))
+
+
+def no_formula(name: object) -> str:
+    """A name on one line that no spreadsheet takes for a formula."""
+    text = printable(name)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
 def write_table(table: pd.DataFrame, stem: Path) -> None:
-    """Writes `<stem>.csv`, with all digits, and `<stem>.md`."""
+    """Writes `<stem>.csv`, with all digits, and `<stem>.md`.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe before it in the CSV file.
+    """
     with replacing(stem.with_suffix(".csv")) as temporary:
-        table.to_csv(temporary)
+        table.rename(index=no_formula, columns=no_formula).to_csv(temporary)
     write_text(stem.with_suffix(".md"), as_markdown(table))

@@ -11,13 +11,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.files import replacing
+from cxr.findings import check_names
 from cxr.model.network import Network
-from cxr.runs import Run
+from cxr.runs import Run, read_configuration
 from cxr.training.build import build_network
 
 _PREFIX = "network."
@@ -159,27 +159,29 @@ def load_network(path: Path) -> LoadedNetwork:
     """
     checkpoint = read_checkpoint(path)
     about, state = checkpoint["cxr"], checkpoint["state_dict"]
-    config: Any = OmegaConf.to_container(OmegaConf.create(about["config"]))
-    assert isinstance(config, dict)
+    config = read_configuration(about["config"], f"the configuration in {path}")
     findings = tuple(about["findings"])
-    # The weights come from this file, not from where training once took its first ones.
-    backbone = {**config["backbone"], "pretrained": False, "weights": None}
-    network = build_network({**config, "backbone": backbone}, len(findings))
+    try:
+        # The weights come from this file, not from where training once took its first ones.
+        backbone = {**config["backbone"], "pretrained": False, "weights": None}
+        network = build_network({**config, "backbone": backbone}, len(findings))
+    except CxrError:
+        raise
+    except Exception as error:  # any value of a configuration may be of another kind than ours
+        raise CxrError(f"no network can be built from the configuration in {path}: {first_line(error)}") from error
     try:
         network.load_state_dict({k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)})
     except RuntimeError as error:
-        raise CxrError(
-            f"{path} does not fit the network of its own configuration: {str(error).splitlines()[0]}"
-        ) from error
-    named = {str(key): value for key, value in config.items()}
-    return LoadedNetwork(network.eval(), findings, int(checkpoint["epoch"]), state_sha256(state), named)
+        raise CxrError(f"{path} does not fit the network of its own configuration: {first_line(error)}") from error
+    return LoadedNetwork(network.eval(), findings, int(checkpoint["epoch"]), state_sha256(state), config)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint file, read with `weights_only=True`.
 
     Raises:
-        CxrError: the file is missing, broken, or not one of this framework's checkpoints.
+        CxrError: the file is missing, broken, or not one of this framework's checkpoints: every value that others
+            take from it without looking is of the kind that they expect.
     """
     if not path.is_file():
         raise CxrError(f"{path} is missing; has the run made a checkpoint yet?")
@@ -191,15 +193,44 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict) or not {"cxr", "state_dict", "epoch"} <= checkpoint.keys():
         raise CxrError(f"{path} is not a checkpoint of this framework: it lacks the network's configuration")
+    about, state = checkpoint["cxr"], checkpoint["state_dict"]
+    texts = ("config", "split_fingerprint", "labels_sha256")
+    if not isinstance(about, dict) or not all(isinstance(about.get(name), str) for name in texts):
+        raise CxrError(f"{path} is not a checkpoint of this framework: it lacks one of {', '.join(texts)}")
+    findings = about.get("findings")
+    if not isinstance(findings, list) or not findings or not all(isinstance(name, str) for name in findings):
+        raise CxrError(f"{path} is not a checkpoint of this framework: it lacks the names of its findings")
+    check_names(findings, "finding", str(path))
+    if type(checkpoint["epoch"]) is not int or checkpoint["epoch"] < 0:
+        raise CxrError(f"{path} is not a checkpoint of this framework: its epoch is {checkpoint['epoch']!r}")
+    odd = [name for name, value in state.items() if not _is_weight(name, value)] if isinstance(state, dict) else ["all"]
+    if odd:
+        raise CxrError(f"{path} is not a checkpoint of this framework: {odd[0]!r} among its weights is no plain tensor")
     return checkpoint
 
 
+def _is_weight(name: object, value: object) -> bool:
+    """Whether it is a named tensor with each of its numbers in memory; a view can claim any number of them."""
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
 def place(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
-    """(epoch, batches of it that were trained on) where training goes on from the content of `last.ckpt`."""
-    loop = checkpoint["loops"]["fit_loop"]
-    epoch = loop["epoch_progress"]["current"]
-    had = loop["epoch_loop.batch_progress"]["current"]["processed"] if _within_epoch(epoch) else 0
-    return int(epoch["completed"]), int(had)
+    """(epoch, batches of it that were trained on) where training goes on from the content of `last.ckpt`.
+
+    Raises:
+        CxrError: it does not say so.
+    """
+    try:
+        loop = checkpoint["loops"]["fit_loop"]
+        epoch = loop["epoch_progress"]["current"]
+        had = loop["epoch_loop.batch_progress"]["current"]["processed"] if _within_epoch(epoch) else 0
+        return int(epoch["completed"]), int(had)
+    except (KeyError, TypeError, ValueError):
+        raise CxrError("last.ckpt does not say where training goes on; was it written by this framework?") from None
 
 
 def _within_epoch(progress: Mapping[str, int]) -> bool:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import Batch, RadiographData
 from cxr.model.network import Network, NetworkOutput
-from cxr.predictions import Predictions
+from cxr.predictions import NAMES, NUMBERS, Predictions
 from cxr.runs import Run
 from cxr.training.checkpoint import LoadedNetwork, load_network
 from cxr.training.prepare import open_data, prepare
@@ -76,8 +76,9 @@ def _lined_up(
     order = [where[int(row)] for row in rows.index]
     names, patients = (rows[column].to_numpy(object) for column in ("image", "patient"))
     return Predictions(
-        names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint
-    )
+        names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint, split,
+        rows[[*NUMBERS, *NAMES]].reset_index(drop=True),
+    )  # fmt: skip
 
 
 def device_of(accelerator: str) -> torch.device:

@@ -16,12 +16,15 @@ from omegaconf import OmegaConf
 
 from cxr.errors import CxrError, first_line
 from cxr.files import write_text
-from cxr.metrics.summary import summarise
+from cxr.guard import describe_split
+from cxr.report.evaluation import judge
+from cxr.report.evaluation_tables import notes_of, write_tables
 from cxr.runs import Run, versions
 from cxr.targets import build
 from cxr.training.build import build_loss, build_network
 from cxr.training.checkpoint import RunCheckpoints, load_network, place, read_checkpoint
 from cxr.training.launch import launch
+from cxr.training.localise import localisation
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.loggers import build_logger, check_logger, log_result
 from cxr.training.pictures import draw_run
@@ -69,7 +72,7 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):
-        value = done["val"]["macro_auroc"]
+        value = run.macro_auroc("val")
         print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
         return float("nan") if value is None else float(value)
     devices = resolve_devices(config["trainer"])
@@ -165,8 +168,14 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         return
     for split, predicted in predictions.items():
         predicted.write(run.predictions(split))
+    catalog, train = prepared.catalog, prepared.catalog.targets("train")
+    positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
+    val, test = predictions["val"], predictions["test"]
     metrics = {
-        **{split: summarise(p.target, p.score, p.findings) for split, p in predictions.items()},
+        **judge(val, test, train_positives=positives),
+        "train": {"n": len(train), "positives": positives},
+        "localisation": localisation(data, loaded, device),
+        "split": describe_split(val, test),
         "split_fingerprint": prepared.split_fingerprint,
         "labels_sha256": prepared.labels_sha256,
         "checkpoint_sha256": loaded.sha256,
@@ -176,7 +185,8 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         "steps": trainer.global_step,
         "versions": versions(),
     }
-    draw_run(run, prepared.catalog, predictions, data, loaded, device)
+    write_tables(run, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
+    draw_run(run, catalog, predictions, data, loaded, device)
     log_result(trainer.loggers, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
 
@@ -187,8 +197,7 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
     else:
         work(config, run, prepared, devices, Rank())
     result = run.metrics()
-    value = result["val"]["macro_auroc"]
-    test = result["test"]["macro_auroc"]
+    value, test = run.macro_auroc("val"), run.macro_auroc("test")
     print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {_show(value)} val, {_show(test)} test")
     print(f"pictures are in {run.figures}", flush=True)
     return float("nan") if value is None else float(value)

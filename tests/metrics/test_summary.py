@@ -4,11 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, roc_auc_score  # type: ignore[import-untyped]
+from sklearn.metrics import (  # type: ignore[import-untyped]
+    accuracy_score,
+    average_precision_score,
+    brier_score_loss,
+    roc_auc_score,
+)
 
+from cxr.errors import CxrError
+from cxr.metrics.bootstrap import Resampling, bootstrap_auroc
 from cxr.metrics.summary import accuracy, summarise
-
-NAN = float("nan")
+from tests.metrics.random_findings import NAN, findings
 
 
 def test_accuracy_is_that_of_scikit_learn_on_known_targets() -> None:
@@ -69,3 +75,59 @@ def test_summary_is_json_without_nan(target: np.ndarray) -> None:
 def test_number_of_names_must_be_that_of_the_columns() -> None:
     with pytest.raises(ValueError):
         summarise(np.zeros((2, 2)), np.zeros((2, 2)), ["A"])
+
+
+def rich_split() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    target, score, patient = findings(0, prevalence=(0.5, 0.1, 0.0))
+    target[:, 2] = 0
+    return target, score, patient
+
+
+def test_rich_summary_agrees_with_scikit_learn_and_keeps_the_plain_one() -> None:
+    target, score, _ = rich_split()
+    rich, plain = summarise(target, score, ["A", "B", "C"], rich=True), summarise(target, score, ["A", "B", "C"])
+    assert {key: rich[key] for key in plain} == plain and json.loads(json.dumps(rich, allow_nan=False)) == rich
+    seen = ~np.isnan(target)
+    precision = [average_precision_score(target[seen[:, k], k], score[seen[:, k], k]) for k in range(2)]
+    squares = [brier_score_loss(target[seen[:, k], k], score[seen[:, k], k]) for k in range(2)]
+    assert rich["average_precision"] == {"A": pytest.approx(precision[0]), "B": pytest.approx(precision[1]), "C": None}
+    assert rich["macro_average_precision"] == pytest.approx(np.mean(precision))
+    assert rich["brier"]["A"] == pytest.approx(squares[0]) and rich["brier"]["B"] == pytest.approx(squares[1])
+    assert rich["micro_auroc"] == pytest.approx(roc_auc_score(target[seen], score[seen]), abs=1e-12)
+    areas = [roc_auc_score(target[seen[:, k], k], score[seen[:, k], k]) for k in range(2)]
+    weights = [(target[:, k] == 1).sum() for k in range(2)]
+    assert rich["weighted_auroc"] == pytest.approx(np.average(areas, weights=weights), abs=1e-12)
+    assert set(rich["ece"]) == {"A", "B", "C"} and 0 < rich["macro_ece"] < 1
+
+
+def test_intervals_stand_beside_the_same_values() -> None:
+    target, score, patient = rich_split()
+    plan = Resampling(resamples=50)
+    told = summarise(target, score, ["A", "B", "C"], rich=True, ci=plan, patient=patient)
+    values = summarise(target, score, ["A", "B", "C"], rich=True)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told and set(told) == set(values)
+    for key in ("n", "positives", "unknown", "left_out_of_macro_auroc"):
+        assert told[key] == values[key]
+    pairs = [(told[key], values[key]) for key in told if key.startswith(("macro_", "micro_", "weighted_"))]
+    for key in ("auroc", "accuracy", "average_precision", "brier", "ece"):
+        pairs += [(told[key][name], values[key][name]) for name in "AB"]
+    assert len(pairs) == 7 + 10
+    for with_ci, alone in pairs:
+        assert with_ci["value"] == pytest.approx(alone, abs=1e-12)
+        assert with_ci["ci"][0] < alone < with_ci["ci"][1]
+    assert told["auroc"]["C"] is None and told["average_precision"]["C"] is None
+    expected = bootstrap_auroc(target, score, patient, plan)
+    assert told["macro_auroc"]["ci"] == [expected.macro.low, expected.macro.high]
+    pooled = bootstrap_auroc(target.reshape(-1, 1), score.reshape(-1, 1), np.repeat(patient, 3), plan).macro
+    assert told["micro_auroc"]["ci"] == [pooled.low, pooled.high]
+
+
+def test_value_without_an_interval_stays_a_number() -> None:
+    target, score = np.array([[0.0], [1.0], [0.0], [1.0]]), np.array([[0.1], [0.8], [0.2], [0.9]], np.float32)
+    told = summarise(target, score, ["A"], ci=Resampling(resamples=20), patient=[1, 2, 3, 4])
+    assert told["auroc"] == {"A": 1.0} and told["macro_auroc"] == 1.0
+
+
+def test_intervals_without_patients_are_refused() -> None:
+    with pytest.raises(CxrError, match="need the patient of every image"):
+        summarise(np.zeros((2, 1)), np.zeros((2, 1)), ["A"], ci=Resampling())

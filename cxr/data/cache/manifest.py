@@ -125,10 +125,12 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a cache.
 
     Raises:
-        CxrError: it is no manifest of this edition.
+        CxrError: it is no manifest of this edition, or one that no build can have written.
     """
     path = folder / MANIFEST
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is missing, or no file")
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("decoder") != DECODER:
             raise ValueError("it is of another edition")
@@ -138,10 +140,11 @@ def read_manifest(folder: Path) -> Manifest:
         names = {entry.image for entry in images}
         duplicates = tuple(tuple(group) for group in content["duplicates"])
         size = content["size"]
-        if not isinstance(size, int) or size < 1 or len(names) < len(images):
+        if type(size) is not int or size < 1 or len(names) < len(images):
             raise ValueError("size or names are wrong")
-        if not all(name in names for group in duplicates for name in group):
-            raise ValueError("it calls unknown images duplicates")
+        named = [name for group in duplicates for name in group]
+        if not names.issuperset(named) or len(set(named)) < len(named):
+            raise ValueError("it calls unknown images duplicates, or one of two others")
         return Manifest(size, str(content["fingerprint"]), images, duplicates)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CxrError(
@@ -154,4 +157,8 @@ def _entry(values: Any) -> Entry:
     for value, kind in zip(entry, (str, int, int, str, int, int, str, str), strict=True):
         if type(value) is not kind:
             raise ValueError(f"{value!r} is not {kind.__name__}")
+    if not (entry.image + entry.reason).isprintable() or entry.reason.startswith(("=", "+", "-", "@")):
+        raise ValueError(f"{entry.image!r} or the reason {entry.reason!r} is not for a table")
+    if bool(entry.pixels) == bool(entry.reason) or min(entry.width, entry.height) < 0:
+        raise ValueError(f"{entry.image!r} is neither decoded nor bad")
     return entry

@@ -94,6 +94,8 @@ def open_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
         CxrError: it is missing, cut short, or of another kind or shape.
     """
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError("it is missing, or no file")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CxrError(f"{path} cannot be read ({error}); remove its folder and build the cache again") from None
@@ -117,9 +119,11 @@ def open_or_build(catalog: Catalog, root: str | Path, settings: CacheSettings) -
     state = state_of(list(catalog.table["image"]), list(catalog.table["path"]), settings.size)
     folder = find(root, settings, state)
     if not (folder / MANIFEST).exists():
+        _refuse_links(folder)
         build_cache(folder, state, settings.processes)
     manifest = read_manifest(folder)
-    if manifest.fingerprint != state.fingerprint or manifest.size != state.size:
+    names = tuple(entry.image for entry in manifest.images)
+    if (manifest.fingerprint, manifest.size, names) != (state.fingerprint, state.size, state.names):
         raise CxrError(f"{folder} is a cache of something else than its name says; remove it and build it again")
     cache = Cache(folder, state.names, state.size)
     cache.open()
@@ -148,6 +152,18 @@ def default_directory(root: Path) -> Path:
         return root / "cxr-cache"
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "cxr" / f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
+
+
+def _refuse_links(folder: Path) -> None:
+    """A data set may come with links where a build would write, and so change the files that they lead to.
+
+    Raises:
+        CxrError: one of the files that a build of `folder` opens is a link.
+    """
+    building, lock = (folder.parent / f".{kind}-{folder.name}" for kind in ("building", "lock"))
+    for path in (lock, building, *(building.iterdir() if building.is_dir() else ())):
+        if path.is_symlink():
+            raise CxrError(f"{path} is a link, and a cache would be written through it; remove it")
 
 
 def _without_bad(catalog: Catalog, found: Audit, folder: Path, on_error: str) -> Catalog:

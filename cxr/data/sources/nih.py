@@ -5,15 +5,17 @@ https://nihcc.app.box.com/v/ChestXray-NIHCC.
 """
 
 import csv
+import math
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.findings import NIH14, NO_FINDING, canonical
 
 LAYOUT = "Data_Entry_2017*.csv and images/ or images_001/images/ ..."
@@ -43,7 +45,7 @@ def read_nih(root: str | None) -> Catalog:
     sex = next((raw[column].str.strip().str.upper() for column in _SEX if column in raw), None)
     table["sex"] = "" if sex is None else sex.where(sex.isin(["F", "M"]), "")
     table["age"] = parse_age(table["age"])
-    table["followup"] = pd.to_numeric(table["followup"], errors="coerce").fillna(0).astype(int)
+    table["followup"] = _counts(table["followup"])
     paths = image_files(folder)
     table["path"] = table["image"].map(paths).fillna("")
     table = pd.concat([table, _labels(raw[_LABELS], entry)], axis=1)
@@ -56,23 +58,20 @@ def read_boxes(root: str | Path) -> pd.DataFrame:
     An empty table where the file is absent.
 
     Raises:
-        CxrError: a row is not an image, a finding and four numbers.
+        CxrError: a row is not an image, a finding and four numbers, or the file is no text.
     """
     path = Path(root).expanduser() / "BBox_List_2017.csv"
     columns = ["image", "finding", "x", "y", "width", "height"]
-    if not path.exists():
+    if not path.is_file():
         return pd.DataFrame(columns=columns)
     rows = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if number == 1 or not row:
-                continue
-            try:
-                rows.append([row[0], canonical(row[1]), *(float(value) for value in row[2:6])])
-                if len(rows[-1]) < len(columns):
-                    raise ValueError
-            except (ValueError, IndexError):
-                raise CxrError(f"{path} line {number} is not image,finding,x,y,width,height: {','.join(row)}") from None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for number, row in enumerate(csv.reader(file), start=1):
+                if number > 1 and row:
+                    rows.append(_box(row, f"{path} line {number}"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CxrError(f"{path} cannot be read as a CSV table: {first_line(error)}") from None
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -84,8 +83,24 @@ def image_files(root: Path) -> dict[str, str]:
     }
 
 
+def _box(row: Sequence[str], place: str) -> list[str | float]:
+    try:
+        x, y, width, height = (float(value) for value in row[2:6])
+        if not (all(math.isfinite(value) for value in (x, y)) and 0 < width < math.inf and 0 < height < math.inf):
+            raise ValueError
+        return [row[0], canonical(row[1]), x, y, width, height]
+    except ValueError:
+        raise CxrError(f"{place} is not image,finding,x,y,width,height: {','.join(row)!r}") from None
+
+
+def _counts(text: pd.Series) -> pd.Series:
+    """Whole numbers from text; what is none, or beyond any count, is 0."""
+    numbers = pd.to_numeric(text, errors="coerce")
+    return numbers.where(numbers.abs() < 2**31, 0).astype(int)
+
+
 def _entry_table(folder: Path) -> Path:
-    found = sorted(folder.glob("Data_Entry_2017*.csv"))
+    found = sorted(path for path in folder.glob("Data_Entry_2017*.csv") if path.is_file())
     if not found:
         raise CxrError(f"data.root={folder} has no Data_Entry_2017*.csv; expected {LAYOUT} (see docs/data.md)")
     if len(found) > 1:
@@ -104,9 +119,9 @@ def _read_rows(path: Path) -> pd.DataFrame:
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)  # fields beyond the header are not read
                 rows = pd.read_csv(file, header=None, names=names, index_col=False, dtype=str, keep_default_na=False)
             return rows.fillna("")  # rows that are shorter than the header
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:  # pandas' own and of Unicode are ValueErrors
         raise CxrError(
-            f"{path} cannot be read as a CSV table: {str(error).strip()}; is it the published file?"
+            f"{path} cannot be read as a CSV table: {first_line(error)}; is it the published file?"
         ) from None
 
 

@@ -1,0 +1,210 @@
+"""The same metrics by sex, age, view, visit or number of findings, and by how common findings are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cxr.metrics.auroc import macro
+from cxr.metrics.bootstrap import USUAL, Bootstrap, Resampling, bootstrap_auroc
+from cxr.metrics.cells import cells
+from cxr.metrics.thresholds import rates
+
+_Floats = NDArray[np.float64]
+_Names = NDArray[np.str_]
+AGE_EDGES = (0, 18, 40, 60, 80)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The images of one group.
+
+    Attributes:
+        name: of the group, for instance `F` or `60-80`.
+        images: how many.
+        patients: of how many.
+        positives: (L,), known positives.
+        auroc: intervals of every finding and of the macro AUROC, NaN where undefined.
+        sensitivity, specificity: (L,), at the operating points; NaN where undefined.
+    """
+
+    name: str
+    images: int
+    patients: int
+    positives: NDArray[np.intp]
+    auroc: Bootstrap
+    sensitivity: _Floats
+    specificity: _Floats
+
+
+@dataclass(frozen=True)
+class Division:
+    """All groups of one attribute, and how far they lie apart.
+
+    Attributes:
+        attribute: for instance `sex`.
+        groups: in the order of their names.
+        unknown: images that belong to no group.
+        auroc_gap: (L,), largest minus smallest AUROC; NaN with fewer than two groups that have one.
+        macro_gap: the same of the macro AUROC; groups that lack a finding average over fewer, see `Group.positives`.
+        sensitivity_gap: (L,), the same of sensitivity at the operating point: the equal-opportunity gap (Hardt, Price
+            and Srebro, NeurIPS 2016).
+    """
+
+    attribute: str
+    groups: tuple[Group, ...]
+    unknown: int
+    auroc_gap: _Floats
+    macro_gap: float
+    sensitivity_gap: _Floats
+
+
+def divide(
+    target: ArrayLike,
+    score: ArrayLike,
+    threshold: ArrayLike,
+    patient: ArrayLike,
+    columns: Mapping[str, ArrayLike],
+    plan: Resampling = USUAL,
+) -> dict[str, Division]:
+    """Judges every group of every attribute by itself.
+
+    Args:
+        target: (N, L), 1, 0 or NaN for unknown (left out).
+        score: (N, L).
+        threshold: (L,) or one for all, chosen on validation.
+        patient: (N,), the patient's id of every image.
+        columns: attribute to (N,) names of groups, such as sex, `age_bands(age)`, view or `visits(followup)`. None, NaN
+            and the empty text are unknown and belong to no group.
+        plan: how to resample patients within a group.
+
+    Raises:
+        ValueError: shapes, targets or scores as for `auroc`, or a column of another length.
+    """
+    targets, scores = cells(target, score)
+    patients = np.asarray(patient)
+    found = {}
+    for attribute, column in columns.items():
+        names = _names(column)
+        if names.shape != (len(targets),):
+            raise ValueError(f"{attribute} {names.shape} must name the group of each of {len(targets)} images")
+        rows = {str(name): np.flatnonzero(names == name) for name in np.unique(names[names != ""])}
+        groups = tuple(
+            _group(name, targets[some], scores[some], threshold, patients[some], plan) for name, some in rows.items()
+        )
+        found[attribute] = Division(
+            attribute,
+            groups,
+            unknown=int((names == "").sum()),
+            auroc_gap=_gap([group.auroc.findings.value for group in groups], targets.shape[1]),
+            macro_gap=float(_gap([group.auroc.macro.value.reshape(1) for group in groups], 1)[0]),
+            sensitivity_gap=_gap([group.sensitivity for group in groups], targets.shape[1]),
+        )
+    return found
+
+
+def age_bands(age: ArrayLike, edges: Sequence[int] = AGE_EDGES) -> _Names:
+    """Names of age groups, for instance `18-40` for 18 up to but not including 40, and `80+` after the last edge.
+
+    Args:
+        age: (N,) years; NaN is unknown.
+        edges: ascending; younger than the first is unknown.
+
+    Returns:
+        (N,), empty where unknown. Numbers are padded to one width, so that names sort as ages do.
+
+    Raises:
+        ValueError: edges that do not ascend.
+    """
+    if not edges or list(edges) != sorted(set(edges)):
+        raise ValueError(f"age edges {list(edges)} must ascend, for instance {list(AGE_EDGES)}")
+    width = len(str(edges[-1]))
+    spelt = [f"{edge:0{width}d}" for edge in edges]
+    names = ["", *(f"{low}-{high}" for low, high in pairwise(spelt)), f"{spelt[-1]}+"]
+    years = np.asarray(age, np.float64)
+    return np.array(names)[np.where(np.isnan(years), 0, np.searchsorted(edges, years, "right"))]
+
+
+def visits(followup: ArrayLike) -> _Names:
+    """`first` or `follow-up` for every image, from its follow-up number (0 is the first); empty where it is NaN."""
+    number = np.asarray(followup, np.float64)
+    return np.where(np.isnan(number), "", np.where(number == 0, "first", "follow-up"))
+
+
+def finding_counts(target: ArrayLike, most: int = 3) -> _Names:
+    """How many findings every image has, as a column for `divide`: `0`, `1`, ..., and `3+` at the most.
+
+    A group with 0 findings holds no positive, so only its specificity is defined; in the others, the negatives of a
+    finding are images that have others.
+
+    Args:
+        target: (N, L), 1, 0 or NaN for unknown.
+        most: from this number on, images share a group; at least 1.
+
+    Returns:
+        (N,), empty where a target is unknown, since the number is too.
+    """
+    targets = np.asarray(target, np.float64)
+    count = np.minimum((targets == 1).sum(axis=1), most)
+    names = np.array([*map(str, range(most)), f"{most}+"])
+    return np.where(np.isnan(targets).any(axis=1), "", names[count])
+
+
+def frequency_groups(positives: ArrayLike, head: int = 1000, tail: int = 100) -> _Names:
+    """`head`, `medium` or `tail` for every finding, by its number of positives in training.
+
+    Args:
+        positives: (L,), positives in the training split.
+        head: findings with more than this are head; 1,000 as in Holste et al., "Long-tailed classification of thorax
+            diseases on chest X-ray", DALI 2022.
+        tail: findings with fewer than this are tail; 100 there.
+
+    Raises:
+        ValueError: `tail` above `head`.
+    """
+    if tail > head:
+        raise ValueError(f"tail={tail} must not be above head={head}")
+    count = np.asarray(positives)
+    return np.where(count > head, "head", np.where(count < tail, "tail", "medium"))
+
+
+def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, float]:
+    """Mean of a metric over the defined findings of each frequency group; NaN where a group has none.
+
+    Args:
+        values: (L,), NaN where undefined.
+        frequency: (L,), as `frequency_groups` gives it.
+    """
+    array, names = np.asarray(values, np.float64), np.asarray(frequency)
+    return {name: macro(array[names == name]) for name in ("head", "medium", "tail")}
+
+
+def _names(column: ArrayLike) -> _Names:
+    return np.array(["" if name is None or name != name else str(name) for name in np.asarray(column).ravel().tolist()])
+
+
+def _group(
+    name: str, target: NDArray[Any], score: NDArray[Any], threshold: ArrayLike, patient: NDArray[Any], plan: Resampling
+) -> Group:
+    at_point = rates(target, score, threshold)
+    return Group(
+        name,
+        images=len(target),
+        patients=len(np.unique(patient)),
+        positives=(target == 1).sum(axis=0),
+        auroc=bootstrap_auroc(target, score, patient, plan),
+        sensitivity=at_point["sensitivity"],
+        specificity=at_point["specificity"],
+    )
+
+
+def _gap(values: Sequence[_Floats], findings: int) -> _Floats:
+    """Largest minus smallest of (G, L) values, over the groups that have one."""
+    rows = np.array(values, np.float64).reshape(-1, findings)
+    defined = ~np.isnan(rows)
+    most = np.where(defined, rows, -np.inf).max(axis=0, initial=-np.inf)
+    least = np.where(defined, rows, np.inf).min(axis=0, initial=np.inf)
+    return np.where(defined.sum(axis=0) >= 2, most - least, np.nan)

@@ -1,0 +1,49 @@
+"""What a run directory, which people pass on, must not tell: tokens, and where the user's home folder lies."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cxr.errors import CxrError
+
+_SECRET = re.compile(r"(.*_)?(token|secret|password|passwd|api_?key|access_key|credentials?)", re.IGNORECASE)
+_SHORTEST = 12  # characters of an environment value that is looked for; a shorter one may stand in any path
+_PATHS = ("data.root", "data.train_list", "data.val_list", "data.test_list", "cache.dir", "backbone.weights")
+
+
+def refuse_secrets(config: DictConfig) -> None:
+    """Raises CxrError if a key is called like a secret, or a value holds one of the environment: all of it is saved."""
+    secrets = {value: name for name, value in os.environ.items() if _SECRET.fullmatch(name) and len(value) >= _SHORTEST}
+    for key, value in _leaves(OmegaConf.to_container(config, resolve=True), ""):
+        name = key.rpartition(".")[2]
+        if value is not None and _SECRET.fullmatch(name):
+            raise CxrError(
+                f"{key} would be saved in the run's config.yaml; leave it out and set an environment variable, such as "
+                "WANDB_API_KEY"
+            )
+        found = next((secrets[secret] for secret in secrets if isinstance(value, str) and secret in value), None)
+        if found is not None:
+            raise CxrError(f"{key} holds the value of ${found}, which would be saved in config.yaml; leave it out")
+
+
+def shorten_home(config: DictConfig) -> None:
+    """Writes the user's home folder as `~` in the paths of a configuration, as all that read them understand it."""
+    home = str(Path.home())
+    for key in _PATHS:
+        value = OmegaConf.select(config, key)
+        if isinstance(value, str) and len(home) > 1 and (value == home or value.startswith(f"{home}/")):
+            OmegaConf.update(config, key, f"~{value.removeprefix(home)}")
+
+
+def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted key."""
+    if isinstance(node, dict | list):
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in pairs:
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node

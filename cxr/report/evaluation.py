@@ -1,0 +1,190 @@
+"""What stored predictions of validation and test say of a classifier: chosen on validation, judged on test.
+
+Results are plain values for `metrics.json`; a number with an interval is `{"value": x, "ci": [low, high]}`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import CxrError
+from cxr.guard import check_chosen_on_validation
+from cxr.metrics.auroc import macro
+from cxr.metrics.bootstrap import Resampling, bootstrap_rates
+from cxr.metrics.calibration import brier, expected_calibration_error
+from cxr.metrics.delong import delong
+from cxr.metrics.plain import named, number, single, value_of
+from cxr.metrics.scaling import Scaling, fit_platt, fit_temperature
+from cxr.metrics.subgroups import (
+    Division,
+    age_bands,
+    divide,
+    finding_counts,
+    frequency_groups,
+    macro_by_frequency,
+    visits,
+)
+from cxr.metrics.summary import summarise
+from cxr.metrics.thresholds import choose_thresholds, rates
+from cxr.predictions import Predictions
+
+Points = Mapping[str, float | None]
+USUAL_POINTS: Points = {"half": None, "youden": None, "f1": None, "sensitivity": 0.9, "specificity": 0.9}
+SUBGROUP_POINT = "youden"
+_GROUPINGS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "sex": np.asarray, "age": age_bands, "view": np.asarray, "followup": visits,
+}  # fmt: skip
+_FITS = {"temperature": fit_temperature, "platt": fit_platt}
+
+_Floats = NDArray[np.float64]
+
+
+def judge(
+    val: Predictions,
+    test: Predictions,
+    points: Points = USUAL_POINTS,
+    resampling: Resampling | None = None,
+    train_positives: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Both splits' metrics.
+
+    Args:
+        val: where operating points are chosen.
+        test: the same findings.
+        points: operating points, see `choose_thresholds`: rule to its least sensitivity or specificity, or to none.
+        resampling: of patients, for intervals and subgroups; none gives plain numbers at once.
+        train_positives: positives of each finding in training, by which head, medium and tail are told apart.
+
+    Returns:
+        `val` and `test`, each as `summarise` says it, with `operating_points`: a rule each, with `threshold` and the
+        rates of every finding. With `resampling`, `test` has intervals, `delong` and `subgroups` too; with
+        `train_positives` `by_frequency`.
+
+    Raises:
+        CxrError: `val` is no validation, or the findings differ.
+    """
+    check_chosen_on_validation(val, test, "operating points")
+    if val.findings != test.findings:
+        raise CxrError("validation and test have different findings; they are not of one run")
+    thresholds = {rule: choose_thresholds(val.target, val.score, rule, least) for rule, least in points.items()}
+    found: dict[str, Any] = {}
+    for split, p in (("val", val), ("test", test)):
+        about = summarise(p.target, p.score, p.findings, rich=True, ci=resampling, patient=p.patient)
+        at = {rule: _at(p, threshold, resampling) for rule, threshold in thresholds.items()}
+        found[split] = {**about, "operating_points": at}
+    if train_positives is not None:
+        found["test"]["by_frequency"] = _by_frequency(found["test"], test.findings, train_positives)
+    if resampling is not None:
+        area = delong(test.target, test.score, resampling.level)
+        each = zip(test.findings, area.value, area.low, area.high, strict=True)
+        found["test"]["delong"] = {name: number(*values) for name, *values in each}
+        cuts = thresholds.get(SUBGROUP_POINT)
+        found["test"]["subgroups"] = subgroups(
+            test, np.full(len(test.findings), 0.5) if cuts is None else cuts, resampling
+        )
+    return found
+
+
+def subgroups(test: Predictions, threshold: _Floats, resampling: Resampling) -> dict[str, Any]:
+    """Sex, age, view, visit as far as they are known, and number of findings: attribute to groups and gaps.
+
+    Args:
+        test: with attributes.
+        threshold: (L,), chosen on validation; where it is NaN nothing is called.
+        resampling: of patients.
+    """
+    columns: dict[str, NDArray[Any]] = {}
+    known = test.attributes
+    if known is not None:
+        makers: dict[str, Callable[[Any], NDArray[Any]]] = {
+            "sex": np.asarray,
+            "age": age_bands,
+            "view": np.asarray,
+            "followup": visits,
+        }
+        columns = {name: make(known[name].to_numpy()) for name, make in makers.items() if name in known}
+    columns["findings"] = finding_counts(test.target)
+    never = np.where(np.isnan(threshold), np.inf, threshold)
+    divisions = divide(test.target, test.score, never, test.patient, columns, resampling)
+    return {name: _division(division, test.findings) for name, division in divisions.items()}
+
+
+def calibrate(val: Predictions, test: Predictions, method: str) -> tuple[Scaling, Predictions, dict[str, Any]]:
+    """Fits a scaling on validation and applies it to the test scores.
+
+    Args:
+        val: what it is fitted on.
+        test: what it is applied to.
+        method: `temperature` or `platt`.
+
+    Returns:
+        The scaling, the test predictions with scaled scores, and Brier score and calibration error before and after.
+
+    Raises:
+        CxrError: the method is unknown, or `val` is no validation.
+    """
+    if method not in _FITS:
+        raise CxrError(f"calibration={method} is unknown; choose none, {' or '.join(_FITS)}")
+    check_chosen_on_validation(val, test, "a calibration")
+    scaling = _FITS[method](val.target, val.score, val.findings)
+    scaled = replace(test, score=scaling.apply(test.score).astype(np.float32))
+    said: dict[str, Any] = {"method": method, "not_fitted": list(scaling.identity)}
+    for name, p in (("before", test), ("after", scaled)):
+        values = {"brier": brier(p.target, p.score), "ece": expected_calibration_error(p.target, p.score)}
+        said[name] = {key: named(p.findings, value) for key, value in values.items()}
+        said[name] |= {f"macro_{key}": number(macro(value)) for key, value in values.items()}
+    return scaling, scaled, said
+
+
+def _at(p: Predictions, threshold: _Floats, resampling: Resampling | None) -> dict[str, Any]:
+    """Rates of every finding at its threshold; a finding without one counts as unknown."""
+    target = np.where(np.isnan(threshold), np.float32(np.nan), p.target)
+    cut = np.where(np.isnan(threshold), np.inf, threshold)
+    said: dict[str, Any] = {"threshold": named(p.findings, threshold)}
+    if resampling is None:
+        for name, values in rates(target, p.score, cut).items():
+            said |= {name: named(p.findings, values), f"macro_{name}": number(macro(values))}
+    else:
+        for name, found in bootstrap_rates(target, p.score, cut, p.patient, resampling).items():
+            said |= {name: named(p.findings, found.findings), f"macro_{name}": single(found.macro)}
+    return said
+
+
+def _by_frequency(
+    test: Mapping[str, Any], findings: Sequence[str], train_positives: Mapping[str, int]
+) -> dict[str, Any]:
+    groups = frequency_groups([train_positives[name] for name in findings])
+    area = np.array([value_of(test["auroc"][name]) for name in findings])
+    means = macro_by_frequency(area, groups)
+    return {
+        group: {
+            "macro_auroc": number(mean),
+            "findings": [f for f, g in zip(findings, groups, strict=True) if g == group],
+        }
+        for group, mean in means.items()
+    }
+
+
+def _division(division: Division, findings: Sequence[str]) -> dict[str, Any]:
+    groups = {
+        group.name: {
+            "n": group.images,
+            "patients": group.patients,
+            "positives": {name: int(count) for name, count in zip(findings, group.positives, strict=True)},
+            "macro_auroc": single(group.auroc.macro),
+            "auroc": named(findings, group.auroc.findings),
+            "sensitivity": named(findings, group.sensitivity),
+            "specificity": named(findings, group.specificity),
+        }
+        for group in division.groups
+    }
+    return {
+        "groups": groups,
+        "unknown": division.unknown,
+        "auroc_gap": named(findings, division.auroc_gap),
+        "macro_auroc_gap": number(division.macro_gap),
+        "equal_opportunity_gap": named(findings, division.sensitivity_gap),
+    }

@@ -1,0 +1,75 @@
+"""Attention maps of the test images that radiologists drew boxes on, judged against these boxes."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from cxr.data.datamodule import RadiographData
+from cxr.data.sources.nih import read_boxes
+from cxr.metrics.bootstrap import USUAL, Resampling
+from cxr.metrics.localisation import THRESHOLDS, by_finding, localise
+from cxr.metrics.plain import named, single
+from cxr.training.checkpoint import LoadedNetwork
+from cxr.training.predict import attention_of
+
+BOX_PIXELS = 1024  # boxes are in pixels of the published images
+_BATCH = 64
+
+
+def localisation(
+    data: RadiographData, loaded: LoadedNetwork, device: torch.device, resampling: Resampling = USUAL
+) -> dict[str, Any] | None:
+    """Pointing game, overlap and energy inside the box, over pairs of a test image and one of its boxed findings.
+
+    Args:
+        data: loaders of the run.
+        loaded: its network.
+        device: where it runs.
+        resampling: of patients, for the intervals.
+
+    Returns:
+        Plain values: `pairs`, and a measure each with `macro` and its findings; none for a network without attention,
+        or data without boxes.
+    """
+    rows = data.catalog.rows("test").reset_index(drop=True)
+    boxes = read_boxes(str(loaded.config["data"]["root"]))
+    findings = data.catalog.findings
+    boxes = boxes[boxes["image"].isin(rows["image"]) & boxes["finding"].isin(findings)]
+    if boxes.empty:
+        return None
+    place = {image: position for position, image in enumerate(rows["image"])}
+    scale, shift = data.view.pixels(data.cache.size)
+    scale *= data.cache.size / BOX_PIXELS
+    pairs = [
+        (place[str(image)], findings.index(str(finding)), drawn[["x", "y", "width", "height"]].to_numpy(float))
+        for (image, finding), drawn in boxes.groupby(["image", "finding"], sort=True)
+    ]
+    positions, columns = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+    maps = _maps(data, loaded, device, positions)
+    if maps is None:
+        return None
+    drawn = [box * scale + np.array([shift, shift, 0, 0]) for _, _, box in pairs]
+    found = localise(maps, drawn, (data.view.size, data.view.size))
+    patients = rows["patient"].to_numpy()[positions]
+    measures = {"pointing_game": found.pointing, "energy": found.energy}
+    measures |= {f"iou_{limit:g}": found.iou[:, k] for k, limit in enumerate(THRESHOLDS)}
+    said: dict[str, Any] = {"pairs": len(pairs)}
+    for name, values in measures.items():
+        spread = by_finding(values, columns, len(findings), patients, resampling)
+        said[name] = {"macro": single(spread.macro), "findings": named(findings, spread.findings)}
+    return said
+
+
+def _maps(
+    data: RadiographData, loaded: LoadedNetwork, device: torch.device, positions: np.ndarray
+) -> np.ndarray | None:
+    dataset = data.dataset("test")
+    parts = []
+    for start in range(0, len(positions), _BATCH):
+        images = np.stack([dataset.image(int(position)) for position in positions[start : start + _BATCH]])
+        maps = attention_of(loaded.network, images, device)
+        if maps is None:
+            return None
+        parts.append(maps)
+    return np.concatenate(parts)

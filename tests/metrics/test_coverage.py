@@ -1,0 +1,68 @@
+"""How often nominal 95% intervals hold the truth, and how often equal models are called different, by simulation."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom  # type: ignore[import-untyped]
+from sklearn.metrics import average_precision_score, roc_auc_score  # type: ignore[import-untyped]
+
+from cxr.metrics.bootstrap import Resampling, bootstrap_auroc, bootstrap_average_precision
+from cxr.metrics.comparison import compare
+from tests.metrics.random_findings import clustered
+
+SEPARATION = {"0.80": 1.19, "0.95": 2.326, "0.98": 2.9}  # of the classes, by AUROC
+
+
+def truth(metric, separation: float) -> float:
+    target, score, _ = clustered(np.random.default_rng(99), 300_000, separation)
+    return metric(target[:, 0], score[:, 0])
+
+
+def held(ours, theirs, separation: float, simulations: int, resamples: int) -> int:
+    """In how many simulations of about 600 images with at least 50 positives the interval holds the truth."""
+    rng, value, count, done = np.random.default_rng(7), truth(theirs, separation), 0, 0
+    while done < simulations:
+        target, score, patient = clustered(rng, 200, separation)
+        if target.sum() >= 50:
+            found = ours(target, score, patient, Resampling(resamples, seed=done)).findings
+            count += bool(found.low[0] <= value <= found.high[0])
+            done += 1
+    return count
+
+
+@pytest.mark.parametrize("area", ["0.80", "0.95"])
+def test_interval_of_auroc_covers_about_as_often_as_it_says(area: str) -> None:
+    simulations = 200
+    low, high = binom.interval(0.999, simulations, 0.95)
+    assert low <= held(bootstrap_auroc, roc_auc_score, SEPARATION[area], simulations, 200) <= high
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("area", ["0.80", "0.95", "0.98"])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(bootstrap_auroc, roc_auc_score), (bootstrap_average_precision, average_precision_score)],
+)
+def test_interval_covers_92_to_98_percent(ours, theirs, area: str) -> None:
+    simulations = 1500
+    assert 0.92 <= held(ours, theirs, SEPARATION[area], simulations, 1000) / simulations <= 0.98
+
+
+def false_alarms(simulations: int, resamples: int) -> int:
+    """How often p < 0.05 for two models that are equally good by construction and share part of their noise."""
+    rng, count = np.random.default_rng(11), 0
+    for seed in range(simulations):
+        target, score, patient = clustered(rng, 200, 1.19)
+        logit = np.log(score / (1 - score))
+        scores = [logit + rng.normal(0, 0.7, score.shape) for _ in range(2)]
+        count += compare(target, *scores, patient, plan=Resampling(resamples, seed)).p[0] < 0.05
+    return count
+
+
+def test_equal_models_are_called_different_about_one_time_in_twenty() -> None:
+    low, high = binom.interval(0.999, 200, 0.05)
+    assert low <= false_alarms(200, 200) <= high
+
+
+@pytest.mark.slow
+def test_equal_models_are_called_different_2_to_8_percent_of_the_time() -> None:
+    assert 0.02 <= false_alarms(1000, 1000) / 1000 <= 0.08
