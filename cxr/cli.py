@@ -210,14 +210,14 @@ def ensemble_job(config: DictConfig) -> float | None:
 
 def evaluate_job(config: DictConfig) -> float | None:
     """What Hydra calls for an evaluation; returns the test macro AUROC."""
-    from cxr.evaluate import evaluate as judge
+    from cxr.evaluation.run import evaluate as judge
 
     return _guarded(lambda: judge(plain(config)))
 
 
 def compare_job(config: DictConfig) -> float | None:
     """What Hydra calls for a comparison; returns the best macro average."""
-    from cxr.compare import compare_runs
+    from cxr.evaluation.compare import compare_runs
 
     return _guarded(lambda: compare_runs(plain(config)))
 

@@ -15,10 +15,10 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from omegaconf import OmegaConf
 
 from cxr.errors import CxrError, first_line
+from cxr.evaluation.judge import judge
+from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files import write_text
 from cxr.guard import describe_split
-from cxr.report.evaluation import judge
-from cxr.report.evaluation_tables import notes_of, write_tables
 from cxr.runs import Run, versions
 from cxr.targets import build
 from cxr.training.build import build_loss, build_network

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from sklearn import metrics as sk
 
 from cxr.cli import conf_dir
-from cxr.compare import compare_runs
 from cxr.errors import CxrError
-from cxr.evaluate import evaluate
+from cxr.evaluation.compare import compare_runs
+from cxr.evaluation.run import evaluate
 from cxr.predictions import Predictions, read_predictions
 
 FINDINGS = ("Mass", "Nodule", "Hernia")

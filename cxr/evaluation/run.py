@@ -1,0 +1,94 @@
+"""What stored predictions are worth, into the run's own directory: the work of `python -m cxr.evaluate`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cxr.errors import CxrError
+from cxr.evaluation.judge import calibrate, judge
+from cxr.evaluation.tables import notes_of, write_tables
+from cxr.files import write_text
+from cxr.guard import describe_split
+from cxr.metrics.bootstrap import Resampling
+from cxr.metrics.plain import value_of
+from cxr.predictions import Predictions
+from cxr.report.intervals import forest, precision_recall_curves, reliability, subgroup_points
+from cxr.runs import Run
+
+
+def evaluate(config: Mapping[str, Any]) -> float:
+    """Judges one directory and returns its test macro AUROC; see `conf/evaluate.yaml`.
+
+    Raises:
+        CxrError: no predictions, an option, or a disk that is full.
+    """
+    run, plan = Run(Path(config["run"])), resampling(config)
+    if not run.path.is_dir():
+        raise CxrError(f"run={config['run']} is no directory; give one of runs/")
+    member = _member(run, str(config["accelerator"]))
+    val, test = (member.predictions[split] for split in ("val", "test"))
+    saved = run.metrics()
+    positives = saved.get("train", {}).get("positives")
+    found = judge(val, test, dict(config["points"]), plan, positives)
+    metrics = {**saved, **{split: {**saved.get(split, {}), **found[split]} for split in ("val", "test")}}
+    metrics["evaluation"] = {"resamples": plan.resamples, "seed": plan.seed, "level": plan.level}
+    metrics["split"] = describe_split(val, test)
+    if config["calibration"] != "none":
+        scaling, scaled, metrics["calibration"] = calibrate(val, test, str(config["calibration"]))
+        write_text(run.path / "calibration.json", json.dumps(scaling.as_plain(), indent=1) + "\n")
+        scaled.write(run.predictions("test_calibrated"))
+    if config["localisation"]:
+        metrics["localisation"] = _localisation(run, metrics, plan, str(config["accelerator"]))
+    notes = notes_of(run, val, test, metrics, "evaluate")
+    made = write_tables(run, metrics, test.findings, notes)
+    _draw(run, val, test, metrics)
+    write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
+    print(made["auroc"].as_text())
+    print(f"tables are in {run.path / 'evaluation'}, pictures in {run.figures}", flush=True)
+    return value_of(metrics["test"]["macro_auroc"])
+
+
+def resampling(config: Mapping[str, Any]) -> Resampling:
+    """How patients are resampled, from `resamples` and `seed`.
+
+    Raises:
+        CxrError: a number that cannot be.
+    """
+    for name, least in (("resamples", 2), ("seed", 0)):
+        value = config[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise CxrError(f"{name}={value} must be a whole number, {least} or more")
+    return Resampling(int(config["resamples"]), int(config["seed"]))
+
+
+def _member(run: Run, accelerator: str) -> Any:
+    from cxr.ensemble.members import load_member
+
+    return load_member(str(run.path), accelerator)
+
+
+def _localisation(run: Run, metrics: Mapping[str, Any], plan: Resampling, accelerator: str) -> Any:
+    """Anew if the run's images can be read, else what the run knows."""
+    if not run.best.exists():
+        return metrics.get("localisation")
+    from cxr.training.checkpoint import load_network
+    from cxr.training.localise import localisation
+    from cxr.training.predict import device_of
+    from cxr.training.prepare import open_data, prepare
+
+    loaded = load_network(run.best)
+    try:
+        data = open_data(prepare(loaded.config), loaded.config)
+    except CxrError as error:
+        print(f"attention is not judged against boxes, since the images cannot be read: {error}", flush=True)
+        return metrics.get("localisation")
+    return localisation(data, loaded, device_of(accelerator), plan)
+
+
+def _draw(run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, Any]) -> None:
+    title = f"{run.path.name}, test"
+    forest(metrics["test"], test.findings, run.figures / "intervals_test.png", title)
+    reliability(test.target, test.score, test.findings, run.figures / "reliability_test.png", title)
+    precision_recall_curves(test.target, test.score, test.findings, run.figures / "precision_recall_test.png", title)
+    subgroup_points(metrics["test"]["subgroups"], run.figures / "subgroups_test.png", f"{title}, subgroups")
