@@ -37,6 +37,7 @@ from cxr.options import (
 )
 from cxr.private import refuse_secrets, shorten_home
 from cxr.runs import Run, check_name, free_name, legal_name
+from cxr.stopping import REQUEUE, Stopped, requests
 
 _INTERRUPTED = 130  # exit code, as shells give it to ctrl-C
 _failure: list[str] = []  # what the job of this process could not do; Hydra would print a traceback
@@ -80,6 +81,7 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
     shows_only = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info
     sweep: Path | None = None
     began = time.time()
+    requests.listen()
     try:
         if not shows_only and not arguments.shell_completion:
             first = _preflight(program, arguments.overrides, arguments.multirun, check)
@@ -99,6 +101,10 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
             else "interrupted; python train.py name=<run> resume=true goes on from the last checkpoint",
             _INTERRUPTED,
         )
+    except Stopped as stopped:
+        if sweep is not None:
+            _summarise(sweep, began)
+        return _say(str(stopped), REQUEUE)
     if sweep is not None:
         return _summarise(sweep, began)
     return _say("; ".join(_failure)) if _failure else 0
@@ -182,8 +188,8 @@ def train_job(config: DictConfig) -> float | None:
         value = _start(config, context)
         record |= {"status": "finished", "name": config.name}
         return value
-    except KeyboardInterrupt:
-        record["reason"] = "interrupted"
+    except (KeyboardInterrupt, Stopped) as stopped:
+        record["reason"] = str(stopped) or "interrupted"
         raise
     except (Exception, SystemExit) as error:
         if not isinstance(error, CxrError) and os.environ.get("HYDRA_FULL_ERROR") == "1":

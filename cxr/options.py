@@ -35,6 +35,7 @@ def check_train_options(config: DictConfig) -> None:
     _check(config, "crop", lambda value: value in (True, False), "true or false")
     steps, seconds = "checkpoint.every_steps", "checkpoint.every_seconds"
     _check(config, steps, lambda value: value is None or (_whole(value) and value > 0), "a positive whole number")
+    _check(config, "checkpoint.keep_best", lambda value: _whole(value) and value > 0, "a positive whole number")
     _check(config, seconds, lambda value: value is None or (_number(value) and value > 0), "a number above 0")
     for key in _POSITIVE:
         _check(config, key, lambda value: _whole(value) and value > 0, "a positive whole number")

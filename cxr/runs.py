@@ -1,12 +1,13 @@
 """The run directory `runs/<name>/`: its name, its parts, when it appears, and what may change when it goes on."""
 
+import fcntl
 import json
 import os
 import platform
 import re
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -49,6 +50,11 @@ class Run:
     def last(self) -> Path:
         """The checkpoint that training goes on from."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The `last.ckpt` before, for where that is damaged."""
+        return self.path / "checkpoints" / "previous.ckpt"
 
     @property
     def log(self) -> Path:
@@ -109,6 +115,25 @@ class Run:
         except (OSError, UnicodeDecodeError) as error:
             raise CxrError(f"{self.config_path} is not valid YAML: {first_line(error)}") from error
         return read_configuration(text, str(self.config_path))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While it is held, no other process trains this run; the kernel lets go of it when this process dies.
+
+        Raises:
+            CxrError: another process holds it.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CxrError(
+                    f"another process is training {self.path}; wait for it, or choose another name="
+                ) from None
+            yield
+        finally:
+            os.close(handle)
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Makes the directory, which must be new, with its configuration already in it.

@@ -1,125 +1,21 @@
-"""Checkpoints: when they are written, what is in them, and how a network is rebuilt from one alone."""
+"""What is in a checkpoint, and how a network is rebuilt from one alone."""
 
 import hashlib
-import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from cxr.errors import CxrError, first_line
-from cxr.files import replacing
 from cxr.findings import check_names
 from cxr.model.network import Network
-from cxr.runs import Run, read_configuration
+from cxr.runs import read_configuration
 from cxr.training.build import build_network
 
 _PREFIX = "network."
-
-
-class RunCheckpoints(Checkpoint):
-    """Keeps `last.ckpt`, everything that training needs to go on, and `best.ckpt`, the best validation macro AUROC.
-
-    `last` is written after optimizer steps, when an interval is over; between epochs, when schedulers and early
-    stopping have seen the epoch; and at the end. After the last step of an epoch it waits for the validation.
-
-    Args:
-        run: whose `checkpoints/` they go to.
-        every_steps: optimizer steps between two of `last`; none writes between epochs only.
-        every_seconds: the same by the clock.
-    """
-
-    def __init__(self, run: Run, every_steps: int | None = None, every_seconds: float | None = None) -> None:
-        self.run = run
-        self.every_steps, self.every_seconds = every_steps, every_seconds
-        self.best_score = -math.inf
-        self.best_epoch = -1
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes where this process began."""
-        self._began = trainer.current_epoch
-        self._step = self._look = self._saved_step = trainer.global_step
-        self._saved = self._looked = time.monotonic()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Writes `last.ckpt` after an optimizer step when it is due."""
-        if trainer.global_step == self._step:
-            return  # within a window: its gradients are in no checkpoint
-        self._step = trainer.global_step
-        due = bool(self.every_steps) and self._step - self._saved_step >= (self.every_steps or 0)
-        due = self._due_by_clock(trainer) or due
-        if due and not trainer.is_last_batch:
-            self._save_last(trainer)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes `best.ckpt` if this epoch is the best; without a defined AUROC the latest epoch is."""
-        score = float(trainer.callback_metrics["val/macro_auroc"])
-        if (math.isnan(score) and self.best_score == -math.inf) or score > self.best_score:
-            self.best_score = score if not math.isnan(score) else -math.inf
-            self.best_epoch = trainer.current_epoch
-            save(trainer, self.run.best, weights_only=True)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes `last.ckpt` when an epoch has been completed since the start or the resumption."""
-        if trainer.current_epoch > self._began:
-            self._save_last(trainer)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the last `last.ckpt`."""
-        self._save_last(trainer)
-
-    def _save_last(self, trainer: pl.Trainer) -> None:
-        save(trainer, self.run.last)
-        self._saved, self._saved_step = time.monotonic(), trainer.global_step
-
-    def _due_by_clock(self, trainer: pl.Trainer) -> bool:
-        """The first rank's clock decides for all, asked about once a second, since ranks have to wait for it."""
-        if not self.every_seconds or self._step < self._look:
-            return False
-        now = time.monotonic()
-        a_step = (now - self._looked) / max(1, self._step - (self._looked_step or self._step - 1))
-        self._looked, self._looked_step = now, self._step
-        pause = max(1, int(min(1.0, self.every_seconds / 10) / max(a_step, 1e-6)))
-        answer = (now - self._saved >= self.every_seconds, self._step + pause)
-        due, self._look = trainer.strategy.broadcast(answer)
-        return due
-
-    _looked_step: int | None = None
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Between epochs, says that the last one is over: Lightning has already counted the next, and would skip it."""
-        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
-        if _within_epoch(progress["current"]):
-            return
-        for counts in progress.values():
-            counts.update(dict.fromkeys(("ready", "started", "processed", "completed"), counts["completed"]))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on comparing with."""
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores it."""
-        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
-
-
-def save(trainer: pl.Trainer, path: Path, weights_only: bool = False) -> None:
-    """Writes a checkpoint whole or not at all; every rank calls it, the first one writes."""
-    if trainer.is_global_zero:
-        with replacing(path) as temporary:
-            trainer.save_checkpoint(temporary, weights_only=weights_only)
-    else:
-        trainer.save_checkpoint(path, weights_only=weights_only)
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
@@ -227,11 +123,12 @@ def place(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
     try:
         loop = checkpoint["loops"]["fit_loop"]
         epoch = loop["epoch_progress"]["current"]
-        had = loop["epoch_loop.batch_progress"]["current"]["processed"] if _within_epoch(epoch) else 0
+        had = loop["epoch_loop.batch_progress"]["current"]["processed"] if within_epoch(epoch) else 0
         return int(epoch["completed"]), int(had)
     except (KeyError, TypeError, ValueError):
         raise CxrError("last.ckpt does not say where training goes on; was it written by this framework?") from None
 
 
-def _within_epoch(progress: Mapping[str, int]) -> bool:
+def within_epoch(progress: Mapping[str, int]) -> bool:
+    """Whether Lightning's counts of epochs say that one has begun and is not over."""
     return progress["started"] > progress["processed"]

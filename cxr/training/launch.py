@@ -10,6 +10,7 @@ from pathlib import Path
 import cxr
 from cxr.errors import CxrError
 from cxr.runs import Run
+from cxr.stopping import Stopped, pass_on
 from cxr.training.prepare import Devices
 
 _PATIENCE = 10  # seconds a child has to end after it was asked to
@@ -46,6 +47,12 @@ def launch(run: Run, devices: Devices) -> None:
             if all(code == 0 for code in codes):
                 return
             time.sleep(0.1)
+    except Stopped:
+        print("waiting for the processes to write a checkpoint; once more stops at once", flush=True)
+        pass_on([child.pid for child in children if child.poll() is None])
+        for child in children:
+            child.wait()
+        raise
     finally:
         _end(children)
 

@@ -22,7 +22,9 @@ from cxr.guard import describe_split
 from cxr.runs import Run, versions
 from cxr.targets import build
 from cxr.training.build import build_loss, build_network
-from cxr.training.checkpoint import RunCheckpoints, load_network, place, read_checkpoint
+from cxr.training.checkpoint import load_network, place, read_checkpoint
+from cxr.training.failures import explained
+from cxr.training.keeping import RunCheckpoints
 from cxr.training.launch import launch
 from cxr.training.localise import localisation
 from cxr.training.log import EpochLog, StepLog
@@ -41,6 +43,7 @@ from cxr.training.prepare import (
     view_of,
 )
 from cxr.training.resumption import MidEpoch, batches_here
+from cxr.training.saving import WholeFiles, newest_whole
 from cxr.training.task import ClassificationTask
 
 
@@ -64,12 +67,18 @@ def train(config: Mapping[str, Any], run: Run) -> float:
     rehearse(config, devices)
     prepared = prepare(config)
     run.create(config)
-    print(f"{run.path}: {_splits(prepared)}", flush=True)
-    return _execute(config, run, prepared, devices)
+    with run.held():
+        print(f"{run.path}: {_splits(prepared)}", flush=True)
+        return _execute(config, run, prepared, devices)
 
 
 def resume(config: Mapping[str, Any], run: Run) -> float:
     """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
+    with run.held():
+        return _resume(config, run)
+
+
+def _resume(config: Mapping[str, Any], run: Run) -> float:
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):
         value = run.macro_auroc("val")
@@ -78,8 +87,9 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
-    if run.last.exists():
-        checkpoint = read_checkpoint(run.last)
+    last = newest_whole(run)
+    if last:
+        checkpoint = read_checkpoint(last)
         about = checkpoint["cxr"]
         if about["split_fingerprint"] != prepared.split_fingerprint or about["labels_sha256"] != prepared.labels_sha256:
             raise CxrError(f"the data of {run.path} have changed since it was started; restore them or start a new run")
@@ -125,7 +135,7 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
     """What each process of a run does: fit, then score validation and test with the best checkpoint."""
     _quieten()
     pl.seed_everything(int(config["seed"]), verbose=False)
-    last = run.last if run.last.exists() else None
+    last = newest_whole(run, show=False)
     start = (0, 0)
     if last:
         checkpoint = read_checkpoint(last)
@@ -154,9 +164,11 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
     trainer = _trainer(config, run, devices, rank, len(catalog.rows("train")))
     try:
         trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+        finish(config, run, prepared, data, trainer)
     except SystemExit:  # what Lightning makes of ctrl-C
         raise KeyboardInterrupt from None
-    finish(config, run, prepared, data, trainer)
+    except (RuntimeError, OSError) as error:
+        raise explained(error, run) from error
 
 
 def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer) -> None:
@@ -213,7 +225,7 @@ def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank:
             EpochLog(run.log, images, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
-            RunCheckpoints(run, written["every_steps"], written["every_seconds"]),
+            RunCheckpoints(run, written["every_steps"], written["every_seconds"], written.get("keep_best", 1)),
         ]
     stopping = config["early_stopping"]
     if stopping and stopping["patience"] is not None:
@@ -240,6 +252,7 @@ def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank:
             enable_progress_bar=terminal and first,
             enable_model_summary=False,
             enable_checkpointing=run is not None,
+            plugins=[WholeFiles(run)] if run else None,
             **options,
         )
     except (TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cxr.errors import CxrError
 from cxr.runs import Run
+from cxr.stopping import REQUEUE, Stopped, requests
 from cxr.training.launch import rank_of_this_process
 from cxr.training.prepare import prepare, resolve_devices
 from cxr.training.run import Rank, work
@@ -14,6 +15,8 @@ def main(path: str) -> int:
     """Does this rank's share of the run at `path`; returns the exit code."""
     run = Run(Path(path))
     number, count = rank_of_this_process()
+    requests.patient = True
+    requests.listen()
     try:
         config = run.config()
         work(config, run, prepare(config), resolve_devices(config["trainer"]), Rank(number, count))
@@ -22,6 +25,10 @@ def main(path: str) -> int:
         return 1
     except KeyboardInterrupt:  # the parent says so
         return 130
+    except Stopped as stopped:
+        if number == 0:
+            print(stopped, file=sys.stderr, flush=True)
+        return REQUEUE
     return 0
 
 

@@ -1,0 +1,56 @@
+"""SIGTERM and SIGUSR1, which clusters send before they take a machine away: a stop in order, with its own exit code.
+
+Where a checkpoint can be written a request waits for it; elsewhere, and when it comes twice, it stops at once.
+"""
+
+import os
+import signal
+import threading
+from types import FrameType
+
+REQUEUE = 75  # exit code; EX_TEMPFAIL of sysexits.h: the same command again may succeed
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stopped(BaseException):
+    """The run was asked to stop, and did; its text says where it goes on. No handler of errors catches it."""
+
+
+class StopRequests:
+    """What the signals of this process ask for.
+
+    Attributes:
+        asked: name of the signal that came, or none.
+        can_wait: a checkpoint will be written soon; else a signal stops at once.
+        patient: a second signal changes nothing, for processes whose parent passes signals on.
+    """
+
+    def __init__(self) -> None:
+        self.asked: str | None = None
+        self.can_wait = self.patient = False
+
+    def listen(self) -> None:
+        """Takes the signals over; in another thread than the main one they stay as they are."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        again, self.asked = self.asked is not None, signal.Signals(number).name
+        if again and self.patient:
+            return
+        if again or not self.can_wait:
+            raise Stopped(f"stopped by {self.asked}")
+        print(f"{self.asked}: stopping at the next checkpoint; once more stops at once", flush=True)
+
+
+requests = StopRequests()
+
+
+def pass_on(processes: list[int]) -> None:
+    """Asks other processes to stop."""
+    for process in processes:
+        try:
+            os.kill(process, signal.SIGTERM)
+        except ProcessLookupError:
+            continue

@@ -1,0 +1,143 @@
+"""When checkpoints are written: after optimizer steps, between epochs, at the end, and when the process must stop."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+
+from cxr.runs import Run
+from cxr.stopping import Stopped, requests
+from cxr.training.checkpoint import within_epoch
+
+
+class RunCheckpoints(Checkpoint):
+    """Keeps `last.ckpt`, everything that training needs to go on, and `best.ckpt`, the best validation macro AUROC.
+
+    Where the process was asked to stop, it stops after the next `last`.
+
+    `last` is written after optimizer steps, when an interval is over; between epochs, when schedulers and early
+    stopping have seen the epoch; and at the end. After the last step of an epoch it waits for the validation.
+
+    Args:
+        run: whose `checkpoints/` they go to.
+        every_steps: optimizer steps between two of `last`; none writes between epochs only.
+        every_seconds: the same by the clock.
+        keep_best: how many of the best epochs are kept; more than one are also called `epoch-<n>.ckpt`.
+    """
+
+    def __init__(
+        self, run: Run, every_steps: int | None = None, every_seconds: float | None = None, keep_best: int = 1
+    ) -> None:
+        self.run = run
+        self.every_steps, self.every_seconds, self.keep_best = every_steps, every_seconds, keep_best
+        self.best: list[tuple[float, int]] = []  # value and epoch of the best ones, best first
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes where this process began."""
+        self._began = trainer.current_epoch
+        self._step = self._look = self._saved_step = trainer.global_step
+        self._saved = self._looked = time.monotonic()
+        requests.can_wait = True
+        requests.listen()  # Lightning has handlers of its own, which would wait for other ranks inside them
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes `last.ckpt` after an optimizer step when it is due."""
+        if trainer.global_step == self._step:
+            return  # within a window: its gradients are in no checkpoint
+        self._step = trainer.global_step
+        due = bool(self.every_steps) and self._step - self._saved_step >= (self.every_steps or 0)
+        by_clock, stop = self._asked(trainer)
+        if (due or by_clock or stop) and not trainer.is_last_batch:
+            self._save_last(trainer)
+            self._stop_if(stop, trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes `best.ckpt` if this epoch is the best; without a defined AUROC the latest epoch is."""
+        score, epoch = float(trainer.callback_metrics["val/macro_auroc"]), trainer.current_epoch
+        score = -math.inf if math.isnan(score) else score
+        best = not self.best or score > self.best[0][0] or score == -math.inf == self.best[0][0]
+        ranked = sorted([*self.best, (score, epoch)], key=lambda one: (-one[0], one[1]))
+        if best:  # of equals, too, where no value is defined
+            ranked = [(score, epoch), *(one for one in ranked if one[1] != epoch)]
+        self.best = ranked[: self.keep_best]
+        if best:
+            trainer.save_checkpoint(self.run.best, weights_only=True)
+        if self.keep_best > 1 and epoch in self._kept():
+            trainer.save_checkpoint(self._of_epoch(epoch), weights_only=True)
+        if trainer.is_global_zero:
+            for _, worse in set(ranked) - set(self.best):
+                trainer.strategy.remove_checkpoint(self._of_epoch(worse))
+
+    def _kept(self) -> set[int]:
+        return {epoch for _, epoch in self.best}
+
+    def _of_epoch(self, epoch: int) -> Path:
+        return self.run.best.with_name(f"epoch-{epoch}.ckpt")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes `last.ckpt` when an epoch has been completed since the start or the resumption."""
+        if trainer.current_epoch > self._began:
+            self._save_last(trainer)
+        self._stop_if(trainer.strategy.broadcast(requests.asked), trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the last `last.ckpt`."""
+        self._save_last(trainer)
+        requests.can_wait = False
+        self._stop_if(trainer.strategy.broadcast(requests.asked), trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """From now on nothing is waited for."""
+        requests.can_wait = False
+
+    def _stop_if(self, asked: str | None, trainer: pl.Trainer) -> None:
+        if asked:
+            raise Stopped(
+                f"stopped by {asked} after step {trainer.global_step}: {self.run.last} is written; the same command "
+                "with resume=true goes on"
+            )
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.run.last)
+        self._saved, self._saved_step = time.monotonic(), trainer.global_step
+
+    def _asked(self, trainer: pl.Trainer) -> tuple[bool, str | None]:
+        """Whether the clock wants a checkpoint, and the signal that wants an end.
+
+        The first rank decides for all; it is asked about once a second, since ranks have to wait for it.
+        """
+        if self._step < self._look:
+            return False, None
+        now = time.monotonic()
+        a_step = (now - self._looked) / max(1, self._step - (self._looked_step or self._step - 1))
+        self._looked, self._looked_step = now, self._step
+        seconds = self.every_seconds or math.inf
+        pause = max(1, int(min(1.0, seconds / 10) / max(a_step, 1e-6)))
+        answer = (now - self._saved >= seconds, requests.asked, self._step + pause)
+        due, stop, self._look = trainer.strategy.broadcast(answer)
+        return due, stop
+
+    _looked_step: int | None = None
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Between epochs, says that the last one is over: Lightning has already counted the next, and would skip it."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        if within_epoch(progress["current"]):
+            return
+        for counts in progress.values():
+            counts.update(dict.fromkeys(("ready", "started", "processed", "completed"), counts["completed"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on comparing with."""
+        return {"best": [list(one) for one in self.best]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores it."""
+        self.best = [(float(score), int(epoch)) for score, epoch in state_dict.get("best", [])]
