@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cxr.stopping import StopRequests, Stopped, requests
+from cxr.stopping import Stopped, StopRequests, requests
 from cxr.training.task import ClassificationTask
 from tests.end_to_end.test_resume import RECIPE, ROOT, last_of, same_end, straight
 
