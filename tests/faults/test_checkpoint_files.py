@@ -87,14 +87,8 @@ def test_whatever_call_the_process_dies_at_a_whole_checkpoint_is_there(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dies at each call that touches the disk, before it and after it; the next life writes on."""
-    places = [
-        (os, "fsync"),
-        (Path, "replace"),
-        (Path, "write_text"),
-        (torch, "save"),
-        (Path, "chmod"),
-        (Path, "unlink"),
-    ]
+    names = ("replace", "write_text", "chmod", "unlink")
+    places = [(os, "fsync"), (torch, "save"), *((Path, name) for name in names)]
     deaths = 0
     for owner, name in places:
         for after in (False, True):

@@ -40,8 +40,8 @@ def send_at(monkeypatch: pytest.MonkeyPatch, hook: str, calls: int, number: int)
 
 @pytest.mark.parametrize(
     ("hook", "calls", "number"),
-    [("training_step", 9, signal.SIGTERM), ("training_step", 16, signal.SIGUSR1), ("validation_step", 2, signal.SIGTERM),
-     ("on_validation_epoch_end", 3, signal.SIGUSR1)],
+    [("training_step", 9, signal.SIGTERM), ("training_step", 16, signal.SIGUSR1),
+     ("validation_step", 2, signal.SIGTERM), ("on_validation_epoch_end", 3, signal.SIGUSR1)],
 )  # fmt: skip
 def test_a_request_is_answered_with_a_checkpoint_and_changes_no_byte(
     train: Callable[..., Any], here: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, hook: str, calls: int,
@@ -91,8 +91,8 @@ def test_a_real_process_answers_in_time_and_goes_on(
     """Also where a cluster signals the parent and all its children at once."""
     command = [
         sys.executable, str(ROOT / "train.py"), *RECIPE, "backbone=resnet10", "data.images=90", "data.phantom_size=64",
-        f"data.root={phantoms}", "name=a", f"trainer={trainer}", "trainer.accelerator=cpu", "checkpoint.every_steps=null",
-        "trainer.max_epochs=40",
+        f"data.root={phantoms}", "name=a", f"trainer={trainer}", "trainer.accelerator=cpu",
+        "checkpoint.every_steps=null", "trainer.max_epochs=40",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
