@@ -6,7 +6,7 @@ A search asks for thousands of values of each finding. Everything that does not 
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -133,7 +133,8 @@ class Landscape:
 
     Attributes:
         weights: (P, M) points of the simplex.
-        value: (P, L) objective of every finding at each on validation, more is better; NaN where undefined.
+        value: (P, L) objective of every finding at each on validation, more is better; NaN where it is undefined or
+            where the search did not ask for this finding at this point.
         objective: its name.
     """
 
@@ -143,8 +144,8 @@ class Landscape:
 
     @property
     def macro(self) -> NDArray[np.float64]:
-        """(P,) mean over the defined findings; zeros if none is."""
-        defined = ~np.isnan(self.value[0])
+        """(P,) mean over the defined findings; NaN where one was not asked for, zeros if none is defined."""
+        defined = ~np.isnan(self.value).all(axis=0)
         return self.value[:, defined].mean(axis=1) if defined.any() else np.zeros(len(self.value))
 
 
@@ -160,7 +161,11 @@ def check_objective(name: str) -> str:
 
 
 def evaluate(
-    weights: NDArray[np.float64], data: Split, objective: str = "macro_auroc", show: bool = False
+    weights: NDArray[np.float64],
+    data: Split,
+    objective: str = "macro_auroc",
+    findings: Sequence[int] | None = None,
+    show: bool = False,
 ) -> Landscape:
     """The objective of every finding at every weight vector.
 
@@ -168,20 +173,22 @@ def evaluate(
         weights: (P, M), fastest in lexical order.
         data: the members.
         objective: a key of `OBJECTIVES`.
+        findings: numbers of those that are asked for, none for all; the others are NaN.
         show: a progress bar, on a terminal.
     """
     value = OBJECTIVES[objective]
-    findings = range(len(data.findings))
+    asked = range(len(data.findings)) if findings is None else findings
 
     def judge(finding: int) -> list[float]:
         column = Column(data.read(finding), data.target[:, finding])
         return [value(column, point) for point in weights]
 
     with ThreadPoolExecutor(cores()) as pool:
-        done = pool.map(judge, findings)
-        bar = tqdm(done, "weights", len(findings), disable=not (show and sys.stderr.isatty()), leave=False)
-        values = np.array(list(bar), np.float64).reshape(len(findings), len(weights))
-    return Landscape(weights, np.ascontiguousarray(values.T), objective)
+        done = pool.map(judge, asked)
+        bar = tqdm(done, "weights", len(asked), disable=not (show and sys.stderr.isatty()), leave=False)
+        values = np.full((len(weights), len(data.findings)), np.nan)
+        values[:, list(asked)] = np.array(list(bar), np.float64).T
+    return Landscape(weights, values, objective)
 
 
 def cores() -> int:

@@ -4,7 +4,7 @@ The objectives are step functions of the weights, or nearly so: a gradient metho
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from math import comb
 
@@ -17,7 +17,7 @@ from cxr.ensemble.splits import Validation
 SEARCHES = ("grid", "greedy", "coordinate", "differential_evolution")
 _SAME = 1e-12  # values closer than this are a tie
 _COARSE = 300  # points of the first look where the whole grid is too large
-_HILLS = 3  # best points of that look from which the search climbs
+_HILLS = 2  # best points of that look from which the search climbs
 _PAIRS_UP_TO = 8  # members up to which weight is also exchanged between two of them
 
 Aim = int | None  # a finding, or none for the mean over all
@@ -38,46 +38,56 @@ def grid_size(members: int, steps: int) -> int:
 
 
 def best_of(weights: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The weights (M,) with the largest value; of ties (to 1e-12) those nearest to equal ones."""
-    top = np.flatnonzero(value >= value.max() - _SAME)
+    """The weights (M,) with the largest value; of ties (to 1e-12) those nearest to equal ones. NaN counts as least."""
+    top = np.flatnonzero(value >= np.nanmax(value) - _SAME)
     spread = (weights[top] ** 2).sum(axis=1)
     chosen: NDArray[np.float64] = weights[top[int(spread.argmin())]]
     return chosen
 
 
-@dataclass
 class Explorer:
-    """Evaluates points on validation, each once, and remembers them.
+    """Evaluates points on validation, each once for what is asked, and remembers the values.
 
-    Attributes:
+    Args:
         data: the members on validation.
         objective: see `cxr.ensemble.objective`.
     """
 
-    data: Validation
-    objective: str
-    _seen: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+    def __init__(self, data: Validation, objective: str) -> None:
+        self.data, self.objective = data, objective
+        self._points: dict[bytes, NDArray[np.float64]] = {}
+        self._values: dict[bytes, NDArray[np.float64]] = {}  # (L,), NaN where undefined or not asked for
+        self._asked: dict[bytes, set[Aim]] = {}
 
     def look(self, points: NDArray[np.float64], aim: Aim = None, show: bool = False) -> NDArray[np.float64]:
         """The value (P,) of points (P, M) for an aim; minus infinity where it is undefined."""
         keys = [(np.round(point, 12) + 0.0).tobytes() for point in points]
-        new = {key: point for key, point in zip(keys, points, strict=True) if key not in self._seen}
+        new = {
+            key: point
+            for key, point in zip(keys, points, strict=True)
+            if not {None, aim} & self._asked.setdefault(key, set())
+        }
         if new:
-            found = evaluate(np.array(list(new.values())), self.data, self.objective, show)
-            self._seen.update(zip(new, zip(found.weights, found.value, strict=True), strict=True))
-        rows = np.array([self._seen[key][1] for key in keys])
+            findings = None if aim is None else [aim]
+            found = evaluate(np.array(list(new.values())), self.data, self.objective, findings, show)
+            for key, point, row in zip(new, found.weights, found.value, strict=True):
+                self._points[key] = point
+                before = self._values.get(key, row)
+                self._values[key] = np.where(np.isnan(row), before, row)
+                self._asked[key].add(aim)
+        rows = np.array([self._values[key] for key in keys])
         value = Landscape(points, rows).macro if aim is None else rows[:, aim]
         return np.where(np.isnan(value), -np.inf, value)
 
     def best(self, aim: Aim, count: int) -> NDArray[np.float64]:
-        """The `count` best points seen so far, (count, M)."""
-        points = np.array([point for point, _ in self._seen.values()])
+        """The `count` best points that were looked at for an aim so far, (count, M)."""
+        asked = [key for key in self._points if {None, aim} & self._asked[key]]
+        points = np.array([self._points[key] for key in asked])
         return points[np.argsort(-self.look(points, aim), kind="stable")[:count]]
 
     def landscape(self) -> Landscape:
         """All that was seen, in the order in which it was."""
-        points, values = zip(*self._seen.values(), strict=True)
-        return Landscape(np.array(points), np.array(values), self.objective)
+        return Landscape(np.array(list(self._points.values())), np.array(list(self._values.values())), self.objective)
 
 
 def explore(
@@ -104,16 +114,17 @@ def explore(
     if search == "grid":
         explorer.look(simplex_grid(members, coarse_steps(members, steps)), show=True)
     for aim in aims:
+        look = partial(explorer.look, aim=aim)
         if search == "greedy":
-            greedy(lambda points, aim=aim: explorer.look(points, aim), range(members), members, steps)
+            greedy(look, range(members), members, steps)
         elif search == "differential_evolution":
             from cxr.ensemble.evolution import evolve
 
-            evolve(lambda points, aim=aim: explorer.look(points, aim), members, seed)
+            evolve(look, members, seed)
         else:
             first = 1 / coarse_steps(members, steps) if search == "grid" else 0.25
             for start in explorer.best(aim, _HILLS if search == "grid" and members <= _PAIRS_UP_TO else 1):
-                _climb(lambda points, aim=aim: explorer.look(points, aim), start, first, 1 / (8 * steps))
+                _climb(look, start, first, 1 / (4 * steps))
     return explorer.landscape()
 
 

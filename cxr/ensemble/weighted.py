@@ -14,7 +14,7 @@ from cxr.errors import CxrError
 KINDS = ("shared", "per_finding")
 
 
-class _Mean(Method):
+class WeightedMean(Method):
     """A weighted mean; what is common to the searches for its weights.
 
     Args:
@@ -35,12 +35,6 @@ class _Mean(Method):
     def aims(self, findings: int) -> list[int | None]:
         """What is searched for: the mean over the findings and, for weights per finding, each of them."""
         return [None, *(range(findings) if self.per_finding else [])]
-
-    def choose(self, seen: Landscape, positives: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The best weights of a landscape, (L, M), and the shared ones (M,)."""
-        shared = best_of(seen.weights, seen.macro)
-        own = [shared if np.isnan(value[0]) else best_of(seen.weights, value) for value in seen.value.T]
-        return self.shrunk(np.stack(own), shared, positives), shared
 
     def shrunk(
         self, own: NDArray[np.float64], shared: NDArray[np.float64], positives: NDArray[np.int64]
@@ -68,7 +62,8 @@ class _Mean(Method):
             )
         record: dict[str, Any] = {"objective": self.objective}
         if self.per_finding:
-            record |= {"shrinkage": self.shrinkage, "positives": dict(zip(data.findings, map(int, positives)))}  # noqa: B905
+            counts = {name: int(count) for name, count in zip(data.findings, positives, strict=True)}
+            record |= {"shrinkage": self.shrinkage, "positives": counts}
         return Fit(weights, seen, shared, warnings=tuple(warnings), record=record)
 
     def _combine(self, scores: NDArray[np.float32], fit: Fit, finding: int) -> NDArray[np.float32]:
@@ -76,7 +71,7 @@ class _Mean(Method):
         return weighted_mean(fit.weights[finding], scores)
 
 
-class Weighted(_Mean):
+class Weighted(WeightedMean):
     """A weighted mean, whose weights are the best on validation.
 
     Args:
@@ -107,12 +102,11 @@ class Weighted(_Mean):
     def _learn(self, data: Validation) -> Fit:
         aims = self.aims(len(data.findings))
         seen = explore(data, self.search, self.objective, self.steps, aims, self.max_work, self.seed)
-        shared = best_of(seen.weights, seen.macro)
-        own = [shared if np.isnan(value[0]) else best_of(seen.weights, value) for value in seen.value.T]
-        return self._fit(data, np.stack(own), shared, seen)
+        own, shared = best_rows(seen)
+        return self._fit(data, own, shared, seen)
 
 
-class Greedy(_Mean):
+class Greedy(WeightedMean):
     """Greedy forward selection of members with replacement, repeated on random subsets of the members (bagging).
 
     Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble Selection from Libraries of Models", ICML 2004. The weights are
@@ -143,8 +137,8 @@ class Greedy(_Mean):
         explorer = Explorer(data, self.objective)
         found = {aim: self._select(explorer, aim) for aim in self.aims(len(data.findings))}
         shared = found[None]
-        defined = ~np.isnan(explorer.landscape().value[0])
-        own = [found[k] if self.per_finding and defined[k] else shared for k in range(len(data.findings))]
+        undefined = np.isnan(explorer.landscape().value).all(axis=0).tolist()
+        own = [shared if not self.per_finding or undefined[k] else found[k] for k in range(len(data.findings))]
         explorer.look(np.stack([shared, *own]))
         return self._fit(data, np.stack(own), shared, explorer.landscape())
 
@@ -159,6 +153,13 @@ class Greedy(_Mean):
         ]
         mean: NDArray[np.float64] = np.mean(chosen, axis=0)
         return mean
+
+
+def best_rows(seen: Landscape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The best weights for each finding, (L, M), the shared ones where it is undefined; and the shared ones, (M,)."""
+    shared = best_of(seen.weights, seen.macro)
+    own = [shared if np.isnan(value).all() else best_of(seen.weights, value) for value in seen.value.T]
+    return np.stack(own), shared
 
 
 def weighted_mean(weights: NDArray[np.float64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
