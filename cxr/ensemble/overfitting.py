@@ -123,7 +123,7 @@ def spread(
     """The weights' mean, standard deviation and 95% interval over resamples of patients; none if none were learnt."""
     if not isinstance(method, WeightedMean) or fit.weights is None or fit.landscape is None:
         return None
-    drawn = refits(method, data, fit.landscape, fit.weights, resamples, seed)
+    drawn = refits(method, data, fit, resamples, seed)
     rows = []
     for k, finding in enumerate(data.findings if method.per_finding else [_ALL]):
         low, high = np.percentile(drawn[:, k], INTERVAL, axis=0)

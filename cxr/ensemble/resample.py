@@ -2,61 +2,60 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.ensemble.method import Fit
 from cxr.ensemble.objective import Landscape, cores
-from cxr.ensemble.search import grid_size, simplex_grid
 from cxr.ensemble.splits import Validation
 from cxr.ensemble.weighted import WeightedMean, best_rows, weighted_mean
 
-POINTS = 126  # weight vectors that a resample chooses from: for 5 members a grid of step 0.2
-_GRID_UP_TO = 6  # members
+POINTS = 128  # random weight vectors that a resample chooses from
 
 Counts = NDArray[np.float32]  # (N, R): how often each image is in each resample
 
 
-def refits(
-    method: WeightedMean, data: Validation, seen: Landscape, weights: NDArray[np.float64], resamples: int, seed: int
-) -> NDArray[np.float64]:
+def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, seed: int) -> NDArray[np.float64]:
     """The weights that a cheap search would choose on resampled patients.
 
-    The search chooses among at most a few hundred points: the finest grid of up to `POINTS` for up to six members,
-    else the best points that the fit has seen; always equal weights, each member alone and the weights of the fit.
+    The search chooses the best of `candidates`: the exact objective of each is computed on every resample.
 
     Args:
         method: gives objective and shrinkage.
         data: the members on validation.
-        seen: of the fit.
-        weights: (L, M), of the fit.
+        fit: of the method, with weights.
         resamples: R.
         seed: of the draws.
 
     Returns:
         (R, L, M).
     """
-    points = candidates(seen, weights)
+    assert fit.weights is not None and fit.shared is not None
+    points = candidates(fit.weights, fit.shared, seed)
     counts = patient_counts(data.patient, resamples, seed)
     values = resampled_values(points, data, method.objective, counts)
     positives = np.rint((data.target == 1).astype(np.float32).T @ counts).astype(np.int64)  # (L, R)
-    result = np.empty((resamples, *weights.shape))
+    result = np.empty((resamples, *fit.weights.shape))
     for r in range(resamples):
         own, shared = best_rows(Landscape(points, values[r], method.objective))
         result[r] = method.shrunk(own, shared, positives[:, r])
     return result
 
 
-def candidates(seen: Landscape, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The points that resamples choose from, (P, M), in lexical order."""
-    members = weights.shape[1]
-    simple = np.concatenate([np.full((1, members), 1 / members), np.eye(members), weights])
-    if members <= _GRID_UP_TO:
-        steps = max(s for s in range(1, 51) if grid_size(members, s) <= POINTS)
-        more = simplex_grid(members, steps)
-    else:
-        more = seen.weights[np.argsort(-np.nan_to_num(seen.macro, nan=-np.inf), kind="stable")[:POINTS]]
-    return np.unique(np.concatenate([simple, more]).round(12), axis=0)
+def candidates(weights: NDArray[np.float64], shared: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """The points that resamples choose from, (P, M), in lexical order.
+
+    Equal weights, each member alone, the weights (L, M) and (M,) of the fit, and random mixtures of the shared ones
+    with a point anywhere on the simplex: many close to the fit, few far from it.
+    """
+    members = len(shared)
+    anywhere = np.random.default_rng([seed, 0xC10D]).dirichlet(np.ones(members), POINTS)
+    share = np.linspace(0, 1, POINTS + 1)[1:, None]
+    mixtures = (1 - share) * shared + share * anywhere
+    simple = np.concatenate([np.full((1, members), 1 / members), np.eye(members), shared[None], weights])
+    return np.unique(np.concatenate([simple, mixtures]).round(12), axis=0)
 
 
 def patient_counts(patient: NDArray[np.object_], resamples: int, seed: int) -> Counts:
@@ -86,66 +85,108 @@ def resampled_values(
     def judge(finding: int) -> NDArray[np.float64]:
         target = data.target[:, finding]
         known = np.flatnonzero(~np.isnan(target))
-        scores, positive, drawn = data.read(finding)[:, known], target[known] == 1, counts[known]
-        return np.stack([measure(weighted_mean(point, scores), positive, drawn) for point in points])
+        scores, drawn = data.read(finding)[:, known], Drawn(target[known] == 1, counts[known])
+        return np.stack([measure(drawn, weighted_mean(point, scores)) for point in points])
 
     with ThreadPoolExecutor(cores()) as pool:
         by_finding = list(pool.map(judge, range(len(data.findings))))  # L of (P, R)
     return np.stack(by_finding, axis=-1).transpose(1, 0, 2)
 
 
-def _auroc(score: NDArray[np.float32], positive: NDArray[np.bool_], counts: Counts) -> NDArray[np.float64]:
-    weight, total, below, not_above, _ = _ranked(score, positive, counts)
-    negatives = counts[~positive].sum(axis=0, dtype=np.float64)
-    won = (weight * (below + not_above)).sum(axis=0, dtype=np.float64) / 2
-    return _ratio(won, total * negatives)
+class Drawn:
+    """The known images of one finding and how often each resample has them.
 
-
-def _average_precision(score: NDArray[np.float32], positive: NDArray[np.bool_], counts: Counts) -> NDArray[np.float64]:
-    weight, total, below, _, first = _ranked(score, positive, counts)
-    negatives = counts[~positive].sum(axis=0, dtype=np.float64)
-    lower = np.concatenate([np.zeros((1, counts.shape[1])), np.cumsum(weight, axis=0, dtype=np.float64)])[first]
-    found, wrong = total - lower, negatives - below
-    precision = np.divide(found, found + wrong, out=np.zeros_like(found), where=found + wrong > 0)
-    value = _ratio((weight * precision).sum(axis=0), total)
-    return np.where(negatives > 0, value, np.nan)
-
-
-def _brier(score: NDArray[np.float32], positive: NDArray[np.bool_], counts: Counts) -> NDArray[np.float64]:
-    error = (score.astype(np.float64) - positive) ** 2
-    return -_ratio(error @ counts.astype(np.float64), counts.sum(axis=0, dtype=np.float64))
-
-
-_MEASURES: dict[str, Callable[[NDArray[np.float32], NDArray[np.bool_], Counts], NDArray[np.float64]]] = {
-    "macro_auroc": _auroc,
-    "average_precision": _average_precision,
-    "brier": _brier,
-}
-
-
-def _ranked(
-    score: NDArray[np.float32], positive: NDArray[np.bool_], counts: Counts
-) -> tuple[Counts, NDArray[np.float64], NDArray[np.floating], NDArray[np.floating], NDArray[np.int64]]:
-    """What both measures by rank need of the P positives in the order of their scores.
-
-    Returns:
-        Their counts (P, R) and the totals of these (R,); the counts of negatives that score lower, and not higher,
-        both (P, R); and how many positives score lower, (P,).
+    Args:
+        positive: (n,).
+        counts: (n, R).
     """
-    order = np.argsort(score, kind="stable")
-    ordered = score[order]
-    place = np.flatnonzero(positive[order])
-    weight = counts[order[place]]
-    low = ordered.searchsorted(ordered[place], "left")
-    high = ordered.searchsorted(ordered[place], "right")
-    marks = np.unique(np.concatenate([[0], low, high]))
-    sums = np.zeros((len(marks), counts.shape[1]), np.float32)
-    if len(marks) > 1:
-        drawn = counts[order[: marks[-1]]]
-        drawn[positive[order[: marks[-1]]]] = 0
-        np.cumsum(np.add.reduceat(drawn, marks[:-1], axis=0), axis=0, out=sums[1:])
-    below, not_above = sums[marks.searchsorted(low)], sums[marks.searchsorted(high)]
-    return weight, weight.sum(axis=0, dtype=np.float64), below, not_above, place.searchsorted(low)
+
+    def __init__(self, positive: NDArray[np.bool_], counts: Counts) -> None:
+        self.positive, self.counts = positive, counts
+        self.of_negatives = np.where(positive[:, None], np.float32(0), counts)
+        self.negatives = self.of_negatives.sum(axis=0, dtype=np.float64)
+        self.positives = counts.sum(axis=0, dtype=np.float64) - self.negatives
+
+    def auroc(self, score: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Exact AUROC (R,) of scores (n,), each image counted as often as it was drawn."""
+        ranked = self._ranked(score)
+        won = (ranked.weight * (ranked.below + ranked.not_above)).sum(axis=0, dtype=np.float64) / 2
+        return _ratio(won, self.positives * self.negatives)
+
+    def average_precision(self, score: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Exact average precision (R,)."""
+        ranked = self._ranked(score)
+        lower = np.concatenate(
+            [np.zeros((1, self.counts.shape[1])), np.cumsum(ranked.weight, axis=0, dtype=np.float64)]
+        )
+        found, wrong = self.positives - lower[ranked.lower], self.negatives - ranked.below
+        precision = np.divide(found, found + wrong, out=np.zeros_like(found), where=found + wrong > 0)
+        value = _ratio((ranked.weight * precision).sum(axis=0), self.positives)
+        return np.where(self.negatives > 0, value, np.nan)
+
+    def brier(self, score: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Minus the Brier score (R,)."""
+        error = (score.astype(np.float64) - self.positive) ** 2
+        return -_ratio(error @ self.counts.astype(np.float64), self.positives + self.negatives)
+
+    def _ranked(self, score: NDArray[np.float32]) -> "_Ranked":
+        # The bits of non-negative float32 numbers are in their order; sorted with the index below them, no argsort.
+        keys = ((score + np.float32(0)).view(np.int32).astype(np.int64) << 32) | np.arange(len(score))
+        keys.sort()
+        order = keys & 0xFFFFFFFF
+        ordered = score[order]
+        place = np.flatnonzero(self.positive[order])
+        low = ordered.searchsorted(ordered[place], "left")
+        sums = _Sums(np.take(self.of_negatives, order, axis=0))
+        below = sums.before(low)
+        tied = bool((ordered[1:] == ordered[:-1]).any())
+        not_above = sums.before(ordered.searchsorted(ordered[place], "right")) if tied else below
+        return _Ranked(self.counts[order[place]], below, not_above, place.searchsorted(low))
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Positives in the order of their scores.
+
+    Attributes:
+        weight: (P, R) their counts.
+        below: (P, R) counts of the negatives that score lower.
+        not_above: (P, R) of those that do not score higher.
+        lower: (P,) positive images that score lower.
+    """
+
+    weight: Counts
+    below: Counts
+    not_above: Counts
+    lower: NDArray[np.int64]
+
+
+class _Sums:
+    """Sums over the first rows of an array of counts (n, R): within blocks by a matrix product, then over blocks."""
+
+    def __init__(self, rows: Counts) -> None:
+        size, draws = len(_TRIANGLE), rows.shape[1]
+        padded = np.concatenate([rows, np.zeros((-len(rows) % size, draws), np.float32)])
+        within = np.matmul(_TRIANGLE, padded.reshape(-1, size, draws))
+        self._before = np.zeros((len(within) + 1, draws), np.float32)
+        np.cumsum(within[:, -1], axis=0, out=self._before[1:])
+        self._within = within.reshape(-1, draws)
+
+    def before(self, rows: NDArray[np.int64]) -> Counts:
+        """The sums over the rows before each of `rows`, (P, R); exact, as counts below 2^24 are in float32."""
+        block, rest = np.divmod(rows, len(_TRIANGLE))
+        sums = self._before[block]
+        inside = np.flatnonzero(rest)
+        sums[inside] += self._within[rows[inside] - 1]
+        return sums
+
+
+_TRIANGLE = np.tril(np.ones((16, 16), np.float32))
+_MEASURES: dict[str, Callable[[Drawn, NDArray[np.float32]], NDArray[np.float64]]] = {
+    "macro_auroc": Drawn.auroc,
+    "average_precision": Drawn.average_precision,
+    "brier": Drawn.brier,
+}
 
 
 def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -137,8 +137,8 @@ class Greedy(WeightedMean):
         explorer = Explorer(data, self.objective)
         found = {aim: self._select(explorer, aim) for aim in self.aims(len(data.findings))}
         shared = found[None]
-        undefined = np.isnan(explorer.landscape().value).all(axis=0).tolist()
-        own = [shared if not self.per_finding or undefined[k] else found[k] for k in range(len(data.findings))]
+        defined = {k for k, value in enumerate(explorer.landscape().value.T) if not np.isnan(value).all()}
+        own = [found.get(k, shared) if k in defined else shared for k in range(len(data.findings))]
         explorer.look(np.stack([shared, *own]))
         return self._fit(data, np.stack(own), shared, explorer.landscape())
 
