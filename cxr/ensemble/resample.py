@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from cxr.ensemble.objective import Landscape, cores
 from cxr.ensemble.splits import Validation
 from cxr.ensemble.weighted import WeightedMean, best_rows, weighted_mean
 
-POINTS = 128  # random weight vectors that a resample chooses from
+POINTS = 96  # random weight vectors that a resample chooses from
 
 Counts = NDArray[np.float32]  # (N, R): how often each image is in each resample
 
@@ -106,6 +107,7 @@ class Drawn:
         self.of_negatives = np.where(positive[:, None], np.float32(0), counts)
         self.negatives = self.of_negatives.sum(axis=0, dtype=np.float64)
         self.positives = counts.sum(axis=0, dtype=np.float64) - self.negatives
+        self._sums = _Sums(*counts.shape)
 
     def auroc(self, score: NDArray[np.float32]) -> NDArray[np.float64]:
         """Exact AUROC (R,) of scores (n,), each image counted as often as it was drawn."""
@@ -137,7 +139,7 @@ class Drawn:
         ordered = score[order]
         place = np.flatnonzero(self.positive[order])
         low = ordered.searchsorted(ordered[place], "left")
-        sums = _Sums(np.take(self.of_negatives, order, axis=0))
+        sums = self._sums.over(self.of_negatives, order)
         below = sums.before(low)
         tied = bool((ordered[1:] == ordered[:-1]).any())
         not_above = sums.before(ordered.searchsorted(ordered[place], "right")) if tied else below
@@ -162,15 +164,24 @@ class _Ranked:
 
 
 class _Sums:
-    """Sums over the first rows of an array of counts (n, R): within blocks by a matrix product, then over blocks."""
+    """Sums over the first rows of counts (n, R): within blocks by a matrix product, then over blocks.
 
-    def __init__(self, rows: Counts) -> None:
-        size, draws = len(_TRIANGLE), rows.shape[1]
-        padded = np.concatenate([rows, np.zeros((-len(rows) % size, draws), np.float32)])
-        within = np.matmul(_TRIANGLE, padded.reshape(-1, size, draws))
-        self._before = np.zeros((len(within) + 1, draws), np.float32)
-        np.cumsum(within[:, -1], axis=0, out=self._before[1:])
-        self._within = within.reshape(-1, draws)
+    Its arrays are made once: asking the system for megabytes of memory for every value takes longer than the sums.
+    """
+
+    def __init__(self, images: int, draws: int) -> None:
+        blocks = -(-images // len(_TRIANGLE))
+        self._rows = np.zeros((blocks * len(_TRIANGLE), draws), np.float32)
+        self._within = np.empty_like(self._rows)
+        self._before = np.zeros((blocks + 1, draws), np.float32)
+
+    def over(self, counts: Counts, order: NDArray[np.int64]) -> Self:
+        """Takes the rows of `counts` in `order`."""
+        np.take(counts, order, axis=0, out=self._rows[: len(order)], mode="clip")
+        blocks = self._within.reshape(-1, len(_TRIANGLE), counts.shape[1])
+        np.matmul(_TRIANGLE, self._rows.reshape(blocks.shape), out=blocks)
+        np.cumsum(blocks[:, -1], axis=0, out=self._before[1:])
+        return self
 
     def before(self, rows: NDArray[np.int64]) -> Counts:
         """The sums over the rows before each of `rows`, (P, R); exact, as counts below 2^24 are in float32."""
