@@ -25,7 +25,8 @@ Aim = int | None  # a finding, or none for the mean over all
 
 def simplex_grid(members: int, steps: int) -> NDArray[np.float64]:
     """Every weight vector of non-negative multiples of 1 / steps that sums to one, (P, members), in lexical order."""
-    places = np.array(list(combinations(range(steps + members - 1), members - 1)), int).reshape(-1, members - 1)
+    places = np.array(list(combinations(range(steps + members - 1), members - 1)), int)
+    places = places.reshape(grid_size(members, steps), members - 1)
     edges = np.concatenate(
         [np.full((len(places), 1), -1), places, np.full((len(places), 1), steps + members - 1)], axis=1
     )
@@ -106,11 +107,10 @@ def explore(
         seed: of differential evolution.
     """
     members = data.members
+    if search == "grid" and grid_size(members, steps) * data.target.size <= max_work:
+        return evaluate(simplex_grid(members, steps), data, objective, show=True)
     explorer = Explorer(data, objective)
     explorer.look(_simple(members))
-    whole = grid_size(members, steps)
-    if search == "grid" and whole * data.target.size <= max_work:
-        return evaluate(simplex_grid(members, steps), data, objective, show=True)
     if search == "grid":
         explorer.look(simplex_grid(members, coarse_steps(members, steps)), show=True)
     for aim in aims:

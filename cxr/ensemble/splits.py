@@ -60,17 +60,19 @@ class Split:
         return replace(self, members=self.members - 1, read=lambda k: np.delete(read(k), member, axis=0))
 
 
+@dataclass(frozen=True)
 class Validation(Split):
     """The split that ensembles may learn from."""
 
-    name = "val"
+    name: ClassVar[str] = "val"
 
 
+@dataclass(frozen=True)
 class Test(Split):
     """The split that ensembles are judged on, and never see before."""
 
-    name = "test"
-    __test__ = False  # no test case, whatever pytest makes of the name
+    name: ClassVar[str] = "test"
+    __test__: ClassVar[bool] = False  # no test case, whatever pytest makes of the name
 
 
 def only_validation(data: Split, learner: str) -> Validation:

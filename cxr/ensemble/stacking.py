@@ -154,7 +154,9 @@ def patient_folds(patient: NDArray[np.object_], target: NDArray[np.float32], see
 
 
 def designed(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Scores (M, N) to logits and a column of ones, (N, M + 1)."""
+    """Scores (M, N) to logits and a column of ones, (N, M + 1); ValueError if one is NaN."""
+    if np.isnan(scores).any():
+        raise ValueError("a member's score is NaN; a regression needs numbers")
     return np.column_stack([*(logit(member) for member in scores), np.ones(scores.shape[1])])
 
 
