@@ -1,118 +1,104 @@
-"""How the scores of several models become one: votes and means over the member axis of a stacked array."""
+"""The methods that `method._target_` may name. Votes, means and ranks, which learn nothing, stand here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.ensemble.search import Landscape, search, weighted_sum
+from cxr.ensemble.method import Fit, Method
+from cxr.ensemble.splits import Validation
+from cxr.ensemble.stacking import Stacking, logit
+from cxr.ensemble.weighted import Greedy, Weighted
 from cxr.errors import CxrError
 
-Scores = NDArray[np.float32]  # (M, N, L): members, images, findings; probabilities
+__all__ = [
+    "Average", "Fit", "Geometric", "Greedy", "HardVote", "MaxVote", "Method", "RankAverage", "Stacking", "Weighted",
+    "others_of",
+]  # fmt: skip
 THRESHOLD = 0.5
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What a method learnt on validation.
-
-    Attributes:
-        weights: (L, M), each row sums to one; none for a vote.
-        landscape: every point that the search looked at, or none.
-    """
-
-    weights: NDArray[np.float64] | None = None
-    landscape: Landscape | None = None
-
-
-class Method(Protocol):
-    """A way to combine members."""
-
-    label: str
-    """What tables call it."""
-
-    def fit(self, scores: Scores, target: NDArray[np.float32]) -> Fit:
-        """Learns on validation: scores (M, N, L), target (N, L)."""
-        ...
-
-    def combine(self, scores: Scores, fit: Fit) -> NDArray[np.float32]:
-        """Scores (M, N, L) to (N, L) float32."""
-        ...
-
-
-class MaxVote:
+class MaxVote(Method):
     """The largest score among the members."""
 
     label = "max vote"
 
-    def fit(self, scores: Scores, target: NDArray[np.float32]) -> Fit:
-        """Nothing to learn."""
-        return Fit()
-
-    def combine(self, scores: Scores, fit: Fit) -> NDArray[np.float32]:
-        """(M, N, L) to (N, L)."""
-        return scores.max(axis=0)
+    def _combine(self, scores: NDArray[np.float32], fit: Fit, finding: int) -> NDArray[np.float32]:
+        largest: NDArray[np.float32] = scores.max(axis=0)
+        return largest
 
 
-class HardVote:
+class HardVote(Method):
     """The share of the members whose score is at least 0.5."""
 
     label = "hard vote"
 
-    def fit(self, scores: Scores, target: NDArray[np.float32]) -> Fit:
-        """Nothing to learn."""
-        return Fit()
-
-    def combine(self, scores: Scores, fit: Fit) -> NDArray[np.float32]:
-        """(M, N, L) to (N, L)."""
+    def _combine(self, scores: NDArray[np.float32], fit: Fit, finding: int) -> NDArray[np.float32]:
         return (scores >= THRESHOLD).mean(axis=0).astype(np.float32)
 
 
-class Average:
+class Average(Method):
     """The mean of the members' scores."""
 
     label = "average"
 
-    def fit(self, scores: Scores, target: NDArray[np.float32]) -> Fit:
-        """Equal weights."""
-        members, _, findings = scores.shape
-        return Fit(np.full((findings, members), 1 / members))
+    def _learn(self, data: Validation) -> Fit:
+        return Fit(np.full((len(data.findings), data.members), 1 / data.members))
 
-    def combine(self, scores: Scores, fit: Fit) -> NDArray[np.float32]:
-        """(M, N, L) to (N, L)."""
+    def _combine(self, scores: NDArray[np.float32], fit: Fit, finding: int) -> NDArray[np.float32]:
         return scores.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-class Weighted:
-    """A weighted mean, whose weights give the best exact AUROC on validation.
+class RankAverage(Method):
+    """The mean of the members' rank fractions within the split: the share of images that score lower, ties half.
 
-    Args:
-        weights: `shared` for one set, found for the macro AUROC, or `per_finding`.
-        step: of the grid over the simplex of weights; 1 must be a multiple of it.
-        exhaustive_up_to: members up to which the whole grid is looked at; more are searched by exchanging steps.
+    It needs all images of a split at once: the score of an image depends on the others, and is no probability.
     """
 
-    label = "weighted"
+    label = "rank average"
 
-    def __init__(self, weights: str = "shared", step: float = 0.05, exhaustive_up_to: int = 5) -> None:
-        if weights not in ("shared", "per_finding"):
-            raise CxrError(f"method.weights={weights} is unknown; choose shared or per_finding")
-        if not 0 < step <= 1 or abs(round(1 / step) - 1 / step) > 1e-9:
-            raise CxrError(f"method.step={step} must divide 1, such as 0.05")
-        self.weights, self.steps, self.exhaustive_up_to = weights, round(1 / step), exhaustive_up_to
+    def _combine(self, scores: NDArray[np.float32], fit: Fit, finding: int) -> NDArray[np.float32]:
+        total = np.zeros(scores.shape[1])
+        for member in scores:
+            ordered = np.sort(member)
+            total += ordered.searchsorted(member, "left") + ordered.searchsorted(member, "right")
+        return (total / (2 * max(1, scores.shape[1]) * len(scores))).astype(np.float32)
 
-    def fit(self, scores: Scores, target: NDArray[np.float32]) -> Fit:
-        """Searches the weights, see `cxr.ensemble.search`."""
-        weights, landscape = search(scores, target, self.steps, self.weights == "shared", self.exhaustive_up_to)
-        return Fit(weights, landscape)
 
-    def combine(self, scores: Scores, fit: Fit) -> NDArray[np.float32]:
-        """(M, N, L) to (N, L)."""
+class Geometric(Method):
+    """The weighted geometric mean of the members' odds, as a probability: the weighted mean of their logits.
+
+    Odds and not probabilities, so that presence and absence are treated alike. Scores of 0 and 1 are moved inwards by
+    1e-7: a single certain member then cannot outvote all others for ever.
+
+    Args:
+        weights: a non-negative number for each member in the order of `runs`, scaled to the sum one; none for equal.
+    """
+
+    label = "geometric"
+
+    def __init__(self, weights: Sequence[float] | None = None) -> None:
+        self.weights = weights
+        if weights is None:
+            return
+        given: Any = weights
+        numbers = isinstance(given, Sequence) and all(type(value) in (int, float) for value in given)
+        if not numbers or not all(0 <= value < np.inf for value in given) or not sum(given) > 0:
+            raise CxrError(f"method.weights={weights} must be numbers of 0 or more, one a member, such as [1,1,2]")
+
+    def _learn(self, data: Validation) -> Fit:
+        share = np.ones(data.members) if self.weights is None else np.array(self.weights, np.float64)
+        if len(share) != data.members:
+            raise CxrError(f"method.weights has {len(share)} numbers for {data.members} members; give one a member")
+        return Fit(np.repeat((share / share.sum())[None], len(data.findings), axis=0))
+
+    def _combine(self, scores: NDArray[np.float32], fit: Fit, finding: int) -> NDArray[np.float32]:
         assert fit.weights is not None
-        columns = [weighted_sum(row[None], scores[:, :, k])[0] for k, row in enumerate(fit.weights)]
-        return np.stack(columns, axis=1)
+        total = np.zeros(scores.shape[1])
+        for weight, member in zip(fit.weights[finding], scores, strict=True):
+            total += weight * logit(member)
+        return (1 / (1 + np.exp(-total))).astype(np.float32)
 
 
 def others_of(method: Method) -> Sequence[Method]:

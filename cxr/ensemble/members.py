@@ -1,37 +1,93 @@
-"""The members of an ensemble: runs whose predictions are theirs, lined up by image id, or refused."""
+"""The members of an ensemble: runs whose predictions are theirs, lined up by image id, or refused.
+
+Members are read one after the other and then forgotten but for the order of their rows; scores are read again a
+finding at a time. An ensemble of twenty members on the whole data set would not fit into memory otherwise.
+"""
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients
+from cxr.ensemble.splits import KEPT_BYTES, Split, Test, Validation
 from cxr.errors import CxrError
 from cxr.predictions import Predictions, read_predictions
 from cxr.runs import Run
 
 SPLITS = ("val", "test")
+_Kind = TypeVar("_Kind", bound=Split)
 
 
 @dataclass(frozen=True)
-class Member:
-    """One run.
+class Column:
+    """Where a member's scores of one split lie.
 
     Attributes:
-        key: as it was given.
-        predictions: of `val` and `test`.
-        checkpoint_sha256: of its weights; empty for a folder of predictions alone.
-        split_fingerprint: see `cxr.data.split`; empty where unknown.
-        labels_sha256: see `cxr.data.catalog`; empty where unknown.
+        path: a predictions file.
+        order: (N,) its rows in the order of the first member; none where they are in that order already.
     """
 
-    key: str
-    predictions: dict[str, Predictions]
-    checkpoint_sha256: str
-    split_fingerprint: str
-    labels_sha256: str
+    path: Path
+    order: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Members:
+    """Members that fit together.
+
+    Attributes:
+        origins: what is known of each.
+        validation: their scores on it.
+        test: their scores on it.
+        patients_in_both: patients that have validation and test images, which should be none.
+    """
+
+    origins: list[Origin]
+    validation: Validation
+    test: Test
+    patients_in_both: tuple[str, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """As they were given."""
+        return [origin.key for origin in self.origins]
+
+
+@dataclass
+class Reader:
+    """Reads the scores (M, N) of a finding from every member's file; small ones are kept in memory.
+
+    Attributes:
+        columns: of each member.
+        findings: L names.
+        keeps: whether what was read is kept.
+    """
+
+    columns: list[Column]
+    findings: tuple[str, ...]
+    keeps: bool
+    _kept: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __call__(self, finding: int) -> NDArray[np.float32]:
+        """(M, N) float32."""
+        if finding in self._kept:
+            return self._kept[finding]
+        scores = np.stack([self._column(column, f"score:{self.findings[finding]}") for column in self.columns])
+        if self.keeps:
+            self._kept[finding] = scores
+        return scores
+
+    @staticmethod
+    def _column(column: Column, name: str) -> NDArray[np.float32]:
+        table = pq.read_table(column.path, columns=[name], use_threads=False)
+        values = np.asarray(table.column(0).to_numpy(), np.float32)
+        return values if column.order is None else values[column.order]
 
 
 def expand(runs: str | Sequence[str]) -> list[str]:
@@ -60,83 +116,99 @@ def expand(runs: str | Sequence[str]) -> list[str]:
     return keys
 
 
-def load_member(key: str, accelerator: str) -> Member:
-    """Takes the predictions that stand in a run if they belong to its checkpoint; else makes them from the checkpoint.
+def gather(keys: Sequence[str], accelerator: str, scratch: Path) -> Members:
+    """Loads members and lines them up with the first one.
+
+    Args:
+        keys: run directories.
+        accelerator: for predictions that have to be made again.
+        scratch: a folder for those; it must stay as long as the members are used.
 
     Raises:
-        CxrError: it has neither, or one of them is broken.
+        CxrError: a member is broken, or findings, images, patients, labels or splits differ; the two runs and the
+            difference are named.
     """
+    first: dict[str, Predictions] = {}
+    origins: list[Origin] = []
+    columns: dict[str, list[Column]] = {split: [] for split in SPLITS}
+    for key in keys:
+        origin, paths, loaded = _load(key, accelerator, scratch / f"{len(origins)}")
+        first = first or loaded
+        if origins:
+            pair = f"{origins[0].key} and {key} cannot be one ensemble"
+            check_patients(origins[0].key, first, key, loaded)
+            orders = {split: _order(pair, split, first[split], loaded[split]) for split in SPLITS}
+        else:
+            orders = dict.fromkeys(SPLITS)
+        for split in SPLITS:
+            columns[split].append(Column(paths[split], orders[split]))
+        origins.append(origin)
+    check_origins(origins)
+    both = shared_patients(first["val"], first["test"])
+    val, test = (_split(kind, first[kind.name], columns[kind.name]) for kind in (Validation, Test))
+    assert isinstance(val, Validation) and isinstance(test, Test)
+    return Members(origins, val, test, both)
+
+
+def _load(key: str, accelerator: str, scratch: Path) -> tuple[Origin, dict[str, Path], dict[str, Predictions]]:
+    """Takes the predictions that stand in a run if they belong to its checkpoint; else makes them from it."""
     run = Run(Path(key))
     metrics = run.metrics()
-    stored = all(run.predictions(split).exists() for split in SPLITS)
+    paths = {split: run.predictions(split) for split in SPLITS}
+    stored = all(path.exists() for path in paths.values())
     about = {name: str(metrics.get(name) or "") for name in ("split_fingerprint", "labels_sha256")}
+    config = run.config() if run.config_path.is_file() else {}
     if not run.best.exists():
         if not stored:
             raise CxrError(
                 f"{key} has no checkpoints/best.ckpt and no predictions/val.parquet and test.parquet; is it a run?"
             )
         print(f"{key} has no checkpoint: its predictions are taken as they are, its training patients are unknown")
-        predictions = {split: read_predictions(run.predictions(split)) for split in SPLITS}
-        return Member(key, predictions, "", about["split_fingerprint"], about["labels_sha256"])
+        return Origin.of(key, "", about, config), paths, {s: read_predictions(path) for s, path in paths.items()}
     from cxr.training.checkpoint import read_checkpoint, state_sha256
 
     checkpoint = read_checkpoint(run.best)
     sha256 = state_sha256(checkpoint["state_dict"])
-    about = {name: str(checkpoint["cxr"][name]) for name in about}
+    origin = Origin.of(key, sha256, {name: str(checkpoint["cxr"][name]) for name in about}, config)
     if stored:
-        predictions = {split: read_predictions(run.predictions(split)) for split in SPLITS}
-        if all(predicted.checkpoint_sha256 == sha256 for predicted in predictions.values()):
-            return Member(key, predictions, sha256, about["split_fingerprint"], about["labels_sha256"])
+        loaded = {split: read_predictions(path) for split, path in paths.items()}
+        if all(predicted.checkpoint_sha256 == sha256 for predicted in loaded.values()):
+            return origin, paths, loaded
     from cxr.training.predict import device_of, predict_run
 
     print(f"{key}: predicting with checkpoints/best.ckpt, since no stored predictions belong to it", flush=True)
-    predictions, _ = predict_run(run, SPLITS, device_of(accelerator))
-    return Member(key, predictions, sha256, about["split_fingerprint"], about["labels_sha256"])
+    loaded, _ = predict_run(run, SPLITS, device_of(accelerator))
+    paths = {split: scratch / f"{split}.parquet" for split in SPLITS}
+    for split, predicted in loaded.items():
+        predicted.write(paths[split])
+    return origin, paths, loaded
 
 
-def line_up(members: Sequence[Member]) -> list[Member]:
-    """The members with images and findings in the order of the first one.
-
-    Raises:
-        CxrError: findings, images, labels or splits differ; the two runs and the difference are named.
-    """
-    first = members[0]
-    lined = [first]
-    for member in members[1:]:
-        pair = f"{first.key} and {member.key} cannot be one ensemble"
-        predictions = {}
-        for split in SPLITS:
-            a, b = first.predictions[split], member.predictions[split]
-            only = sorted(set(a.findings) ^ set(b.findings))
-            if only:
-                raise CxrError(f"{pair}: their findings differ in {', '.join(only)}; train them on the same findings")
-            strange = set(a.image) ^ set(b.image)
-            if strange:
-                raise CxrError(
-                    f"{pair}: {len(strange)} {split} images are in one of them only, such as {min(strange)}; "
-                    "train them with the same split"
-                )
-            columns = [b.findings.index(name) for name in a.findings]
-            b = b.ordered(list(a.image))
-            b = Predictions(
-                b.image, b.patient, a.findings, b.score[:, columns], b.target[:, columns], b.checkpoint_sha256
-            )
-            if not np.array_equal(a.target, b.target, equal_nan=True):
-                raise CxrError(f"{pair}: the labels of their {split} images differ; was the table edited in between?")
-            predictions[split] = b
-        for name in ("split_fingerprint", "labels_sha256"):
-            ours, theirs = getattr(first, name), getattr(member, name)
-            if ours and theirs and ours != theirs:
-                raise CxrError(f"{pair}: their {name} differ, so that one may have trained on the other's images")
-        lined.append(
-            Member(member.key, predictions, member.checkpoint_sha256, member.split_fingerprint, member.labels_sha256)
+def _order(pair: str, split: str, a: Predictions, b: Predictions) -> NDArray[np.int64] | None:
+    """Rows of `b` in the order of `a`, or none if they are; refused unless findings, images and labels are the same."""
+    only = sorted(set(a.findings) ^ set(b.findings))
+    if only:
+        raise CxrError(f"{pair}: their findings differ in {', '.join(only)}; train them on the same findings")
+    strange = set(a.image) ^ set(b.image)
+    if strange:
+        raise CxrError(
+            f"{pair}: {len(strange)} {split} images are in one of them only, such as {min(strange)}; "
+            "train them with the same split"
         )
-    return lined
+    place = {image: row for row, image in enumerate(b.image)}
+    order = np.array([place[image] for image in a.image], np.int64)
+    if not np.array_equal(a.patient, b.patient[order]):
+        raise CxrError(f"{pair}: the patients of their {split} images differ; give both the ids of the data set")
+    columns = [b.findings.index(name) for name in a.findings]
+    if not np.array_equal(a.target, b.target[order][:, columns], equal_nan=True):
+        raise CxrError(f"{pair}: the labels of their {split} images differ; was the table edited in between?")
+    return None if np.array_equal(order, np.arange(len(order))) else order
 
 
-def stacked(members: Sequence[Member], split: str) -> NDArray[np.float32]:
-    """Scores of lined-up members, (M, N, L)."""
-    return np.stack([member.predictions[split].score for member in members])
+def _split(kind: type[_Kind], first: Predictions, columns: list[Column]) -> _Kind:
+    keeps = first.score.nbytes * len(columns) <= KEPT_BYTES
+    read = Reader(columns, first.findings, keeps)
+    return kind(first.patient, first.findings, first.target, len(columns), read, first.image)
 
 
 def short_names(keys: Sequence[str]) -> list[str]:

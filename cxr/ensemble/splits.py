@@ -1,0 +1,87 @@
+"""One split of an ensemble's members, read a finding at a time; validation and test are two types, not two names."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import CxrError
+
+KEPT_BYTES = 256 * 2**20  # scores up to this size stay in memory once they are read
+
+
+@dataclass(frozen=True)
+class Split:
+    """Members lined up by image on one split.
+
+    The split is part of the type and not a field, so that no copy of test scores can be renamed to validation.
+
+    Attributes:
+        patient: (N,) ids.
+        findings: L names.
+        target: (N, L) float32; 1, 0, or NaN for unknown.
+        members: M.
+        read: finding number to scores (M, N) float32, probabilities.
+        image: (N,) file names; empty where nobody asks for them.
+    """
+
+    name: ClassVar[str] = ""
+    patient: NDArray[np.object_]
+    findings: tuple[str, ...]
+    target: NDArray[np.float32]
+    members: int
+    read: Callable[[int], NDArray[np.float32]]
+    image: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @classmethod
+    def stacked(
+        cls, scores: NDArray[np.float32], target: NDArray[np.float32], patient: Sequence[str] | None = None
+    ) -> Self:
+        """A split from arrays in memory: scores (M, N, L), target (N, L); without `patient`, each image is one.
+
+        Raises:
+            ValueError: the shapes do not fit.
+        """
+        if scores.ndim != 3 or scores.shape[1:] != target.shape:
+            raise ValueError(f"scores {scores.shape} and target {target.shape} must be (M, N, L) and (N, L)")
+        names = np.array([f"image{i}" for i in range(len(target))], object)
+        patients = names if patient is None else np.array(patient, object)
+        findings = tuple(f"finding{k}" for k in range(target.shape[1]))
+        return cls(patients, findings, target, len(scores), lambda k: scores[:, :, k], names)
+
+    def without(self, member: int) -> Self:
+        """The same split with one member fewer."""
+        read = self.read
+        return replace(self, members=self.members - 1, read=lambda k: np.delete(read(k), member, axis=0))
+
+
+@dataclass(frozen=True)
+class Validation(Split):
+    """The split that ensembles may learn from."""
+
+    name: ClassVar[str] = "val"
+
+
+@dataclass(frozen=True)
+class Test(Split):
+    """The split that ensembles are judged on, and never see before."""
+
+    name: ClassVar[str] = "test"
+    __test__: ClassVar[bool] = False  # no test case, whatever pytest makes of the name
+
+
+def only_validation(data: Split, learner: str) -> Validation:
+    """`data` if it is validation itself.
+
+    Raises:
+        CxrError: it is anything else, such as the test split, bare arrays or a look-alike.
+    """
+    if type(data) is not Validation:
+        what = f"the {data.name} split" if isinstance(data, Split) else f"a {type(data).__name__}"
+        raise CxrError(f"{learner} was asked to learn from {what}; ensembles learn from the validation split only")
+    return data

@@ -1,0 +1,180 @@
+"""The files of an ensemble's run directory: predictions, tables, pictures, weights and metrics."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from cxr.ensemble.combine import others_of
+from cxr.ensemble.guard import said_of_overlap
+from cxr.ensemble.members import Members, short_names
+from cxr.ensemble.method import Fit, Method
+from cxr.ensemble.objective import Landscape
+from cxr.ensemble.overfitting import Report, examine
+from cxr.ensemble.splits import Split
+from cxr.files import replacing, write_text
+from cxr.metrics.auroc import auroc
+from cxr.metrics.summary import summarise
+from cxr.predictions import Predictions
+from cxr.report.figures import comparison, roc_curves
+from cxr.report.maps import ensemble_landscape
+from cxr.report.tables import auroc_table, write_table
+from cxr.runs import Run, versions
+
+_NAMES = {"macro_auroc": "auroc"}  # of an objective's values by finding
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A fitted ensemble.
+
+    Attributes:
+        title: of its pictures.
+        config: resolved.
+        method: how it combines.
+        fit: what that learnt.
+        members: who they are.
+    """
+
+    title: str
+    config: Mapping[str, Any]
+    method: Method
+    fit: Fit
+    members: Members
+
+    @property
+    def names(self) -> list[str]:
+        """What tables call the members."""
+        return short_names(self.members.keys)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the terminal is told of it: metrics.json, the test table and the report on over-fitting."""
+
+    metrics: dict[str, Any]
+    table: pd.DataFrame
+    report: Report
+
+
+def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: bool, seed: int) -> Written:
+    """Writes every file; `metrics.json` last."""
+    members, fit, method = ensemble.members, ensemble.fit, ensemble.method
+    write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(dict(ensemble.config))))
+    metrics: dict[str, Any] = {}
+    tables: dict[str, pd.DataFrame] = {}
+    for split in (members.validation, members.test):
+        areas, predicted = judge(ensemble, split)
+        predicted.write(run.predictions(split.name))
+        metrics[split.name] = summarise(predicted.target, predicted.score, predicted.findings)
+        tables[split.name] = auroc_table(areas, split.findings)
+        write_table(tables[split.name], run.path / ("table" if split.name == "test" else f"table_{split.name}"))
+        title = f"{ensemble.title}, {split.name}"
+        comparison(tables[split.name], run.figures / f"comparison_{split.name}.png", title)
+        picture = run.figures / f"roc_{split.name}.png"
+        roc_curves(predicted.target, predicted.score, predicted.findings, picture, title)
+    macros = {str(n): (float(tables["val"][n].iloc[-1]), float(tables["test"][n].iloc[-1])) for n in tables["test"]}
+    report = examine(
+        method, members.validation, fit, ensemble.names, macros, resamples=resamples, leave_one_out=leave_one_out,
+        seed=seed,
+    )  # fmt: skip
+    with replacing(run.path / "overfitting.csv") as temporary:
+        report.table().to_csv(temporary, index=False)
+    write_text(run.path / "overfitting.md", report.markdown())
+    for name, content in (("weights", _weights(ensemble)), ("coefficients", _coefficients(ensemble))):
+        metrics[name] = content
+        if content is not None:
+            write_text(run.path / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    if fit.landscape is not None:
+        _write_landscape(run, fit.landscape, ensemble)
+    metrics |= _about(ensemble) | {"overfitting": report.record(), "versions": versions()}
+    write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
+    return Written(metrics, tables["test"], report)
+
+
+def judge(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.float64]], Predictions]:
+    """The AUROC (L,) of members, other methods and this one on a split, and its scores; a finding at a time.
+
+    On validation the scores of a method that is fitted with patients left out are those of the left-out patients.
+    """
+    method, fit, members = ensemble.method, ensemble.fit, ensemble.members
+    others = {other: other.fit(members.validation) for other in others_of(method)}
+    names = [*ensemble.names, *(other.label for other in others), method.label]
+    areas = {name: np.full(len(split.findings), np.nan) for name in names}
+    mine = np.empty(split.target.shape, np.float32)
+    held_out = fit.validation_scores if split is members.validation else None
+    for k in range(len(split.findings)):
+        scores = split.read(k)
+        mine[:, k] = method.combine(scores, fit, k) if held_out is None else held_out[:, k]
+        columns = [*scores, *(other.combine(scores, learnt, k) for other, learnt in others.items()), mine[:, k]]
+        for name, column in zip(names, columns, strict=True):
+            areas[name][k] = auroc(split.target[:, [k]], column[:, None])[0]
+    checkpoint = "+".join(origin.checkpoint_sha256 or "unknown" for origin in members.origins)
+    return areas, Predictions(split.image, split.patient, split.findings, mine, split.target, checkpoint)
+
+
+def _about(ensemble: Ensemble) -> dict[str, Any]:
+    """What metrics.json says of members, method and split."""
+    origins, both = ensemble.members.origins, ensemble.members.patients_in_both
+    known = {
+        name: next((value for o in origins if (value := getattr(o, name))), None)
+        for name in ("split_fingerprint", "labels_sha256")
+    }
+    return known | {
+        "checkpoint_sha256": {origin.key: origin.checkpoint_sha256 or None for origin in origins},
+        "training_patients": {origin.key: origin.training_patients for origin in origins},
+        "patient_disjoint": not both,
+        "patients_in_val_and_test": len(both),
+        "method": ensemble.method.label,
+        "learnt": ensemble.fit.record,
+        "warnings": [*([said_of_overlap(both)] if both else []), *ensemble.fit.warnings],
+    }
+
+
+def _weights(ensemble: Ensemble) -> dict[str, Any] | None:
+    """Weights by key, shared or by finding."""
+    weights, keys = ensemble.fit.weights, ensemble.members.keys
+    if weights is None:
+        return None
+    by_finding = [dict(zip(keys, _plain(row), strict=True)) for row in weights]
+    if (weights == weights[0]).all():
+        return by_finding[0]
+    return dict(zip(ensemble.members.validation.findings, by_finding, strict=True))
+
+
+def _coefficients(ensemble: Ensemble) -> dict[str, Any] | None:
+    """Coefficients of the members' logits and the intercept, by finding."""
+    coefficients = ensemble.fit.coefficients
+    if coefficients is None:
+        return None
+    findings = ensemble.members.validation.findings
+    return {
+        finding: {
+            "members": dict(zip(ensemble.members.keys, _plain(row[:-1]), strict=True)),
+            "intercept": float(row[-1]),
+        }
+        for finding, row in zip(findings, coefficients, strict=True)
+    }
+
+
+def _plain(row: NDArray[np.float64]) -> list[float]:
+    return [round(float(value), 10) for value in row]
+
+
+def _write_landscape(run: Run, seen: Landscape, ensemble: Ensemble) -> None:
+    findings, names = ensemble.members.validation.findings, ensemble.names
+    value, total = _NAMES.get(seen.objective, seen.objective), f"macro_{seen.objective.removeprefix('macro_')}"
+    weights = pd.DataFrame(seen.weights.round(10), columns=names)
+    values = pd.DataFrame(seen.value, columns=[f"{value}:{name}" for name in findings])
+    frame = pd.concat([weights, pd.DataFrame({total: seen.macro}), values], axis=1)
+    with replacing(run.path / "landscape.csv") as temporary:
+        frame.to_csv(temporary, index=False)
+    said = "validation " + {"macro_auroc": "macro AUROC", "brier": "negative Brier score"}.get(
+        seen.objective, "macro average precision"
+    )
+    ensemble_landscape(weights.assign(value=seen.macro), names, run.figures / "landscape.png", said)
