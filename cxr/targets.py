@@ -16,6 +16,8 @@ ALLOWED = (
     "cxr.data.sampling.",
     "cxr.data.sources.",
     "cxr.ensemble.combine.",
+    "cxr.ensemble.stacking.",
+    "cxr.ensemble.weighted.",
     "cxr.loss.",
     "cxr.model.",
     "cxr.training.schedule.",

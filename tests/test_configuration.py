@@ -13,6 +13,7 @@ from cxr.cli import conf_dir
 from cxr.data.augment import Draws
 from cxr.data.cache import CacheSettings
 from cxr.ensemble.combine import Method
+from cxr.ensemble.splits import Validation
 from cxr.errors import CxrError
 from cxr.targets import build
 from cxr.training.build import build_loss, build_network
@@ -72,8 +73,9 @@ def test_every_method_composes_and_combines(option: str) -> None:
     method: Method = build(composed("ensemble", f"method={option}", "runs=x")["method"])
     rng = np.random.default_rng(0)
     scores, target = rng.random((3, 20, 2)).astype(np.float32), rng.integers(0, 2, (20, 2)).astype(np.float32)
-    combined = method.combine(scores, method.fit(scores, target))
-    assert combined.shape == (20, 2) and combined.dtype == np.float32
+    fit = method.fit(Validation.stacked(scores, target))
+    combined = method.combine(scores[:, :, 1], fit, 1)
+    assert combined.shape == (20,) and combined.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", ["paper_mobilenet", "paper_resnet", "paper_vgg", "paper_inception_resnet"])

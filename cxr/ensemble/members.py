@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients
 from cxr.ensemble.splits import KEPT_BYTES, Split, Test, Validation
 from cxr.errors import CxrError
+from cxr.guard import check_chosen_on_validation
 from cxr.predictions import Predictions, read_predictions
 from cxr.runs import Run
 
@@ -132,7 +133,8 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path) -> Members:
     origins: list[Origin] = []
     columns: dict[str, list[Column]] = {split: [] for split in SPLITS}
     for key in keys:
-        origin, paths, loaded = _load(key, accelerator, scratch / f"{len(origins)}")
+        origin, paths, loaded = load_member(key, accelerator, scratch / f"{len(origins)}")
+        check_chosen_on_validation(loaded["val"], loaded["test"], f"what is learnt from {key}")
         first = first or loaded
         if origins:
             pair = f"{origins[0].key} and {key} cannot be one ensemble"
@@ -150,8 +152,20 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path) -> Members:
     return Members(origins, val, test, both)
 
 
-def _load(key: str, accelerator: str, scratch: Path) -> tuple[Origin, dict[str, Path], dict[str, Predictions]]:
-    """Takes the predictions that stand in a run if they belong to its checkpoint; else makes them from it."""
+def load_member(key: str, accelerator: str, scratch: Path) -> tuple[Origin, dict[str, Path], dict[str, Predictions]]:
+    """Takes the predictions that stand in a run if they belong to its checkpoint; else makes them from it.
+
+    Args:
+        key: the run directory.
+        accelerator: for predictions that have to be made again.
+        scratch: a folder for those.
+
+    Returns:
+        What is known of it, its files of validation and test, and what is in them.
+
+    Raises:
+        CxrError: it has neither, one of them is broken, or its validation is no validation.
+    """
     run = Run(Path(key))
     metrics = run.metrics()
     paths = {split: run.predictions(split) for split in SPLITS}
@@ -208,7 +222,7 @@ def _order(pair: str, split: str, a: Predictions, b: Predictions) -> NDArray[np.
 def _split(kind: type[_Kind], first: Predictions, columns: list[Column]) -> _Kind:
     keeps = first.score.nbytes * len(columns) <= KEPT_BYTES
     read = Reader(columns, first.findings, keeps)
-    return kind(first.patient, first.findings, first.target, len(columns), read, first.image)
+    return kind(first.patient, first.findings, first.target, len(columns), read, first.image, first.attributes)
 
 
 def short_names(keys: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cxr.errors import CxrError
@@ -25,6 +26,7 @@ class Split:
         members: M.
         read: finding number to scores (M, N) float32, probabilities.
         image: (N,) file names; empty where nobody asks for them.
+        attributes: N rows of what is known of the images besides, see `Predictions`.
     """
 
     name: ClassVar[str] = ""
@@ -34,6 +36,7 @@ class Split:
     members: int
     read: Callable[[int], NDArray[np.float32]]
     image: NDArray[np.object_]
+    attributes: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.target)

@@ -61,7 +61,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
         if staging is not None and staging.exists():
             shutil.rmtree(staging)  # our own, never published
     print(as_text(written.table, "test AUROC"))
-    for line in [*_said(ensemble), *written.report.said(method.label)]:
+    for line in [*_said(ensemble), *written.report.said(method.label), *written.notes]:
         print(line)
     value = written.metrics["val"]["macro_auroc"]
     print(f"{run.path}: macro AUROC {_show(value)} val, {_show(written.metrics['test']['macro_auroc'])} test")

@@ -17,9 +17,11 @@ from cxr.ensemble.method import Fit, Method
 from cxr.ensemble.objective import Landscape
 from cxr.ensemble.overfitting import Report, examine
 from cxr.ensemble.splits import Split
+from cxr.evaluation.judge import judge
+from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files import replacing, write_text
+from cxr.guard import describe_split
 from cxr.metrics.auroc import auroc
-from cxr.metrics.summary import summarise
 from cxr.predictions import Predictions
 from cxr.report.figures import comparison, roc_curves
 from cxr.report.maps import ensemble_landscape
@@ -55,11 +57,12 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Written:
-    """What the terminal is told of it: metrics.json, the test table and the report on over-fitting."""
+    """What the terminal is told of it: metrics.json, the test table, the report on over-fitting, which split it is."""
 
     metrics: dict[str, Any]
     table: pd.DataFrame
     report: Report
+    notes: list[str]
 
 
 def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: bool, seed: int) -> Written:
@@ -68,12 +71,17 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
     write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(dict(ensemble.config))))
     metrics: dict[str, Any] = {}
     tables: dict[str, pd.DataFrame] = {}
+    combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
+    val, test = combined["val"][1], combined["test"][1]
+    metrics |= judge(val, test) | _about(ensemble) | {"split": describe_split(val, test)}
+    notes = notes_of(run, val, test, metrics, "ensemble", ensemble.title)
+    write_tables(run, ensemble.title, metrics, test.findings, notes)
     for split in (members.validation, members.test):
-        areas, predicted = judge(ensemble, split)
+        areas, predicted = combined[split.name]
         predicted.write(run.predictions(split.name))
-        metrics[split.name] = summarise(predicted.target, predicted.score, predicted.findings)
         tables[split.name] = auroc_table(areas, split.findings)
-        write_table(tables[split.name], run.path / ("table" if split.name == "test" else f"table_{split.name}"))
+        stem = run.path / ("table" if split.name == "test" else f"table_{split.name}")
+        write_table(tables[split.name], stem, notes)
         title = f"{ensemble.title}, {split.name}"
         comparison(tables[split.name], run.figures / f"comparison_{split.name}.png", title)
         picture = run.figures / f"roc_{split.name}.png"
@@ -92,12 +100,12 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
             write_text(run.path / f"{name}.json", json.dumps(content, indent=1) + "\n")
     if fit.landscape is not None:
         _write_landscape(run, fit.landscape, ensemble)
-    metrics |= _about(ensemble) | {"overfitting": report.record(), "versions": versions()}
+    metrics |= {"overfitting": report.record(), "versions": versions()}
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
-    return Written(metrics, tables["test"], report)
+    return Written(metrics, tables["test"], report, notes)
 
 
-def judge(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.float64]], Predictions]:
+def combine(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.float64]], Predictions]:
     """The AUROC (L,) of members, other methods and this one on a split, and its scores; a finding at a time.
 
     On validation the scores of a method that is fitted with patients left out are those of the left-out patients.
@@ -115,7 +123,9 @@ def judge(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.float6
         for name, column in zip(names, columns, strict=True):
             areas[name][k] = auroc(split.target[:, [k]], column[:, None])[0]
     checkpoint = "+".join(origin.checkpoint_sha256 or "unknown" for origin in members.origins)
-    return areas, Predictions(split.image, split.patient, split.findings, mine, split.target, checkpoint)
+    return areas, Predictions(
+        split.image, split.patient, split.findings, mine, split.target, checkpoint, split.name, split.attributes
+    )
 
 
 def _about(ensemble: Ensemble) -> dict[str, Any]:

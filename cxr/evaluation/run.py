@@ -1,10 +1,12 @@
 """What stored predictions are worth, into the run's own directory: the work of `python -m cxr.evaluate`."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxr.ensemble.members import load_member
 from cxr.errors import CxrError
 from cxr.evaluation.judge import calibrate, judge
 from cxr.evaluation.tables import notes_of, write_tables
@@ -26,8 +28,9 @@ def evaluate(config: Mapping[str, Any]) -> float:
     run, plan = Run(Path(config["run"])), resampling(config)
     if not run.path.is_dir():
         raise CxrError(f"run={config['run']} is no directory; give one of runs/")
-    member = _member(run, str(config["accelerator"]))
-    val, test = (member.predictions[split] for split in ("val", "test"))
+    with tempfile.TemporaryDirectory(prefix="cxr-") as scratch:
+        _, _, loaded = load_member(str(run.path), str(config["accelerator"]), Path(scratch))
+    val, test = loaded["val"], loaded["test"]
     saved = run.metrics()
     positives = saved.get("train", {}).get("positives")
     found = judge(val, test, dict(config["points"]), plan, positives)
@@ -41,7 +44,7 @@ def evaluate(config: Mapping[str, Any]) -> float:
     if config["localisation"]:
         metrics["localisation"] = _localisation(run, metrics, plan, str(config["accelerator"]))
     notes = notes_of(run, val, test, metrics, "evaluate")
-    made = write_tables(run, metrics, test.findings, notes)
+    made = write_tables(run, run.path.name, metrics, test.findings, notes)
     _draw(run, val, test, metrics)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
     print(made["auroc"].as_text())
@@ -60,12 +63,6 @@ def resampling(config: Mapping[str, Any]) -> Resampling:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise CxrError(f"{name}={value} must be a whole number, {least} or more")
     return Resampling(int(config["resamples"]), int(config["seed"]))
-
-
-def _member(run: Run, accelerator: str) -> Any:
-    from cxr.ensemble.members import load_member
-
-    return load_member(str(run.path), accelerator)
 
 
 def _localisation(run: Run, metrics: Mapping[str, Any], plan: Resampling, accelerator: str) -> Any:

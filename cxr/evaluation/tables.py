@@ -12,10 +12,12 @@ MACRO = "macro average"
 _RATES = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "accuracy")
 
 
-def notes_of(run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, Any], by: str) -> list[str]:
+def notes_of(
+    run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, Any], by: str, name: str | None = None
+) -> list[str]:
     """What stands below every table: which split and labels these are, and how often the test split was scored."""
     ledger = ledger_beside(run.path)
-    times = count_test(ledger, test, run.path.name, by)
+    times = count_test(ledger, test, name or run.path.name, by)
     prints = [
         f"{name} {str(metrics[key])[:16]}" if metrics.get(key) else f"{name} unknown"
         for name, key in (("split", "split_fingerprint"), ("labels", "labels_sha256"))
@@ -28,10 +30,10 @@ def notes_of(run: Run, val: Predictions, test: Predictions, metrics: Mapping[str
 
 
 def write_tables(
-    run: Run, metrics: Mapping[str, Any], findings: Sequence[str], notes: Sequence[str]
+    run: Run, title: str, metrics: Mapping[str, Any], findings: Sequence[str], notes: Sequence[str]
 ) -> dict[str, Results]:
     """Writes the tables of an evaluation into `evaluation/` of a run, and returns them."""
-    made = tables(metrics, findings, run.path.name, notes)
+    made = tables(metrics, findings, title, notes)
     for name, table in made.items():
         table.write(run.path / "evaluation" / name)
     return made

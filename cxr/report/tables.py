@@ -64,11 +64,12 @@ def no_formula(name: object) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def write_table(table: pd.DataFrame, stem: Path) -> None:
-    """Writes `<stem>.csv`, with all digits, and `<stem>.md`.
+def write_table(table: pd.DataFrame, stem: Path, notes: Sequence[str] = ()) -> None:
+    """Writes `<stem>.csv`, with all digits, and `<stem>.md`, with the notes below.
 
     A name that a spreadsheet would take for a formula gets an apostrophe before it in the CSV file.
     """
     with replacing(stem.with_suffix(".csv")) as temporary:
         table.rename(index=no_formula, columns=no_formula).to_csv(temporary)
-    write_text(stem.with_suffix(".md"), as_markdown(table))
+    below = "".join(f"\n{escaped(note)}\n" for note in notes)
+    write_text(stem.with_suffix(".md"), as_markdown(table) + below)

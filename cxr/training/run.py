@@ -197,7 +197,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         "steps": trainer.global_step,
         "versions": versions(),
     }
-    write_tables(run, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
+    write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
     draw_run(run, catalog, predictions, data, loaded, device)
     log_result(trainer.loggers, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
