@@ -16,6 +16,7 @@ from cxr.ensemble.splits import Validation
 
 SEARCHES = ("grid", "greedy", "coordinate", "differential_evolution")
 _SAME = 1e-12  # values closer than this are a tie
+_WHOLE = 60_000  # points up to which the whole grid may be looked at
 _COARSE = 300  # points of the first look where the whole grid is too large
 _HILLS = 2  # best points of that look from which the search climbs
 _PAIRS_UP_TO = 8  # members up to which weight is also exchanged between two of them
@@ -98,8 +99,8 @@ def explore(
 
     Args:
         data: the members on validation.
-        search: one of `SEARCHES`. `grid` looks at the whole grid if points times images times findings are at most
-            `max_work`; else at a coarser one, then by coordinate search at and below the grid's step around its best.
+        search: one of `SEARCHES`. `grid` looks at the whole grid if it has at most 60,000 points, and these times
+            images times findings are at most `max_work`; else at a coarser one, then by coordinate search at and below the grid's step around its best.
         objective: see `cxr.ensemble.objective`.
         steps: of the grid, 1 / step.
         aims: a finding, or none for the mean over the findings.
@@ -107,7 +108,8 @@ def explore(
         seed: of differential evolution.
     """
     members = data.members
-    if search == "grid" and grid_size(members, steps) * data.target.size <= max_work:
+    whole = grid_size(members, steps)
+    if search == "grid" and whole <= _WHOLE and whole * data.target.size <= max_work:
         return evaluate(simplex_grid(members, steps), data, objective, show=True)
     explorer = Explorer(data, objective)
     explorer.look(_simple(members))

@@ -201,3 +201,105 @@ def test_predictions_are_made_again_where_the_stored_ones_are_not_the_checkpoint
     assert other.code == 0
     refused = ensemble("method=average", "runs=[runs/s0,runs/x]", "name=y")
     assert refused.code == 1 and "cannot be one ensemble" in refused.err
+
+
+@pytest.mark.parametrize("method", ["rank_average", "geometric", "greedy", "stacking"])
+def test_every_other_method_leaves_a_whole_run(ensemble: Callable[..., Any], runs: Path, method: str) -> None:
+    result = ensemble(f"method={method}", "bootstrap=10", RUNS)
+    assert result.code == 0, result.err
+    run = runs / f"ensemble-{method}"
+    metrics = json.loads((run / "metrics.json").read_text())
+    mine = scores(run, "test").to_numpy()
+    assert metrics["test"]["macro_auroc"] == pytest.approx(macro(targets(runs / "a", "test"), mine))
+    assert (run / "coefficients.json").exists() == (method == "stacking")
+    assert (run / "weights.json").exists() == (method in ("geometric", "greedy"))
+    assert (run / "landscape.csv").exists() == (method == "greedy")
+    table = pd.read_csv(run / "overfitting.csv")
+    assert set(table["part"]) == {"gap", "left out"} | ({"weight"} if method == "greedy" else set())
+    label = method.replace("_", " ")
+    gap = table[(table["part"] == "gap") & (table["model"] == label)].iloc[0]
+    expected = metrics["val"]["macro_auroc"] - metrics["test"]["macro_auroc"]
+    assert gap["gap"] == pytest.approx(expected, abs=1e-9)
+    assert f"validation - test macro AUROC: {label} {expected:+.4f}" in result.out
+
+
+def test_over_fitting_is_told_on_the_terminal_in_a_table_and_in_metrics(
+    ensemble: Callable[..., Any], runs: Path
+) -> None:
+    result = ensemble("method=weighted", "method.weights=per_finding", "bootstrap=20", RUNS)
+    assert result.code == 0, result.err
+    run = runs / "ensemble-weighted"
+    metrics = json.loads((run / "metrics.json").read_text())
+    moved = metrics["overfitting"]["weights"]
+    assert metrics["overfitting"]["resamples"] == 20 and len(moved) == 3 * len(FINDINGS)
+    weights = json.loads((run / "weights.json").read_text())
+    for row in moved:
+        assert row["weight"] == pytest.approx(weights[row["finding"]][f"runs/{row['member']}"], abs=1e-9)
+        assert row["low"] <= row["high"] and row["sd"] >= 0
+    assert [row["member"] for row in metrics["overfitting"]["left_out"]] == ["a", "b", "c"]
+    positives = metrics["val"]["positives"]
+    warning = f"Mass {positives['Mass']}, Nodule {positives['Nodule']}, Hernia {positives['Hernia']}"
+    assert warning in result.out and any(warning in said for said in metrics["warnings"])
+    assert metrics["learnt"]["shrinkage"] == 50 and metrics["learnt"]["positives"] == positives
+    assert "weights move most over 20 resamples" in result.out and "without a member: a " in result.out
+    assert "Weights, and over 20 resamples" in (run / "overfitting.md").read_text()
+
+
+def test_the_report_can_be_left_out(ensemble: Callable[..., Any], runs: Path) -> None:
+    result = ensemble("method=weighted", "bootstrap=0", "leave_one_out=false", RUNS)
+    assert result.code == 0 and "resamples" not in result.out and "without a member" not in result.out
+    assert set(pd.read_csv(runs / "ensemble-weighted" / "overfitting.csv")["part"]) == {"gap"}
+
+
+def test_a_member_without_a_checkpoint_is_named_as_such(ensemble: Callable[..., Any], runs: Path) -> None:
+    result = ensemble("method=average", RUNS)
+    assert result.out.count("has no checkpoint: its predictions are taken as they are, its training patients are") == 3
+    metrics = json.loads((runs / "ensemble-average" / "metrics.json").read_text())
+    assert metrics["checkpoint_sha256"] == dict.fromkeys(("runs/a", "runs/b", "runs/c"))
+    assert set(metrics["training_patients"].values()) == {"unknown"}
+    assert metrics["patient_disjoint"] is True and metrics["patients_in_val_and_test"] == 0
+
+
+def test_a_split_that_shares_patients_is_told_loudly(ensemble: Callable[..., Any], runs: Path) -> None:
+    for name in "abc":
+        for split in ("val", "test"):
+            path = runs / name / "predictions" / f"{split}.parquet"
+            frame = pd.read_parquet(path)
+            frame["patient"] = frame["image"].str.removeprefix(split)
+            frame.to_parquet(path)
+    result = ensemble("method=average", RUNS)
+    assert result.code == 0, result.err
+    assert "WARNING: NOT patient-disjoint: 60 patients have validation and test images, such as 000.png" in result.out
+    metrics = json.loads((runs / "ensemble-average" / "metrics.json").read_text())
+    assert metrics["patient_disjoint"] is False and metrics["patients_in_val_and_test"] == 60
+    assert metrics["warnings"][0].startswith("NOT patient-disjoint")
+
+
+def test_other_objectives_are_searched_and_drawn(ensemble: Callable[..., Any], runs: Path) -> None:
+    for objective, column in (("average_precision", "macro_average_precision"), ("brier", "macro_brier")):
+        result = ensemble(f"method.objective={objective}", "bootstrap=5", f"name={objective}", RUNS)
+        assert result.code == 0, result.err
+        landscape = pd.read_csv(runs / objective / "landscape.csv")
+        best = landscape.loc[landscape[column].idxmax(), ["a", "b", "c"]]
+        weights = json.loads((runs / objective / "weights.json").read_text())
+        assert best.tolist() == pytest.approx(list(weights.values()))
+        assert (runs / objective / "figures" / "landscape.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("method.search=gradient", "choose grid, greedy, coordinate, differential_evolution"),
+        ("method.objective=auc", "choose macro_auroc, average_precision, brier"),
+        ("method.step=-0.05", "method.step=-0.05 must be above 0"),
+        ("bootstrap=-1", "bootstrap=-1 must be 0 or a positive whole number"),
+        ("leave_one_out=maybe", "leave_one_out=maybe must be true or false"),
+        ("runs=[runs/a]", "an ensemble needs two runs or more"),
+    ],
+)
+def test_unknown_values_are_refused_with_the_valid_ones(
+    ensemble: Callable[..., Any], runs: Path, given: str, said: str
+) -> None:
+    result = ensemble(*([] if given.startswith("runs") else [RUNS]), given)
+    assert result.code == 1 and said in result.err and len(result.err.strip().splitlines()) == 1
+    assert sorted(path.name for path in runs.iterdir()) == ["a", "b", "c"]

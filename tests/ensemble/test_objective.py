@@ -28,7 +28,7 @@ def mixed(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("objective", sorted(ORACLES))
 @given(seed=st.integers(0, 10**6), digits=st.sampled_from([1, 2, 7]), members=st.integers(1, 4))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 def test_every_point_of_the_grid_has_scikit_learns_value(objective: str, seed: int, digits: int, members: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.random((members, 40, 2)).round(digits).astype(np.float32)

@@ -39,13 +39,13 @@ def test_the_coarse_grid_is_part_of_the_fine_one() -> None:
     assert coarse_steps(5, 20, 300) == 5 and coarse_steps(20, 20, 300) == 2 and coarse_steps(30, 7, 300) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_default_search_finds_the_best_of_the_whole_grid(seed: int) -> None:
-    scores, target = drawn(4, seed=seed)
+    scores, target = drawn(4, images=100, findings=2, seed=seed)
     fit = Weighted(step=0.1).fit(Validation.stacked(scores, target))
     assert fit.weights is not None
     grid = [p for p in itertools.product(range(11), repeat=4) if sum(p) == 10]
-    best = max(macro(np.array(p) / 10, scores, target) for p in grid[::1])
+    best = max(macro(np.array(p) / 10, scores, target) for p in grid)
     assert macro(fit.weights[0], scores, target) >= best - 1e-12
 
 
