@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum 
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup demo paper test test-slow check bench bench-data format sheet
+.PHONY: help setup demo paper test test-slow test-faults check bench bench-data format sheet
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -39,16 +39,20 @@ paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes 
 test: setup ## the tests, in under 10 minutes on 2 cores
 	$(RUN) -m pytest
 
-test-slow: setup ## the long tests
-	$(RUN) -m pytest -m slow
+test-slow: setup ## the long tests, those of faults left out
+	$(RUN) -m pytest -m slow --ignore=tests/faults
 
-check: setup ## style, types, pre-commit's checks
+test-faults: setup ## kills, signals and full disks, the long way
+	$(RUN) -m pytest -m 'slow or not slow' tests/faults
+
+check: setup ## style, types, known vulnerabilities of the locked packages
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) tests/trust/audit.py
 
 bench: setup ## the benchmarks; a line of JSON a row
-	set -e; for each in input_path; do $(RUN) benchmarks/$$each.py; done
+	set -e; for each in input_path numbers faults; do $(RUN) benchmarks/$$each.py; done
 
 bench-data: setup ## in a minute, what bounds training on DATA=DIR, a folder of images; ARGS="backbone=..." as in training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make bench-data DATA=DIR, a folder of images"; exit 1; }
