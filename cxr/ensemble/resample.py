@@ -15,6 +15,8 @@ from cxr.ensemble.weighted import WeightedMean, best_rows, weighted_mean
 
 POINTS = 96  # random weight vectors that a resample chooses from
 
+_CELLS = 4_000_000  # images times resamples at once, which keeps the memory of a finding below 100 MB
+
 Counts = NDArray[np.float32]  # (N, R): how often each image is in each resample
 
 
@@ -37,7 +39,7 @@ def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, see
     points = candidates(fit.weights, fit.shared, seed)
     counts = patient_counts(data.patient, resamples, seed)
     values = resampled_values(points, data, method.objective, counts)
-    positives = np.rint((data.target == 1).astype(np.float32).T @ counts).astype(np.int64)  # (L, R)
+    positives = np.stack([counts[row].sum(axis=0, dtype=np.int64) for row in (data.target == 1).T])  # (L, R)
     result = np.empty((resamples, *fit.weights.shape))
     for r in range(resamples):
         own, shared = best_rows(Landscape(points, values[r], method.objective))
@@ -59,16 +61,16 @@ def candidates(weights: NDArray[np.float64], shared: NDArray[np.float64], seed: 
     return np.unique(np.concatenate([simple, mixtures]).round(12), axis=0)
 
 
-def patient_counts(patient: NDArray[np.object_], resamples: int, seed: int) -> Counts:
+def patient_counts(patient: NDArray[np.object_], resamples: int, seed: int) -> NDArray[np.uint8]:
     """How often each image is in each resample, (N, R): patients are drawn with replacement, with all their images."""
     names, where = np.unique(patient.astype(str), return_inverse=True)
     rng = np.random.default_rng([seed, 0xB007])
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return np.ascontiguousarray(drawn.T[where], dtype=np.float32)
+    return np.minimum(drawn, 255).astype(np.uint8).T[where]  # more than 255 times has no chance worth a name
 
 
 def resampled_values(
-    points: NDArray[np.float64], data: Validation, objective: str, counts: Counts
+    points: NDArray[np.float64], data: Validation, objective: str, counts: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """The objective of every finding at every point on every resample.
 
@@ -86,8 +88,12 @@ def resampled_values(
     def judge(finding: int) -> NDArray[np.float64]:
         target = data.target[:, finding]
         known = np.flatnonzero(~np.isnan(target))
-        scores, drawn = data.read(finding)[:, known], Drawn(target[known] == 1, counts[known])
-        return np.stack([measure(drawn, weighted_mean(point, scores)) for point in points])
+        scores, positive = data.read(finding)[:, known], target[known] == 1
+        parts = []
+        for first in range(0, counts.shape[1], at_once := max(1, _CELLS // max(1, len(known)))):
+            drawn = Drawn(positive, counts[known, first : first + at_once].astype(np.float32))
+            parts.append(np.stack([measure(drawn, weighted_mean(point, scores)) for point in points]))
+        return np.concatenate(parts, axis=1)
 
     with ThreadPoolExecutor(cores()) as pool:
         by_finding = list(pool.map(judge, range(len(data.findings))))  # L of (P, R)

@@ -100,7 +100,8 @@ def explore(
     Args:
         data: the members on validation.
         search: one of `SEARCHES`. `grid` looks at the whole grid if it has at most 60,000 points, and these times
-            images times findings are at most `max_work`; else at a coarser one, then by coordinate search at and below the grid's step around its best.
+            images times findings are at most `max_work`; else at a coarser one, then by coordinate search around its
+            best points, down to below the grid's step.
         objective: see `cxr.ensemble.objective`.
         steps: of the grid, 1 / step.
         aims: a finding, or none for the mean over the findings.
