@@ -3,25 +3,28 @@
 DIR holds images, in folders or not. Options are those of train.py: `backbone=resnet50 image_size=224 batch_size=16`.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.pop(0)  # this folder, whose numbers.py is not Python's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
 import contextlib
 import io
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import pandas as pd
 import torch
-from made import cache_of, configured, table_of
 
+from benchmarks.made import cache_of, configured, table_of
 from cxr.data.augment import Augmentation
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog

@@ -5,34 +5,37 @@ is one JSON line on standard output, what lies behind it goes to standard error.
 CPU-second of all processes. docs/benchmarks.md says what each row measures.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.pop(0)  # this folder, whose numbers.py is not Python's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
 import argparse
 import contextlib
 import os
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
 import torchvision
-from made import cache_of, configured, row, say, table_of
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.made import cache_of, configured, row, say, table_of
 from cxr.data.augment import Augmentation
 from cxr.data.cache import CacheSettings, open_or_build
 from cxr.data.cache.manifest import state_of

@@ -3,9 +3,14 @@
 The rows of metrics and those of ensembles run in processes of their own, since each sets its threads.
 """
 
-import subprocess
 import sys
 from pathlib import Path
+
+sys.path.pop(0)  # this folder, whose numbers.py is not Python's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+import subprocess
 
 PARTS = {
     "numbers_metrics.py": ("auroc_sklearn", "auroc_torchmetrics", "auroc_full", "bootstrap"),

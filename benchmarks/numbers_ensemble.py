@@ -4,16 +4,19 @@ Rows are `sweep`, `search`, `stage` and `memory`; each is one JSON line on stand
 standard error. Both sides of a row are measured in one process, on scores that are drawn for the purpose.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.pop(0)  # this folder, whose numbers.py is not Python's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from itertools import product
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from numpy.typing import NDArray

@@ -6,11 +6,16 @@ prints one JSON line a row: `row`, `ours`, `reference`, `ratio` (reference by ou
 sides take turns, and medians are compared. A row fails if the values of both sides differ.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.pop(0)  # this folder, whose numbers.py is not Python's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 
@@ -18,7 +23,6 @@ for library in ("OMP", "MKL", "OPENBLAS"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]  # noqa: E402

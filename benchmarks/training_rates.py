@@ -4,27 +4,30 @@ Two sides take turns step by step in one process, so that whatever else the mach
 is its images over the time of its own turns: fetching the batch, the step, and every callback.
 """
 
-import os
 import sys
+from pathlib import Path
+
+sys.path.pop(0)  # this folder, whose numbers.py is not Python's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+import os
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "2"
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import lightning.pytorch as pl
 import numpy as np
 import timm
 import torch
-from made import cache_of, configured, row, say, table_of
 from torch import nn
 
 import cxr.training.run as training
+from benchmarks.made import cache_of, configured, row, say, table_of
 from cxr.data.catalog import Catalog
 from cxr.findings import NIH14
 from cxr.runs import Run
