@@ -5,6 +5,7 @@ when the process dies has its sum.
 """
 
 import os
+from concurrent.futures import Executor, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,7 @@ from cxr.files import replacing, write_text
 from cxr.runs import Run
 
 _CHUNK = 1 << 22
+_LARGE = 1 << 20  # bytes of a part that is summed by a thread of its own
 
 
 class WholeFiles(CheckpointIO):
@@ -44,14 +46,20 @@ class WholeFiles(CheckpointIO):
 
 
 class _Summing:
-    """A file that sums up what is written to it."""
+    """A file that sums up what is written to it; large parts while they are written."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, sha256()
+    def __init__(self, file: IO[bytes], beside: Executor) -> None:
+        self.file, self.beside, self.digest = file, beside, sha256()
 
     def write(self, content: bytes) -> int:
-        self.digest.update(content)
-        return self.file.write(content)
+        if len(content) < _LARGE:
+            self.digest.update(content)
+            return self.file.write(content)
+        summed = self.beside.submit(self.digest.update, content)
+        try:
+            return self.file.write(content)
+        finally:
+            summed.result()  # what `content` views is gone when this call ends
 
     def flush(self) -> None:
         self.file.flush()
@@ -69,8 +77,8 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
         CxrError: the disk is full or cannot be written.
     """
     with replacing(path) as temporary:
-        with temporary.open("wb") as file:
-            summing = _Summing(file)
+        with temporary.open("wb") as file, ThreadPoolExecutor(1) as beside:
+            summing = _Summing(file, beside)
             torch.save(content, summing)  # type: ignore[arg-type]  # it writes, and needs no more
             file.flush()
             os.fsync(file.fileno())
