@@ -39,10 +39,12 @@ print("step", time.time())
 """
 # What a training has imported when it has taken its first step, of other people's packages.
 LOADED = """
+import sys
 from cxr.training.run import train
 import cxr.cli
 own = {"cxr", "made"} | set(sys.stdlib_module_names)
-print(",".join(sorted({m.partition(".")[0] for m in sys.modules} - own)))
+names = {m.partition(".")[0] for m in sys.modules} - own
+print(",".join(sorted(name for name in names if not name.startswith("_"))))
 """
 
 
