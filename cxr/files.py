@@ -47,8 +47,11 @@ def write_text(path: Path | str, text: str) -> None:
 
 def unwritable(path: Path | str, error: OSError) -> CxrError:
     """The sentence for a file that could not be written."""
-    reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error)).lower()
+    reason = _FULL.get(error.errno or 0) or (error.strerror or str(error)).lower()
     return CxrError(f"cannot write {path}: {reason}; free some space or choose another folder, then run again")
+
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
 def _umask() -> int:

@@ -46,20 +46,24 @@ class WholeFiles(CheckpointIO):
 
 
 class _Summing:
-    """A file that sums up what is written to it; large parts while they are written."""
+    """A file that sums up what is written to it, large parts while they are written, and remembers why it failed."""
 
     def __init__(self, file: IO[bytes], beside: Executor) -> None:
         self.file, self.beside, self.digest = file, beside, sha256()
+        self.failure: OSError | None = None
 
     def write(self, content: bytes) -> int:
-        if len(content) < _LARGE:
+        summed = self.beside.submit(self.digest.update, content) if len(content) >= _LARGE else None
+        if summed is None:
             self.digest.update(content)
-            return self.file.write(content)
-        summed = self.beside.submit(self.digest.update, content)
         try:
             return self.file.write(content)
+        except OSError as error:
+            self.failure = error
+            raise
         finally:
-            summed.result()  # what `content` views is gone when this call ends
+            if summed is not None:
+                summed.result()  # what `content` views is gone when this call ends
 
     def flush(self) -> None:
         self.file.flush()
@@ -79,7 +83,10 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
     with replacing(path) as temporary:
         with temporary.open("wb") as file, ThreadPoolExecutor(1) as beside:
             summing = _Summing(file, beside)
-            torch.save(content, summing)  # type: ignore[arg-type]  # it writes, and needs no more
+            try:
+                torch.save(content, summing)  # type: ignore[arg-type]  # it writes, and needs no more
+            except RuntimeError as error:  # PyTorch's own, about positions in a file that could not be written
+                raise summing.failure or error from error
             file.flush()
             os.fsync(file.fileno())
         new, old = summing.digest.hexdigest(), _sums(path)
