@@ -88,34 +88,49 @@ def resident(process: int) -> int:
         return 0
 
 
-def kill_and_build(films: Path, where: Path, kills: int, seed: int) -> int:
-    """Kills builds at random moments, then lets one end; returns in how many some rows had been finished."""
-    rng, begun = random.Random(seed), 0
-    for _ in range(kills):
+def rows_of(where: Path) -> int:
+    """Rows that the journal of the build there has; none once it is published."""
+    try:
+        return sum(path.read_bytes().count(b"\n") for path in where.glob(".building-*/journal.jsonl"))
+    except FileNotFoundError:
+        return 0
+
+
+def kill_and_build(films: Path, where: Path, kills: int, seed: int) -> list[int]:
+    """Kills a build at random moments, then lets it end; returns the rows that were finished at each death.
+
+    A life is killed a random moment after a random number of rows.
+    """
+    rng, rows = random.Random(seed), [0]
+    for left in range(kills, 0, -1):
         process = start(films, where)
+        goal = rows[-1] + rng.randint(0, 2 * max(0, 380 - rows[-1]) // (left + 1))
         deadline = time.monotonic() + 60
-        while process.poll() is None and not list(where.glob(".building-*/journal.jsonl")):
+        while process.poll() is None and rows_of(where) < goal:
             assert time.monotonic() < deadline
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.5))
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.01))
+        assert process.poll() is None, "it ended before it could be killed"
         children = children_of(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        begun += any(path.stat().st_size > 0 for path in where.glob(".building-*/journal.jsonl"))
+        rows.append(rows_of(where))
         deadline = time.monotonic() + 20
         while any(resident(child) for child in children):
             assert time.monotonic() < deadline, "a decoding process has outlived its parent"
             time.sleep(0.01)
     out, _ = start(films, where).communicate(timeout=120)
     assert "done 390" in out
-    return begun
+    return rows[1:]
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_build_killed_at_random_moments_equals_one_that_was_not(
     films: Path, whole: dict[str, bytes], tmp_path: Path, kills: int
 ) -> None:
-    assert kill_and_build(films, tmp_path, kills, seed=kills) > 0
+    rows = kill_and_build(films, tmp_path, kills, seed=kills)
+    assert rows == sorted(rows), "what was finished stays so"
+    assert sum(0 < row < 400 for row in rows) > kills // 2, "most deaths were in the middle of the work"
     assert content(tmp_path) == whole, "the same bytes, and nothing else is left"
 
 
