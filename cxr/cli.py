@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cxr.errors import CxrError, first_line
 from cxr.files import write_text
+from cxr.isolation import in_child
 from cxr.mistakes import explain
 from cxr.options import (
     apply_resume,
@@ -185,9 +186,9 @@ def train_job(config: DictConfig) -> float | None:
     record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "failed"}
     record["name"] = config.name or _job_name(context)
     try:
-        value = _start(config, context)
-        record |= {"status": "finished", "name": config.name}
-        return value
+        value, record["name"] = in_child(lambda: (_start(config, context), config.name))
+        record["status"] = "finished"
+        return float(value)
     except (KeyboardInterrupt, Stopped) as stopped:
         record["reason"] = str(stopped) or "interrupted"
         raise

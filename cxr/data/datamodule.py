@@ -1,10 +1,11 @@
 """From a split catalog and its cache to batches: `image` uint8, `target`, `attributes`, `index`, never normalised."""
 
 import mmap
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import lightning.pytorch as pl
@@ -20,6 +21,8 @@ from cxr.data.cache.store import Cache, open_array
 from cxr.data.catalog import Catalog
 from cxr.data.sampling import Batch as Drawn
 from cxr.data.sampling import EpochBatches, Order, Shuffled
+from cxr.errors import CxrError
+from cxr.isolation import die_with_parent
 
 cv2.setNumThreads(0)  # images are small and workers are many
 _MAPPED = 1 << 26  # bytes read before the map's pages are given back
@@ -73,6 +76,8 @@ class Radiographs(Dataset[Batch]):
         self.attributes = attributes(rows)
         self.view, self.chance = view, augmentation is not None
         self.augmentation = augmentation or Augmentation()
+        self._stamp = _stamp(os.stat(self.array_path))
+        self._file: IO[bytes] | None = None
         self._images: np.memmap | None = None
         self._read = 0
 
@@ -80,23 +85,37 @@ class Radiographs(Dataset[Batch]):
         return len(self.positions)
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_images": None}  # a worker opens the map itself
+        return self.__dict__ | {"_images": None, "_file": None}  # a worker opens the map itself
 
     def images(self, rows: NDArray[np.int64], epoch: NDArray[np.int64], repeat: NDArray[np.int64]) -> np.ndarray:
-        """Images of the split, (B, size, size) uint8, as these epochs show them; each argument (B,)."""
-        if self._images is None:
-            self._images = open_array(Path(self.array_path), self.shape)
-        stored = np.asarray(self._images)
+        """Images of the split, (B, size, size) uint8, as these epochs show them; each argument (B,).
+
+        Raises:
+            CxrError: the cache has been changed since this object was made.
+        """
+        stored = np.asarray(self._open())
         images = [stored[position] for position in self.positions[rows].tolist()]
         draws = Draws(epoch, self.index[rows], repeat)
         made = self.augmentation(images, draws, self.view.size, self.view.crop, self.chance)
         self._read += len(rows) * stored[0].size
         if self._read >= _MAPPED:  # the kernel still has them; a worker's memory does not grow to that of the cache
             self._read = 0
-            mapping = self._images.base
+            mapping = self._open().base
             assert isinstance(mapping, mmap.mmap)
             mapping.madvise(mmap.MADV_DONTNEED)
         return made
+
+    def _open(self) -> np.memmap:
+        """The cache's map, of a file that is as it was: to read where a map's file has been cut would be fatal."""
+        if self._images is None or self._file is None:
+            self._file = Path(self.array_path).open("rb")  # noqa: SIM115  # as long as the map
+            self._images = open_array(Path(self.array_path), self.shape)
+        if _stamp(os.fstat(self._file.fileno())) != self._stamp:
+            raise CxrError(
+                f"{self.array_path} has been changed while it was read; python -m cxr.data.cache verify=true with the "
+                "same data options names the images"
+            )
+        return self._images
 
     def image(self, position: int) -> np.ndarray:
         """One image of the split, (size, size) uint8, as the first epoch shows it."""
@@ -114,6 +133,11 @@ class Radiographs(Dataset[Batch]):
             "attributes": torch.from_numpy(self.attributes[rows]),
             "index": torch.from_numpy(np.where(filler, -1, self.index[rows])),
         }
+
+
+def _stamp(file: os.stat_result) -> tuple[int, int]:
+    """Changes whenever the file's content does."""
+    return file.st_size, file.st_mtime_ns
 
 
 def attributes(rows: pd.DataFrame) -> np.ndarray:
@@ -201,6 +225,7 @@ class RadiographData(pl.LightningDataModule):
             num_workers=s.workers,
             pin_memory=s.pin_memory,
             persistent_workers=order is not None and s.workers > 0,
+            worker_init_fn=die_with_parent,  # it holds the run's lock, and a run that goes on needs that
         )
 
 

@@ -9,14 +9,18 @@ from cxr.runs import Run
 _GO_ON = "the run goes on from its last checkpoint with resume=true"
 
 
-def explained(error: RuntimeError | OSError, run: Run) -> Exception:
+def explained(error: RuntimeError | OSError | CxrError, run: Run) -> Exception:
     """The sentence for an error that a loader process, the memory, or the disk has made; else the error itself.
+
+    PyTorch hands on what a loader process raises with that process's traceback, of which the sentence is the end.
 
     Args:
         error: as PyTorch or the system raised it.
         run: that was training.
     """
     text = str(error)
+    if isinstance(error, CxrError):
+        return CxrError(text.strip().rpartition("CxrError: ")[2] if text.startswith("Caught ") else text)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         return unwritable(error.filename or run.path, error)
     if "shared memory" in text or "bus error" in text.lower() or "/torch_" in text:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cxr
 from cxr.errors import CxrError
+from cxr.isolation import how_it_ended
 from cxr.runs import Run
 from cxr.stopping import Stopped, pass_on
 from cxr.training.prepare import Devices
@@ -39,9 +40,8 @@ def launch(run: Run, devices: Devices) -> None:
             codes = [child.poll() for child in children]
             failed = [rank for rank, code in enumerate(codes) if code not in (None, 0)]
             if failed:
-                code = codes[failed[0]]
                 raise CxrError(
-                    f"process {failed[0]} of {devices.count} of {run.path} ended with exit code {code}; "
+                    f"process {failed[0]} of {devices.count} of {run.path} {how_it_ended(codes[failed[0]])}; "
                     "with resume=true the run goes on from its last checkpoint"
                 )
             if all(code == 0 for code in codes):
@@ -50,8 +50,11 @@ def launch(run: Run, devices: Devices) -> None:
     except Stopped:
         print("waiting for the processes to write a checkpoint; once more stops at once", flush=True)
         pass_on([child.pid for child in children if child.poll() is None])
-        for child in children:
-            child.wait()
+        while all(child.poll() is None for child in children):
+            time.sleep(0.1)
+        deadline = time.monotonic() + _PATIENCE  # the others are done too, or wait for one that is gone
+        while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+            time.sleep(0.1)
         raise
     finally:
         _end(children)

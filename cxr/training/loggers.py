@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.metrics.curves import roc_curve
 from cxr.predictions import Predictions
 from cxr.runs import Run
@@ -30,15 +30,45 @@ def build_logger(config: Mapping[str, Any], run: Run) -> Logger | bool:
     if node.get("_target_") is None:
         return False
     if node["_target_"].endswith("WandbLogger"):
-        name = run.path.name
-        logger: Logger = build(node, save_dir=str(run.path), name=name, id=f"{name[:48]}-{config['run_id']}")
+        logger: Logger = _wandb_logger(node, run, str(config["run_id"]))
     else:
         logger = build(node, save_dir=str(run.path))
     logger.log_hyperparams(dict(config))
     return logger
 
 
-def log_result(loggers: Sequence[Logger], metrics: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> None:
+def _wandb_logger(node: Mapping[str, Any], run: Run, run_id: str) -> Logger:
+    """A run that has begun at W&B, with the id that it has whenever it goes on; offline where W&B does not answer.
+
+    Raises:
+        CxrError: W&B knows no key of this user.
+    """
+    import wandb
+
+    name = run.path.name
+    options = {"save_dir": str(run.path), "name": name, "id": f"{name[:48]}-{run_id}"}
+    try:
+        logger: WandbLogger = build(node, **options)
+        _ = logger.experiment  # says hello to the server
+    except wandb.errors.CommError as error:
+        print(
+            f"W&B does not answer ({first_line(error)}); the run goes on offline, and wandb sync {run.path}/wandb/*run-* "
+            "sends it later",
+            flush=True,
+        )
+        wandb.teardown()  # its service still holds the run's id
+        logger = build({**node, "offline": True}, **options)
+    except wandb.errors.UsageError as error:
+        raise CxrError(
+            f"W&B refuses: {first_line(error)}; run wandb login, or pass logger.offline=true, and go on with "
+            f"resume=true name={name}"
+        ) from error
+    return logger
+
+
+def log_result(
+    loggers: Sequence[Logger], run: Run, metrics: Mapping[str, Any], predictions: Mapping[str, Predictions]
+) -> None:
     """Adds the final numbers: to W&B as a summary, a table of AUROC a finding, and ROC curves."""
     for logger in loggers:
         for split in predictions:
@@ -46,7 +76,15 @@ def log_result(loggers: Sequence[Logger], metrics: Mapping[str, Any], prediction
             if area is not None:
                 logger.log_metrics({f"best/{split}/macro_auroc": area})
         if isinstance(logger, WandbLogger):
-            _log_wandb(logger, metrics, predictions)
+            for step in (lambda to: _log_wandb(to, metrics, predictions), lambda to: to.experiment.finish()):
+                try:
+                    step(logger)
+                except Exception as error:  # whatever happens to a dashboard, the run is finished
+                    print(
+                        f"W&B does not answer any more ({first_line(error)}); wandb sync {run.path}/wandb/*run-* sends "
+                        "it later",
+                        flush=True,
+                    )
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.flush()
         logger.finalize("success")
@@ -70,4 +108,3 @@ def _log_wandb(logger: WandbLogger, metrics: Mapping[str, Any], predictions: Map
             table, "false positive rate", "true positive rate", stroke="finding", title=f"ROC, {split}"
         )
         logger.experiment.log({f"roc/{split}": chart})
-    logger.experiment.finish()

@@ -167,7 +167,7 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
         finish(config, run, prepared, data, trainer)
     except SystemExit:  # what Lightning makes of ctrl-C
         raise KeyboardInterrupt from None
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, CxrError) as error:
         raise explained(error, run) from error
 
 
@@ -199,7 +199,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     }
     write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
     draw_run(run, catalog, predictions, data, loaded, device)
-    log_result(trainer.loggers, metrics, predictions)
+    log_result(trainer.loggers, run, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from cxr.errors import CxrError
+from cxr.isolation import die_with_parent
 from cxr.runs import Run
 from cxr.stopping import REQUEUE, Stopped, requests
 from cxr.training.launch import rank_of_this_process
@@ -13,6 +14,7 @@ from cxr.training.run import Rank, work
 
 def main(path: str) -> int:
     """Does this rank's share of the run at `path`; returns the exit code."""
+    die_with_parent()
     run = Run(Path(path))
     number, count = rank_of_this_process()
     requests.patient = True

@@ -19,25 +19,38 @@ ODD = [
 odd = st.one_of(st.sampled_from(ODD), st.text(max_size=8))
 
 
-@st.composite
-def bytes_of(draw: st.DrawFn, good: bytes) -> bytes:
-    """Good bytes after one to five changes, or random ones."""
-    if draw(st.integers(0, 9)) == 0:
-        return draw(st.binary(max_size=200))
-    content = good
-    for _ in range(draw(st.integers(1, 5))):
-        start = draw(st.integers(0, len(content)))
-        end = min(len(content), start + draw(st.sampled_from([0, 1, 2, 4, 8, 64, 1000])))
-        kind = draw(st.sampled_from(["put", "put", "insert", "remove", "double", "cut"]))
-        new = draw(st.binary(min_size=1, max_size=8))
-        content = {
-            "put": content[:start] + new + content[start + len(new) :],
-            "insert": content[:start] + new + content[start:],
-            "remove": content[:start] + content[end:],
-            "double": content[:end] + content[start:],
-            "cut": content[:start],
+Edits = bytes | list[tuple[str, int, int, bytes]]
+
+
+def edits_of(length: int) -> st.SearchStrategy[Edits]:
+    """One to five changes of a file of so many bytes, or other bytes in its place; `edited` makes them."""
+    kinds = st.sampled_from(["put", "put", "insert", "remove", "double", "cut"])
+    spans = st.sampled_from([0, 1, 2, 4, 8, 64, 1000])
+    change = st.tuples(kinds, st.integers(0, length), spans, st.binary(min_size=1, max_size=8))
+    changes = st.lists(change, min_size=1, max_size=5)
+    return st.integers(0, 9).flatmap(lambda kind: changes if kind else st.binary(max_size=200))
+
+
+def edited(good: bytes, edits: Edits) -> bytes:
+    """The good bytes after the edits."""
+    if isinstance(edits, bytes):
+        return edits
+    for kind, start, span, new in edits:
+        start = min(start, len(good))
+        end = min(len(good), start + span)
+        good = {
+            "put": good[:start] + new + good[start + len(new) :],
+            "insert": good[:start] + new + good[start:],
+            "remove": good[:start] + good[end:],
+            "double": good[:end] + good[start:],
+            "cut": good[:start],
         }[kind]
-    return content
+    return good
+
+
+def bytes_of(good: bytes) -> st.SearchStrategy[bytes]:
+    """A small file, spoilt; hypothesis keeps each example, and of a large file it should keep the edits alone."""
+    return edits_of(len(good)).map(lambda edits: edited(good, edits))
 
 
 @st.composite

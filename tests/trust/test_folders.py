@@ -78,7 +78,8 @@ def test_rows_of_a_manifest_in_another_order_are_refused(films: Catalog, tmp_pat
     "parts",
     [
         {"duplicates": [["a.png", "../../x"]]}, {"duplicates": [["a.png", "a.png"]]}, {"duplicates": 3},
-        {"duplicates": [["a.png"], ["a.png"]]}, {"size": True}, {"size": 1e300}, {"images": []}, {"columns": []},
+        {"duplicates": [["a.png"], ["a.png"]]}, {"duplicates": [[]]}, {"duplicates": [["a.png"]]},
+        {"size": True}, {"size": 1e300}, {"images": []}, {"columns": []},
         {"images": {"a": 1}}, {"format": "2"},
     ],
     ids=str,

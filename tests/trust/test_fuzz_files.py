@@ -25,7 +25,7 @@ from cxr.predictions import Predictions, read_predictions
 from cxr.runs import Run
 from cxr.training.checkpoint import load_network, place, read_checkpoint
 from tests.trust.conftest import CONFIG
-from tests.trust.spoiling import FEW, bytes_of, fuzz, json_values, odd, tree_of
+from tests.trust.spoiling import FEW, bytes_of, edited, edits_of, fuzz, json_values, odd, tree_of
 
 
 @FEW
@@ -141,17 +141,21 @@ def test_spoilt_checkpoint_is_a_network_or_refused(
     path = tmp_path / "best.ckpt"
     rest = {"global_step": 3, "loops": {"fit_loop": {"epoch_progress": {"current": {"started": 1, "processed": 1}}}}}
     good = torch.load(checkpoint(**rest), weights_only=True)
+    whole = path.read_bytes()
     spoilt = st.one_of(
-        tree_of({**good, "state_dict": {}}).map(lambda tree: _with_weights(tree, weights)),
-        tree_of(CONFIG).map(lambda tree: {**good, "cxr": good["cxr"] | {"config": yaml.safe_dump(tree)}}),
-        bytes_of(path.read_bytes()[:-1]),
+        st.tuples(st.just("tree"), tree_of({**good, "state_dict": {}})),
+        st.tuples(st.just("config"), tree_of(CONFIG)),
+        st.tuples(st.just("bytes"), edits_of(len(whole) - 1)),
     )
 
-    def check(content: Any) -> None:
-        if isinstance(content, bytes):
-            path.write_bytes(content)
+    def check(drawn: tuple[str, Any]) -> None:
+        kind, content = drawn
+        if kind == "bytes":
+            path.write_bytes(edited(whole[:-1], content))
+        elif kind == "config":
+            torch.save({**good, "cxr": good["cxr"] | {"config": yaml.safe_dump(content)}}, path)
         else:
-            torch.save(content, path)
+            torch.save(_with_weights(content, weights), path)
         with contextlib.suppress(CxrError):
             place(read_checkpoint(path))
         with contextlib.suppress(CxrError):

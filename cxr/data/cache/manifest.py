@@ -143,8 +143,8 @@ def read_manifest(folder: Path) -> Manifest:
         if type(size) is not int or size < 1 or len(names) < len(images):
             raise ValueError("size or names are wrong")
         named = [name for group in duplicates for name in group]
-        if not names.issuperset(named) or len(set(named)) < len(named):
-            raise ValueError("it calls unknown images duplicates, or one of two others")
+        if not names.issuperset(named) or len(set(named)) < len(named) or min(map(len, duplicates), default=2) < 2:
+            raise ValueError("it calls unknown images duplicates, or one of two others, or one alone")
         return Manifest(size, str(content["fingerprint"]), images, duplicates)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CxrError(

@@ -1,0 +1,97 @@
+"""A job of a sweep in a process of its own: whatever ends that process, the sweep learns why and goes on."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from cxr.errors import CxrError, first_line
+from cxr.stopping import Stopped, requests
+
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def die_with_parent(worker: int = 0) -> None:
+    """The kernel kills this process when its parent dies, however that dies; on Linux alone.
+
+    Args:
+        worker: what PyTorch tells a loader process, its number.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def how_it_ended(code: int | None) -> str:
+    """An exit code as `subprocess` and `multiprocessing` give it, in words."""
+    if code is None or code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"was ended by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
+
+
+def in_child(work: Callable[[], Any]) -> Any:
+    """Does the work in a forked child and returns what it returned.
+
+    A process that has loaded PyTorch may hold threads, which a fork would lose; there the work is done in place.
+
+    Args:
+        work: whose result can be pickled.
+
+    Raises:
+        CxrError: the work raised it, or another exception, or the child was killed.
+        Stopped: it, or this process, was asked to stop; the child has then ended.
+        KeyboardInterrupt: as `Stopped`, for ctrl-C.
+    """
+    if "torch" in sys.modules:
+        return work()
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(work, theirs))
+    child.start()
+    theirs.close()
+    try:
+        child.join()
+    except (Stopped, KeyboardInterrupt) as asked:
+        _end(child, pass_on=isinstance(asked, Stopped))
+        raise
+    kind, answer = ours.recv() if ours.poll() else ("failed", f"its process {how_it_ended(child.exitcode)}")
+    if kind == "stopped":
+        raise Stopped(answer)
+    if kind == "interrupted":
+        raise KeyboardInterrupt
+    if kind == "failed":
+        raise CxrError(answer)
+    return answer
+
+
+def _end(child: BaseProcess, pass_on: bool) -> None:
+    """Waits until the child has written its checkpoint; asked again, kills it. The terminal sends it ctrl-C itself."""
+    try:
+        if pass_on and child.pid:
+            os.kill(child.pid, signal.SIGTERM)
+        child.join()
+    except (Stopped, KeyboardInterrupt, ProcessLookupError):
+        child.kill()
+        child.join()
+
+
+def _answer(work: Callable[[], Any], pipe: Connection) -> None:
+    die_with_parent()
+    requests.patient = True  # the parent decides about a second signal
+    try:
+        answer = ("done", work())
+    except Stopped as stopped:
+        answer = ("stopped", str(stopped))
+    except KeyboardInterrupt:
+        answer = ("interrupted", "")
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, CxrError) and os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        answer = ("failed", first_line(error))
+    pipe.send(answer)
