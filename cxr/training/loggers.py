@@ -52,8 +52,8 @@ def _wandb_logger(node: Mapping[str, Any], run: Run, run_id: str) -> Logger:
         _ = logger.experiment  # says hello to the server
     except wandb.errors.CommError as error:
         print(
-            f"W&B does not answer ({first_line(error)}); the run goes on offline, and wandb sync {run.path}/wandb/*run-* "
-            "sends it later",
+            f"W&B does not answer ({first_line(error)}); the run goes on offline, and "
+            f"wandb sync {run.path}/wandb/*run-* sends it later",
             flush=True,
         )
         wandb.teardown()  # its service still holds the run's id

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,8 +22,10 @@ RUN = ("backbone=resnet10", "image_size=32", "batch_size=16", "trainer=cpu", "tr
 class Server(BaseHTTPRequestHandler):
     """As much of W&B as a run needs to begin."""
 
-    answers = {
-        "query Viewer": {"viewer": {"id": "1", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}},
+    answers: ClassVar[dict[str, Any]] = {
+        "query Viewer": {
+            "viewer": {"id": "1", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+        },
         "mutation UpsertBucket": {
             "upsertBucket": {
                 "bucket": {
@@ -34,7 +36,7 @@ class Server(BaseHTTPRequestHandler):
             }
         },
     }  # fmt: skip
-    asked: list[str] = []
+    asked: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode(errors="replace")
