@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.errors import CxrError, first_line
@@ -36,7 +37,7 @@ from cxr.options import (
     check_train_options,
     plain,
 )
-from cxr.private import refuse_secrets, shorten_home
+from cxr.private import hidden, refuse_secrets, shorten_home, without_places
 from cxr.runs import Run, check_name, free_name, legal_name
 from cxr.stopping import REQUEUE, Stopped, requests
 
@@ -94,6 +95,7 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
             raise
         return _say(str(error))
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))  # once more, and it waits for nothing
         if sweep is not None:
             _summarise(sweep, began)
         return _say(
@@ -200,6 +202,9 @@ def train_job(config: DictConfig) -> float | None:
         return float("nan")
     finally:
         record |= {"began": began, "seconds": round(time.time() - began, 1)}
+        for path in without_places(OmegaConf.to_container(config))[1].values():
+            record["overrides"] = [override.replace(path, hidden(path)) for override in record["overrides"]]
+            record["reason"] = record.get("reason", "").replace(path, hidden(path))
         write_text(_records(config) / f"{number}.json", json.dumps(record))
 
 

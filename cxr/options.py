@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.errors import CxrError
-from cxr.private import shorten_home
+from cxr.private import ELSEWHERE, leaves, shorten_home
 from cxr.runs import Run, check_name
 
 _POSITIVE = ("batch_size",)
@@ -125,6 +125,12 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
             then, now = OmegaConf.select(saved, key), OmegaConf.select(config, key)
         if then == now:
             continue
+        if isinstance(then, str) and then.startswith(
+            ELSEWHERE
+        ):  # a run from another machine is told where it lies here
+            for leaf in [leaf for leaf, value in leaves(OmegaConf.to_container(saved)) if value == then]:
+                OmegaConf.update(saved, leaf, now)
+            continue
         if key not in _ON_RESUME:
             raise CxrError(
                 f"{key} is {then} in {run.path} and cannot become {now} on resuming; only trainer.max_epochs, devices, "
@@ -136,6 +142,9 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
                 OmegaConf.update(saved, f"{key}.{part}", config[key][part])
         else:
             OmegaConf.update(saved, key, now)
+    for key, value in leaves(OmegaConf.to_container(saved)):
+        if isinstance(value, str) and value.startswith(ELSEWHERE):
+            raise CxrError(f"{key} of {run.path} is {value}, and this machine does not know where; pass {key}=PATH")
     return plain(saved)
 
 

@@ -1,8 +1,8 @@
-"""What a run directory, which people pass on, must not tell: tokens, and where the user's home folder lies."""
+"""What a run directory, which people pass on, must not tell: tokens, and where things lie on the user's machine."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr.errors import CxrError
 
 _SECRET = re.compile(r"(.*_)?(token|secret|password|passwd|api_?key|access_key|credentials?)", re.IGNORECASE)
+ELSEWHERE = "elsewhere:"  # and a path's last part, in place of an absolute path
 _SHORTEST = 12  # characters of an environment value that is looked for; a shorter one may stand in any path
 _PATHS = ("data.root", "data.train_list", "data.val_list", "data.test_list", "cache.dir", "backbone.weights")
 
@@ -18,7 +19,7 @@ _PATHS = ("data.root", "data.train_list", "data.val_list", "data.test_list", "ca
 def refuse_secrets(config: DictConfig) -> None:
     """Raises CxrError if a key is called like a secret, or a value holds one of the environment: all of it is saved."""
     secrets = {value: name for name, value in os.environ.items() if _SECRET.fullmatch(name) and len(value) >= _SHORTEST}
-    for key, value in _leaves(OmegaConf.to_container(config, resolve=True), ""):
+    for key, value in leaves(OmegaConf.to_container(config, resolve=True)):
         name = key.rpartition(".")[2]
         if value is not None and _SECRET.fullmatch(name):
             raise CxrError(
@@ -39,11 +40,47 @@ def shorten_home(config: DictConfig) -> None:
             OmegaConf.update(config, key, f"~{value.removeprefix(home)}")
 
 
-def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def without_places(config: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """A configuration, a mapping, with `elsewhere:<last part>` for absolute paths, and these by their dotted keys."""
+    places = {key: value for key, value in leaves(dict(config)) if isinstance(value, str) and value.startswith("/")}
+    return _replaced(dict(config), {key: hidden(path) for key, path in places.items()}), places
+
+
+def with_places(config: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration with its paths again, as far as they are known and are those that it means."""
+    return _replaced(
+        dict(config),
+        {
+            key: places[key]
+            for key, value in leaves(dict(config))
+            if isinstance(value, str) and key in places and value == hidden(places[key])
+        },
+    )
+
+
+def hidden(path: str) -> str:
+    """What an absolute path is called."""
+    return ELSEWHERE + Path(path).name
+
+
+def _replaced(config: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    def visit(node: Any, prefix: str) -> Any:
+        if isinstance(node, Mapping):
+            return {key: visit(child, f"{prefix}.{key}" if prefix else str(key)) for key, child in node.items()}
+        if isinstance(node, list):
+            return [visit(child, f"{prefix}.{key}" if prefix else str(key)) for key, child in enumerate(node)]
+        return values.get(prefix, node)
+
+    replaced = visit(config, "")
+    assert isinstance(replaced, dict)
+    return replaced
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every value with its dotted key."""
     if isinstance(node, dict | list):
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
         for key, value in pairs:
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, node

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from cxr import __version__
 from cxr.errors import CxrError, first_line
 from cxr.files import unwritable, write_text
+from cxr.private import with_places, without_places
 
 _LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
@@ -102,7 +103,7 @@ class Run:
         return plain["value"] if isinstance(plain, dict) else plain
 
     def config(self) -> dict[str, Any]:
-        """The content of `config.yaml`.
+        """The content of `config.yaml`, with the absolute paths that this machine remembers for it.
 
         Raises:
             CxrError: it is missing, or no plain YAML mapping, see `read_configuration`.
@@ -114,7 +115,31 @@ class Run:
                 text = file.read(_LARGEST + 1).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CxrError(f"{self.config_path} is not valid YAML: {first_line(error)}") from error
-        return read_configuration(text, str(self.config_path))
+        return with_places(read_configuration(text, str(self.config_path)), self._places())
+
+    def save_config(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
+        """Writes `config.yaml` without absolute paths, which go to `.places/<name>.json` beside the run.
+
+        Args:
+            config: plain values.
+            folder: where the run is being made; by default its own.
+        """
+        told, places = without_places(config)
+        if places or self._places_path.exists():
+            write_text(self._places_path, json.dumps(places))
+        write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(told)))
+
+    @property
+    def _places_path(self) -> Path:
+        return self.path.parent / ".places" / f"{self.path.name}.json"
+
+    def _places(self) -> dict[str, str]:
+        try:
+            content = json.loads(self._places_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        known = isinstance(content, dict) and all(isinstance(value, str) for value in content.values())
+        return content if known else {}
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -144,7 +169,7 @@ class Run:
         staging = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex[:8]}"
         try:
             staging.mkdir(parents=True)
-            write_text(staging / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+            self.save_config(config, staging)
             if os.path.lexists(self.path):
                 raise FileExistsError
             os.rename(staging, self.path)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
 from cxr.ensemble.combine import others_of
 from cxr.ensemble.guard import said_of_overlap
@@ -68,7 +67,7 @@ class Written:
 def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: bool, seed: int) -> Written:
     """Writes every file; `metrics.json` last."""
     members, fit, method = ensemble.members, ensemble.fit, ensemble.method
-    write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(dict(ensemble.config))))
+    run.save_config(ensemble.config)
     metrics: dict[str, Any] = {}
     tables: dict[str, pd.DataFrame] = {}
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}

@@ -76,11 +76,12 @@ def _localisation(run: Run, metrics: Mapping[str, Any], plan: Resampling, accele
 
     loaded = load_network(run.best)
     try:
-        data = open_data(prepare(loaded.config), loaded.config)
+        config = run.config()
+        data = open_data(prepare(config), config)
     except CxrError as error:
         print(f"attention is not judged against boxes, since the images cannot be read: {error}", flush=True)
         return metrics.get("localisation")
-    return localisation(data, loaded, device_of(accelerator), plan)
+    return localisation(data, loaded, device_of(accelerator), str(config["data"]["root"]), plan)
 
 
 def _draw(run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, Any]) -> None:

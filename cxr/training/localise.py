@@ -18,7 +18,7 @@ _BATCH = 64
 
 
 def localisation(
-    data: RadiographData, loaded: LoadedNetwork, device: torch.device, resampling: Resampling = USUAL
+    data: RadiographData, loaded: LoadedNetwork, device: torch.device, root: str, resampling: Resampling = USUAL
 ) -> dict[str, Any] | None:
     """Pointing game, overlap and energy inside the box, over pairs of a test image and one of its boxed findings.
 
@@ -26,6 +26,7 @@ def localisation(
         data: loaders of the run.
         loaded: its network.
         device: where it runs.
+        root: the data set's folder, with the boxes.
         resampling: of patients, for the intervals.
 
     Returns:
@@ -33,7 +34,7 @@ def localisation(
         or data without boxes.
     """
     rows = data.catalog.rows("test").reset_index(drop=True)
-    boxes = read_boxes(str(loaded.config["data"]["root"]))
+    boxes = read_boxes(root)
     findings = data.catalog.findings
     boxes = boxes[boxes["image"].isin(rows["image"]) & boxes["finding"].isin(findings)]
     if boxes.empty:

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from cxr.errors import CxrError, first_line
 from cxr.metrics.curves import roc_curve
 from cxr.predictions import Predictions
+from cxr.private import without_places
 from cxr.runs import Run
 from cxr.targets import build
 
@@ -33,7 +34,7 @@ def build_logger(config: Mapping[str, Any], run: Run) -> Logger | bool:
         logger: Logger = _wandb_logger(node, run, str(config["run_id"]))
     else:
         logger = build(node, save_dir=str(run.path))
-    logger.log_hyperparams(dict(config))
+    logger.log_hyperparams(without_places(config)[0])
     return logger
 
 

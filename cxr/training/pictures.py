@@ -27,6 +27,7 @@ def draw_run(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
+    root: str,
 ) -> None:
     """Writes prevalence, co-occurrence, learning curves, ROC curves and attention maps into `figures/`."""
     title = run.path.name
@@ -35,7 +36,7 @@ def draw_run(
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
-    cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device)
+    cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device, root)
     if cases:
         attention_maps(cases, run.figures / "attention_test.png", f"{title}, test")
 
@@ -56,6 +57,7 @@ def attention_cases(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
+    root: str,
 ) -> list[AttentionCase]:
     """The most confident hits and misses with the network's attention; empty for a network without attention."""
     chosen = confident(predicted.target, predicted.score, threshold)
@@ -65,7 +67,7 @@ def attention_cases(
     if maps is None:
         return []
     rows = data.catalog.rows("test")
-    boxes = read_boxes(str(loaded.config["data"]["root"]))
+    boxes = read_boxes(root)
     scale, shift = data.view.pixels(data.cache.size)
     scale *= data.cache.size / _BOX_PIXELS
     cases = []

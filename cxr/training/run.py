@@ -19,6 +19,7 @@ from cxr.evaluation.judge import judge
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files import write_text
 from cxr.guard import describe_split
+from cxr.private import without_places
 from cxr.runs import Run, versions
 from cxr.targets import build
 from cxr.training.build import build_loss, build_network
@@ -99,7 +100,7 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
         print(f"{run.path} goes on from {where}, step {checkpoint['global_step']}", flush=True)
     else:
         print(f"{run.path} goes on from epoch 0, step 0: it was stopped before its first checkpoint", flush=True)
-    write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    run.save_config(config)
     return _execute(config, run, prepared, devices)
 
 
@@ -145,7 +146,7 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
     catalog = prepared.catalog
     network = build_network(config, len(catalog.findings))
     provenance = {
-        "config": OmegaConf.to_yaml(OmegaConf.create(dict(config))),
+        "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
         "findings": list(catalog.findings),
         "split_fingerprint": prepared.split_fingerprint,
         "labels_sha256": prepared.labels_sha256,
@@ -180,13 +181,13 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         return
     for split, predicted in predictions.items():
         predicted.write(run.predictions(split))
-    catalog, train = prepared.catalog, prepared.catalog.targets("train")
+    catalog, train, root = prepared.catalog, prepared.catalog.targets("train"), str(config["data"]["root"])
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
     val, test = predictions["val"], predictions["test"]
     metrics = {
         **judge(val, test, train_positives=positives),
         "train": {"n": len(train), "positives": positives},
-        "localisation": localisation(data, loaded, device),
+        "localisation": localisation(data, loaded, device, root),
         "split": describe_split(val, test),
         "split_fingerprint": prepared.split_fingerprint,
         "labels_sha256": prepared.labels_sha256,
@@ -198,7 +199,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         "versions": versions(),
     }
     write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
-    draw_run(run, catalog, predictions, data, loaded, device)
+    draw_run(run, catalog, predictions, data, loaded, device, root)
     log_result(trainer.loggers, run, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
 
