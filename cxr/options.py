@@ -142,7 +142,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
                 OmegaConf.update(saved, f"{key}.{part}", config[key][part])
         else:
             OmegaConf.update(saved, key, now)
-    for key, value in leaves(OmegaConf.to_container(saved)):
+    for key, value in sorted(leaves(OmegaConf.to_container(saved)), key=lambda leaf: leaf[0].count(".")):
         if isinstance(value, str) and value.startswith(ELSEWHERE):
             raise CxrError(f"{key} of {run.path} is {value}, and this machine does not know where; pass {key}=PATH")
     return plain(saved)

@@ -71,6 +71,35 @@ def test_a_run_tells_neither_the_token_nor_the_home_folder_and_goes_on(
     assert holders(run, str(tmp_path)) == []
 
 
+def test_a_run_tells_no_absolute_path_and_goes_on(
+    train: Train, nih_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = nih_folder(name="away/films")
+    train(*SMALL, "name=mine", f"data.root={root}", f"cache.dir={tmp_path}/away/caches", "logger=wandb")
+    runs = tmp_path / "home" / "work" / "runs"
+    saved = OmegaConf.load(runs / "mine" / "config.yaml")
+    assert (saved.data.root, saved.data.source.root) == ("elsewhere:films", "elsewhere:films")
+    assert json.loads((runs / "mine" / "metrics.json").read_text())["epochs"] == 1
+    told = [name for name in holders(runs / "mine", str(tmp_path)) if not name.endswith(".wandb")]
+    assert told == [] and holders(runs / "mine", f"{tmp_path}/away") == []  # W&B's own file names its staging folder
+    assert "error" not in train("name=mine", "resume=true", "trainer.max_epochs=2")
+    assert json.loads((runs / "mine" / "metrics.json").read_text())["epochs"] == 2
+    assert holders(runs / "mine", f"{tmp_path}/away") == []
+    (runs / ".places" / "mine.json").unlink()  # as on another machine
+    said = train("name=mine", "resume=true", "trainer.max_epochs=3")
+    assert "data.root of runs/mine is elsewhere:films" in said and "pass data.root=PATH" in said
+    again = ("name=mine", "resume=true", "trainer.max_epochs=3", f"data.root={root}", f"cache.dir={tmp_path}/new")
+    assert "error" not in train(*again)
+    assert json.loads((runs / "mine" / "metrics.json").read_text())["epochs"] == 3
+
+
+def test_a_sweep_tells_no_absolute_path(train: Train, nih_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = nih_folder(name="away/films")
+    train("-m", *SMALL, "loss=bce", "sweep=s", f"data.root={root}", "image_size=32,7")
+    summary = (tmp_path / "home" / "work" / "runs" / "s" / "summary.csv").read_text()
+    assert "data.root=elsewhere:films" in summary and str(tmp_path) not in summary
+
+
 @pytest.mark.parametrize(
     "argument",
     [
