@@ -15,7 +15,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
+from cxr.runs import Run
 from cxr.training.checkpoint import state_sha256
+from cxr.training.saving import newest_whole
 from cxr.training.task import ClassificationTask
 
 ROOT = Path(__file__).parents[2]
@@ -240,16 +242,18 @@ def last_step(log: Path) -> int:
     return int(rows[-1].split(",")[0]) if rows else 0
 
 
-def killed_and_resumed(here: Path, environment: dict[str, str], recipe: list[str], lives: int, seed: int) -> list[int]:
+def killed_and_resumed(
+    here: Path, environment: dict[str, str], recipe: list[str], lives: int, seed: int, least: int = 1
+) -> list[int]:
     """A run that dies `lives` times at random moments and is then left to end; the step at each resumption.
 
-    A life is killed, with its children, a random time after a random number of steps.
+    A life is killed, with its children, a random time after a random number of steps, `least` or more.
     """
     rng = random.Random(seed)
     run, where = here / "runs" / "killed", [0]
     arguments = command(*recipe, "name=killed")
     for _ in range(lives):
-        goal = where[-1] + rng.randint(1, 2 * EVERY)
+        goal = where[-1] + rng.randint(least, least + 2 * EVERY - 1)
         process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
@@ -260,7 +264,8 @@ def killed_and_resumed(here: Path, environment: dict[str, str], recipe: list[str
         assert process.poll() is None, "it ended before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        where.append(last_of(run)["global_step"] if (run / "checkpoints" / "last.ckpt").exists() else 0)
+        newest = newest_whole(Run(run), show=False)
+        where.append(torch.load(newest, weights_only=True)["global_step"] if newest else 0)
         assert last_step(run / "steps.csv") - where[-1] <= EVERY + 1, "more than an interval has to be done again"
         arguments = command("name=killed", "resume=true")
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
