@@ -60,7 +60,10 @@ def in_child(work: Callable[[], Any]) -> Any:
     except (Stopped, KeyboardInterrupt) as asked:
         _end(child, pass_on=isinstance(asked, Stopped))
         raise
-    kind, answer = ours.recv() if ours.poll() else ("failed", f"its process {how_it_ended(child.exitcode)}")
+    try:
+        kind, answer = ours.recv()
+    except EOFError:  # it was killed
+        kind, answer = "failed", f"its process {how_it_ended(child.exitcode)}"
     if kind == "stopped":
         raise Stopped(answer)
     if kind == "interrupted":

@@ -68,7 +68,14 @@ def one_sentence(result: Any, *parts: str, code: int = 1) -> None:
         assert part in result.err, result.err
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "training",
+        "prediction",
+        *(pytest.param(p, marks=pytest.mark.slow) for p in ("validation", "checkpoint", "results")),
+    ],
+)
 def test_ctrl_c_in_a_training_leaves_a_run_that_goes_on(
     train: Callable[..., Any], here: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -100,8 +107,7 @@ def test_ctrl_c_in_a_cache_build_and_in_an_ensemble(
     assert not (here / "runs" / "e" / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("change", ["cut", "written"])
+@pytest.mark.parametrize(("workers", "change"), [(0, "written"), (2, "cut")])
 def test_a_cache_that_changes_under_a_run_is_named(
     train: Callable[..., Any], here: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch, workers: int, change: str
 ) -> None:
