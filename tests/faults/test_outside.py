@@ -68,6 +68,12 @@ def one_sentence(result: Any, *parts: str, code: int = 1) -> None:
         assert part in result.err, result.err
 
 
+def interrupted(result: Any, *parts: str) -> None:
+    """As after ctrl-C; a program would end here, and another ctrl-C would end it at once."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    one_sentence(result, "interrupted", *parts, code=_INTERRUPTED)
+
+
 @pytest.mark.parametrize(
     "place",
     [
@@ -82,8 +88,7 @@ def test_ctrl_c_in_a_training_leaves_a_run_that_goes_on(
     reference = straight(train, shelf)
     with monkeypatch.context() as patch:
         at(patch, *PLACES[place], interrupt)
-        one_sentence(train(*RECIPE, "name=a"), "interrupted", "resume=true", code=_INTERRUPTED)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupted(train(*RECIPE, "name=a"), "resume=true")
     assert not [path for path in (here / "runs" / "a").rglob(".*") if path.is_file()]
     assert train("name=a", "resume=true", plain=True).code == 0
     same_end(here / "runs" / "a", reference)
@@ -97,13 +102,13 @@ def test_ctrl_c_in_a_cache_build_and_in_an_ensemble(
     with monkeypatch.context() as patch:
         at(patch, build.Manifest, "write", 1, interrupt)
         said = train("trainer.max_epochs=1", "name=c", "cache.size=40", f"cache.dir={here}/cache")
-    one_sentence(said, "interrupted", code=_INTERRUPTED)
+    interrupted(said)
     assert not (here / "runs" / "c").exists() and not list((here / "cache").glob("40px-*"))
     assert train("trainer.max_epochs=1", "name=c", "cache.size=40", f"cache.dir={here}/cache").code == 0
     with monkeypatch.context() as patch:
         at(patch, ensemble_writing, "judge", 1, interrupt)
         said = ensemble("method=average", "runs=runs/m*", "name=e")
-    one_sentence(said, "interrupted", code=_INTERRUPTED)
+    interrupted(said)
     assert not (here / "runs" / "e" / "metrics.json").exists()
 
 
