@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "cxr").rglob("*.py"))
-GROUND = {"cxr.errors", "cxr.findings", "cxr.files", "cxr.predictions"}
+GROUND = {"cxr.errors", "cxr.findings", "cxr.files", "cxr.predictions", "cxr.private", "cxr.isolation", "cxr.stopping"}
 ROOMS = {"cxr.data", "cxr.model", "cxr.loss", "cxr.metrics"}
 
 
@@ -63,14 +63,14 @@ def test_the_reader_of_imports_sees_every_form() -> None:
     assert {"cxr.data.catalog", "cxr.errors"} <= {name for _, name in edges("cxr.data.split")}
 
 
-@pytest.mark.parametrize("module", ["cxr.errors", "cxr.findings", "cxr.files"])
+@pytest.mark.parametrize("module", ["cxr.errors", "cxr.findings", "cxr.files", "cxr.private", "cxr.stopping"])
 def test_the_ground_stands_on_errors_alone(module: str) -> None:
     assert module in MODULES
     assert {name for _, name in edges(module)} <= {"cxr.errors"} - {module}
 
 
 def test_predictions_and_runs_stand_on_the_ground() -> None:
-    below = {"cxr", "cxr.errors", "cxr.files", "cxr.findings"}
+    below = {"cxr", "cxr.errors", "cxr.files", "cxr.findings", "cxr.private"}
     assert [edge for part in ("cxr.predictions", "cxr.runs") for edge in edges(part) if edge[1] not in below] == []
 
 

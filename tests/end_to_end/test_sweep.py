@@ -42,14 +42,17 @@ def test_a_wrong_option_in_a_sweep_starts_nothing(train: Callable[..., Any], her
     assert not (here / "runs").exists()
 
 
-def test_two_jobs_of_two_processes_make_two_runs_equal_to_those_of_one(
-    train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("losses", "jobs"), [("bce", ["run"]), pytest.param("bce,mae", ["bce", "mae"], marks=pytest.mark.slow)]
+)
+def test_jobs_of_two_processes_make_runs_equal_to_those_of_one(
+    train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, losses: str, jobs: list[str]
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # VGG11 has no batch norm, whose statistics are each process's own; plain SGD keeps rounding small
     network = ("backbone=timm", "backbone.name=vgg11", "optimizer=sgd", "optimizer.momentum=0", "scheduler=none")
-    options = (*ONE, *network, "loss=bce,mae", "synthetic_batch_size=32")
+    options = (*ONE, *network, f"loss={losses}", "synthetic_batch_size=32")
     alone = train("-m", *options, "batch_size=32", "sweep=one")
     assert alone.code == 0, alone.err
     both = train(
@@ -57,11 +60,11 @@ def test_two_jobs_of_two_processes_make_two_runs_equal_to_those_of_one(
     )
     assert both.code == 0, both.err
     runs = sorted(path.parent.relative_to(here / "runs") for path in (here / "runs").rglob("config.yaml"))
-    assert runs == [Path(f"{sweep}/{loss}") for sweep in ("one", "two") for loss in ("bce", "mae")]
-    for loss in ("bce", "mae"):
+    assert runs == [Path(f"{sweep}/{job}") for sweep in ("one", "two") for job in jobs]
+    for job in jobs:
         states, frames, logs = [], [], []
         for sweep in ("one", "two"):
-            run = here / "runs" / sweep / loss
+            run = here / "runs" / sweep / job
             checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
             states.append(checkpoint["state_dict"])
             frames.append(pd.read_parquet(run / "predictions" / "test.parquet"))

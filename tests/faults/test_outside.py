@@ -36,6 +36,7 @@ PLACES = {
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
