@@ -116,7 +116,7 @@ def start(scratch: Path) -> None:
 
 
 def save(scratch: Path) -> None:
-    """Row `save`: VGG19 with its dense layers and Adam's moments, 1.7 GB; written, synced, summed."""
+    """Row `save`: VGG19 with its dense layers and Adam's moments, 1.7 GB, written, synced, summed; the fastest."""
     import timm
     import torch
 
@@ -129,21 +129,24 @@ def save(scratch: Path) -> None:
     optimizer.step()
     content = {"state_dict": network.state_dict(), "optimizer_states": [optimizer.state_dict()]}
     ours, bare = [], []
-    for _ in range(ROUNDS["save"]):
-        began = time.perf_counter()
+
+    def plainly() -> None:
         with (scratch / "bare.ckpt").open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        bare.append(time.perf_counter() - began)
-        (scratch / "bare.ckpt").unlink()
-        began = time.perf_counter()
-        write_checkpoint(content, scratch / "ours.ckpt")
-        ours.append(time.perf_counter() - began)
-        (scratch / "ours.ckpt").unlink()
+
+    sides = [(bare, plainly), (ours, lambda: write_checkpoint(content, scratch / "ours.ckpt"))]
+    for _ in range(ROUNDS["save"]):
+        for times, side in sides:
+            began = time.perf_counter()
+            side()
+            times.append(time.perf_counter() - began)
+            for file in scratch.glob("*.ckpt*"):
+                file.unlink()
+        sides.reverse()  # who goes first finds the system's file cache emptier
     say(f"save: ours {[round(s, 2) for s in ours]}, bare {[round(s, 2) for s in bare]} s")
-    mine, theirs = statistics.median(ours), statistics.median(bare)
-    row("save", mine, theirs, mine / theirs, "s")
+    row("save", min(ours), min(bare), min(ours) / min(bare), "s")
 
 
 def main(chosen: list[str]) -> None:

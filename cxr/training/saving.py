@@ -4,8 +4,9 @@
 when the process dies has its sum.
 """
 
+import errno
 import os
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -17,8 +18,7 @@ from cxr.errors import CxrError
 from cxr.files import replacing, write_text
 from cxr.runs import Run
 
-_CHUNK = 1 << 22
-_LARGE = 1 << 20  # bytes of a part that is summed by a thread of its own
+_CHUNK = 1 << 22  # bytes
 
 
 class WholeFiles(CheckpointIO):
@@ -45,28 +45,48 @@ class WholeFiles(CheckpointIO):
             file.unlink(missing_ok=True)
 
 
-class _Summing:
-    """A file that sums up what is written to it, large parts while they are written, and remembers why it failed."""
+class _Summed:
+    """A file that is summed up while it is written and synced: a thread follows the writer, and reads what is there.
+
+    Attributes:
+        failure: why a write failed.
+    """
 
     def __init__(self, file: IO[bytes], beside: Executor) -> None:
         self.file, self.beside, self.digest = file, beside, sha256()
         self.failure: OSError | None = None
+        self._written = self._asked = 0
+        self._sums: list[Future[None]] = []
 
     def write(self, content: bytes) -> int:
-        summed = self.beside.submit(self.digest.update, content) if len(content) >= _LARGE else None
-        if summed is None:
-            self.digest.update(content)
         try:
-            return self.file.write(content)
+            written = self.file.write(content)
+            self._written += len(content)
+            if self._written - self._asked >= _CHUNK:
+                self.flush()
         except OSError as error:
             self.failure = error
             raise
-        finally:
-            if summed is not None:
-                summed.result()  # what `content` views is gone when this call ends
+        return written
 
     def flush(self) -> None:
         self.file.flush()
+        self._sums.append(self.beside.submit(self._follow, self._asked, self._written))
+        self._asked = self._written
+
+    def hexdigest(self) -> str:
+        """The sum of all that was flushed."""
+        for done in self._sums:
+            done.result()
+        return self.digest.hexdigest()
+
+    def _follow(self, start: int, end: int) -> None:
+        while start < end:
+            content = os.pread(self.file.fileno(), min(_CHUNK, end - start), start)
+            if not content:
+                raise OSError(errno.EIO, "it is shorter than what was written", self.file.name)
+            self.digest.update(content)
+            start += len(content)
 
 
 def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
@@ -81,15 +101,15 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
         CxrError: the disk is full or cannot be written.
     """
     with replacing(path) as temporary:
-        with temporary.open("wb") as file, ThreadPoolExecutor(1) as beside:
-            summing = _Summing(file, beside)
+        with temporary.open("w+b") as file, ThreadPoolExecutor(1) as beside:
+            summed = _Summed(file, beside)
             try:
-                torch.save(content, summing)  # type: ignore[arg-type]  # it writes, and needs no more
+                torch.save(content, summed)  # type: ignore[arg-type]  # it writes, and needs no more
             except RuntimeError as error:  # PyTorch's own, about positions in a file that could not be written
-                raise summing.failure or error from error
-            file.flush()
+                raise summed.failure or error from error
+            summed.flush()
             os.fsync(file.fileno())
-        new, old = summing.digest.hexdigest(), _sums(path)
+            new, old = summed.hexdigest(), _sums(path)
         if previous is not None and path.exists():
             _expect(previous, *old, *_sums(previous))
             path.replace(previous)
