@@ -125,9 +125,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
             then, now = OmegaConf.select(saved, key), OmegaConf.select(config, key)
         if then == now:
             continue
-        if isinstance(then, str) and then.startswith(
-            ELSEWHERE
-        ):  # a run from another machine is told where it lies here
+        if str(then).startswith(ELSEWHERE):  # a run from another machine is told where things lie here
             for leaf in [leaf for leaf, value in leaves(OmegaConf.to_container(saved)) if value == then]:
                 OmegaConf.update(saved, leaf, now)
             continue

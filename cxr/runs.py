@@ -115,27 +115,29 @@ class Run:
                 text = file.read(_LARGEST + 1).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CxrError(f"{self.config_path} is not valid YAML: {first_line(error)}") from error
-        return with_places(read_configuration(text, str(self.config_path)), self._places())
+        config = read_configuration(text, str(self.config_path))
+        return with_places(config, self._places(config))
 
     def save_config(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
-        """Writes `config.yaml` without absolute paths, which go to `.places/<name>.json` beside the run.
+        """Writes `config.yaml` without absolute paths, which go to `.places/<name>-<run_id>.json` beside the run.
 
         Args:
             config: plain values.
             folder: where the run is being made; by default its own.
         """
         told, places = without_places(config)
-        if places or self._places_path.exists():
-            write_text(self._places_path, json.dumps(places))
+        if places or self._places_path(config).exists():
+            write_text(self._places_path(config), json.dumps(places))
         write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(told)))
 
-    @property
-    def _places_path(self) -> Path:
-        return self.path.parent / ".places" / f"{self.path.name}.json"
+    def _places_path(self, config: Mapping[str, Any]) -> Path:
+        """Of two that want one name at once, each has its own."""
+        owner = legal_name(f"{self.path.name[:100]}-{config.get('run_id')}")
+        return self.path.parent / ".places" / f"{owner}.json"
 
-    def _places(self) -> dict[str, str]:
+    def _places(self, config: Mapping[str, Any]) -> dict[str, str]:
         try:
-            content = json.loads(self._places_path.read_text(encoding="utf-8"))
+            content = json.loads(self._places_path(config).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
         known = isinstance(content, dict) and all(isinstance(value, str) for value in content.values())

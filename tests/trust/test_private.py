@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr import cli
 from cxr.errors import CxrError
 from cxr.private import refuse_secrets, shorten_home
+from cxr.runs import Run
 
 TOKEN = "0123456789abcdef0123456789abcdefdeadbeef"
 SMALL = (
@@ -96,12 +97,22 @@ def test_a_run_tells_no_absolute_path_and_goes_on(
     assert "error" not in train("name=mine", "resume=true", "trainer.max_epochs=2")
     assert json.loads((runs / "mine" / "metrics.json").read_text())["epochs"] == 2
     assert holders(runs / "mine", f"{tmp_path}/away") == []
-    (runs / ".places" / "mine.json").unlink()  # as on another machine
+    (places,) = (runs / ".places").glob("mine-*.json")
+    places.unlink()  # as on another machine
     said = train("name=mine", "resume=true", "trainer.max_epochs=3")
     assert "data.root of runs/mine is elsewhere:films" in said and "pass data.root=PATH" in said
     again = ("name=mine", "resume=true", "trainer.max_epochs=3", f"data.root={root}", f"cache.dir={tmp_path}/new")
     assert "error" not in train(*again)
     assert json.loads((runs / "mine" / "metrics.json").read_text())["epochs"] == 3
+
+
+def test_places_of_a_run_are_not_those_of_one_that_wanted_its_name(tmp_path: Path) -> None:
+    first, second = ({"data": {"root": f"/{disk}/films"}, "run_id": disk} for disk in ("a1", "b2"))
+    Run(tmp_path / "mine").create(first)
+    with pytest.raises(CxrError, match="mine exists"):
+        Run(tmp_path / "mine").create(second)
+    assert Run(tmp_path / "mine").config() == first
+    assert (tmp_path / "mine" / "config.yaml").read_text().startswith("data:\n  root: elsewhere:films\n")
 
 
 def test_a_sweep_tells_no_absolute_path(train: Train, nih_folder: Callable[..., Path], tmp_path: Path) -> None:
