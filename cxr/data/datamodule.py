@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import cv2
 import lightning.pytorch as pl
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cxr.data.augment import Augmentation, Draws
 from cxr.data.cache.store import Cache, open_array
@@ -221,7 +221,7 @@ class RadiographData(pl.LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=batches,  # type: ignore[arg-type]  # arrays in place of lists
-            collate_fn=_ready,
+            collate_fn=_ready,  # type: ignore[arg-type]  # of a whole batch
             num_workers=s.workers,
             pin_memory=s.pin_memory,
             persistent_workers=order is not None and s.workers > 0,
@@ -229,5 +229,13 @@ class RadiographData(pl.LightningDataModule):
         )
 
 
-def _ready(batch: Any) -> Any:
+def _ready(batch: Batch) -> Batch:
+    """The batch as it is, in a worker already in shared memory.
+
+    Where that is full it is an error here; the queue, which would share it later, drops what it cannot share, and the
+    training process would wait for it for ever.
+    """
+    if get_worker_info() is not None:
+        for part in batch.values():
+            part.share_memory_()  # type: ignore[no-untyped-call]
     return batch

@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import torch
 
 from cxr.cli import _INTERRUPTED
 from cxr.data.cache import build
@@ -163,6 +164,33 @@ def test_too_little_shared_memory_is_told(
 
     at(monkeypatch, ClassificationTask, "training_step", 3, act)
     one_sentence(train(*RECIPE, "name=a"), "too little shared memory", "--shm-size", "data.workers=0")
+
+
+def test_workers_whose_shared_memory_is_full_hang_nobody(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the worker itself, as forked processes have the patch too."""
+
+    def full(tensor: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    one_sentence(train(*RECIPE, "name=a", "data.workers=2"), "too little shared memory", "--shm-size", "data.workers=0")
+
+
+@pytest.mark.slow
+def test_a_real_shared_memory_that_is_too_small_is_told(
+    here: Path, phantoms: Path, environment: dict[str, str]
+) -> None:
+    small = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "sh"]
+    if subprocess.run([*small, "true"], capture_output=True).returncode:
+        pytest.skip("another /dev/shm cannot be mounted here")
+    command = [sys.executable, str(ROOT / "train.py"), *SMALL, "data.phantom_size=64", f"data.root={phantoms}",
+               "image_size=64", "data.workers=2", "name=a"]  # fmt: skip
+    done = subprocess.run([*small, *command], env=environment, cwd=here, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 1 and "too little shared memory" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_read_only_run_directory_is_told(
