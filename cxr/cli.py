@@ -3,6 +3,7 @@
 Only Hydra is imported here: help and mistakes are answered before PyTorch would have loaded.
 """
 
+import atexit
 import csv
 import io
 import json
@@ -39,7 +40,7 @@ from cxr.options import (
 )
 from cxr.private import hidden, refuse_secrets, shorten_home, without_places
 from cxr.runs import Run, check_name, free_name, legal_name
-from cxr.stopping import REQUEUE, Stopped, requests
+from cxr.stopping import REQUEUE, SIGNALS, Stopped, requests
 
 _INTERRUPTED = 130  # exit code, as shells give it to ctrl-C
 _failure: list[str] = []  # what the job of this process could not do; Hydra would print a traceback
@@ -84,6 +85,7 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
     sweep: Path | None = None
     began = time.time()
     requests.listen()
+    atexit.register(_deafen)  # first, and so called last: then Python would give signals back to the system
     try:
         if not shows_only and not arguments.shell_completion:
             first = _preflight(program, arguments.overrides, arguments.multirun, check)
@@ -95,7 +97,7 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
             raise
         return _say(str(error))
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))  # once more, and it waits for nothing
+        _wait_no_more(_INTERRUPTED)
         if sweep is not None:
             _summarise(sweep, began)
         return _say(
@@ -105,12 +107,24 @@ def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictC
             _INTERRUPTED,
         )
     except Stopped as stopped:
+        _wait_no_more(REQUEUE)
         if sweep is not None:
             _summarise(sweep, began)
         return _say(str(stopped), REQUEUE)
     if sweep is not None:
         return _summarise(sweep, began)
     return _say("; ".join(_failure)) if _failure else 0
+
+
+def _wait_no_more(code: int) -> None:
+    """Asked once more, the process ends at once, with the code that it would have ended with."""
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, lambda *_: os._exit(code))
+
+
+def _deafen() -> None:
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _say(sentence: str, code: int = 1) -> int:

@@ -18,7 +18,7 @@ from tests.end_to_end.test_resume import RECIPE, ROOT, last_of, same_end, straig
 
 @pytest.fixture(autouse=True)
 def handlers() -> Any:
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
