@@ -287,6 +287,10 @@ def _guarded(work: Callable[[], float]) -> float | None:
             raise
         _failure.append(str(error))
         return None
+    except Exception as error:
+        if requests.asked:  # the request came where a library made another exception of it
+            raise Stopped(f"stopped by {requests.asked}") from error
+        raise
 
 
 def _start(config: DictConfig, context: Any) -> float:

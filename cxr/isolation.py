@@ -12,19 +12,26 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from cxr.errors import CxrError, first_line
-from cxr.stopping import Stopped, requests
+from cxr.stopping import SIGNALS, Stopped, requests
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
-def die_with_parent(worker: int = 0) -> None:
-    """The kernel kills this process when its parent dies, however that dies; on Linux alone.
-
-    Args:
-        worker: what PyTorch tells a loader process, its number.
-    """
+def die_with_parent() -> None:
+    """The kernel kills this process when its parent dies, however that dies; on Linux alone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def serve_parent(worker: int) -> None:
+    """For a loader process: it dies with its parent, and leaves to it what signals to their whole group ask for.
+
+    Args:
+        worker: its number, as PyTorch tells it.
+    """
+    die_with_parent()
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def how_it_ended(code: int | None) -> str:
@@ -96,5 +103,6 @@ def _answer(work: Callable[[], Any], pipe: Connection) -> None:
     except (Exception, SystemExit) as error:
         if not isinstance(error, CxrError) and os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
-        answer = ("failed", first_line(error))
+        asked = requests.asked  # it may have come where a library made another exception of it
+        answer = ("stopped", f"stopped by {asked}") if asked else ("failed", first_line(error))
     pipe.send(answer)

@@ -1,10 +1,11 @@
 """SIGTERM and SIGUSR1, which clusters send before they take a machine away: a stop in order, with its own exit code.
 
-Where a checkpoint can be written a request waits for it; elsewhere, and when it comes twice, it stops at once.
+Where a checkpoint can be written a request waits for it; elsewhere it stops the work. A second one ends the process.
 """
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -39,7 +40,10 @@ class StopRequests:
         again, self.asked = self.asked is not None, signal.Signals(number).name
         if again and self.patient:
             return
-        if again or not self.can_wait:
+        if again:  # an exception could be lost in whatever is being ended; files are whole at any moment
+            print(f"error: stopped by {self.asked}", file=sys.stderr, flush=True)
+            os._exit(REQUEUE)
+        if not self.can_wait:
             raise Stopped(f"stopped by {self.asked}")
         print(f"{self.asked}: stopping at the next checkpoint; once more stops at once", flush=True)
 

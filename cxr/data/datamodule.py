@@ -22,7 +22,7 @@ from cxr.data.catalog import Catalog
 from cxr.data.sampling import Batch as Drawn
 from cxr.data.sampling import EpochBatches, Order, Shuffled
 from cxr.errors import CxrError
-from cxr.isolation import die_with_parent
+from cxr.isolation import serve_parent
 
 cv2.setNumThreads(0)  # images are small and workers are many
 _MAPPED = 1 << 26  # bytes read before the map's pages are given back
@@ -225,7 +225,7 @@ class RadiographData(pl.LightningDataModule):
             num_workers=s.workers,
             pin_memory=s.pin_memory,
             persistent_workers=order is not None and s.workers > 0,
-            worker_init_fn=die_with_parent,  # it holds the run's lock, and a run that goes on needs that
+            worker_init_fn=serve_parent,  # a run that goes on needs the lock that they hold, too
         )
 
 

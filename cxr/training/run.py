@@ -76,6 +76,8 @@ def train(config: Mapping[str, Any], run: Run) -> float:
 def resume(config: Mapping[str, Any], run: Run) -> float:
     """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
     with run.held():
+        for half in run.last.parent.glob(".*-????????.ckpt"):  # of processes that were killed while they wrote
+            half.unlink(missing_ok=True)
         return _resume(config, run)
 
 

@@ -217,7 +217,10 @@ def test_two_trainings_of_one_name(train: Callable[..., Any], here: Path) -> Non
             train("name=a", "resume=true", "trainer.max_epochs=2", plain=True), "another process is training runs/a"
         )
     one_sentence(train("trainer.max_epochs=1", "name=a"), "runs/a exists")
+    half = here / "runs" / "a" / "checkpoints" / ".last-abc_efgh.ckpt"
+    half.write_bytes(b"PK")
     assert train("name=a", "resume=true", "trainer.max_epochs=2", plain=True).code == 0
+    assert not half.exists(), "what a killed process had begun to write"
 
 
 def test_data_that_changed_before_a_run_goes_on_are_refused(
@@ -328,7 +331,9 @@ def test_a_sweep_outlives_a_killed_job_and_goes_on_after_it_was_stopped(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(
+    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
+)
 def test_whoever_asks_and_however_often_a_run_ends_with_one_sentence(
     here: Path, phantoms: Path, environment: dict[str, str], number: signal.Signals, times: int
 ) -> None:
@@ -340,4 +345,5 @@ def test_whoever_asks_and_however_often_a_run_ends_with_one_sentence(
     said = process.communicate(timeout=60)[0]
     assert process.returncode == (130 if number == signal.SIGINT else 75), said
     assert said.count("error: ") == 1 and "Traceback" not in said, said
-    assert not [path for path in (here / "runs" / "a").rglob(".*") if path.is_file()]
+    half = [path for path in (here / "runs" / "a").rglob(".*") if path.is_file()]
+    assert not half or (number == signal.SIGTERM and times == 2), "what stays after a sudden end goes on resuming"

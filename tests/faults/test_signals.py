@@ -61,12 +61,14 @@ def test_a_request_is_answered_with_a_checkpoint_and_changes_no_byte(
     same_end(run, reference)
 
 
-def test_twice_stops_at_once() -> None:
-    asked = StopRequests()
-    asked.can_wait = True
-    asked._handle(signal.SIGTERM, None)
-    with pytest.raises(Stopped, match="stopped by SIGUSR1"):
-        asked._handle(signal.SIGUSR1, None)
+def test_twice_ends_the_process_at_once() -> None:
+    program = (
+        "import os, signal, time; from cxr.stopping import requests; requests.listen(); requests.can_wait = True; "
+        "os.kill(os.getpid(), signal.SIGTERM); print('waits', flush=True); os.kill(os.getpid(), signal.SIGUSR1); "
+        "time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (75, "error: stopped by SIGUSR1\n") and "waits" in done.stdout
 
 
 def test_where_no_checkpoint_will_come_it_stops_at_once() -> None:
