@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ class Fit:
     Attributes:
         weights: (L, M), each row sums to one; none for a vote or a regression.
         landscape: every point that a search looked at, or none.
-        shared: (M,) the one set for all findings that `weights` was drawn towards, or none.
+        shared: (M,) the one set for all findings that a search chose, or none.
+        other: the label and the weights (L, M) of the version that was not asked for (robust or not), or none.
         coefficients: (L, M + 1) of a regression on the members' logits, the intercept last, or none.
         validation_scores: (N, L) scores of validation images by fits that had not seen their patients, or none.
         warnings: sentences for the user.
@@ -28,6 +29,7 @@ class Fit:
     weights: NDArray[np.float64] | None = None
     landscape: Landscape | None = None
     shared: NDArray[np.float64] | None = None
+    other: tuple[str, NDArray[np.float64]] | None = None
     coefficients: NDArray[np.float64] | None = None
     validation_scores: NDArray[np.float32] | None = None
     warnings: tuple[str, ...] = ()
@@ -37,7 +39,7 @@ class Fit:
 class Method(ABC):
     """A way to combine members. A subclass says how in `_learn` and `_combine`; `fit` is not its to change."""
 
-    label: ClassVar[str]
+    label: str
     """What tables call it."""
 
     def __init_subclass__(cls, **options: Any) -> None:

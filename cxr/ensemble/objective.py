@@ -191,6 +191,14 @@ def evaluate(
     return Landscape(weights, values, objective)
 
 
+def weighted_mean(weights: NDArray[np.float64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights (M,) over scores (M, N) to (N,) float32, added in float64 member by member, within [0, 1]."""
+    total = np.zeros(scores.shape[1])
+    for weight, member in zip(weights, scores, strict=True):
+        total += weight * member.astype(np.float64)
+    return np.clip(total, 0, 1).astype(np.float32)
+
+
 def cores() -> int:
     """Threads that findings are shared out to."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

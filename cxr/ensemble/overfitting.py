@@ -9,13 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxr.ensemble.method import Fit, Method
-from cxr.ensemble.objective import Landscape, evaluate
-from cxr.ensemble.resample import refits
+from cxr.ensemble.objective import Landscape, evaluate, weighted_mean
+from cxr.ensemble.resample import patient_counts, resampled_values
+from cxr.ensemble.robust import best_on, deviation, enough_patients, learnt_share, mean_over
+from cxr.ensemble.search import best_place
 from cxr.ensemble.splits import Validation
-from cxr.ensemble.weighted import WeightedMean, best_rows, positives_of, weighted_mean
+from cxr.ensemble.weighted import WeightedMean, best_rows, positives_of
 from cxr.metrics.auroc import auroc, macro
 
 INTERVAL = (2.5, 97.5)  # percentiles
+POINTS = 96  # random weight vectors that a resample chooses from
 _ALL = "all findings"
 
 
@@ -133,6 +136,65 @@ def spread(
     return pd.DataFrame(rows)
 
 
+def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, seed: int) -> NDArray[np.float64]:
+    """The weights that a cheap search would choose on resampled patients.
+
+    The search chooses the best of `candidates`: the exact objective of each is computed on every resample. Where the
+    method is robust so are these weights; their standard errors are the spread of the same resamples.
+
+    Args:
+        method: gives objective, shrinkage and whether it is robust.
+        data: the members on validation.
+        fit: of the method, with weights.
+        resamples: R.
+        seed: of the draws.
+
+    Returns:
+        (R, L, M).
+    """
+    assert fit.weights is not None and fit.shared is not None
+    points = candidates(fit.weights, fit.shared, seed)
+    counts = patient_counts(data.patient, resamples, seed)
+    values = resampled_values(points, data, method.objective, counts)
+    positives = np.stack([counts[row].sum(axis=0, dtype=np.int64) for row in (data.target == 1).T])  # (L, R)
+    rows = [best_rows(Landscape(points, value, method.objective)) for value in values]
+    own, shared = np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])  # (R, L, M), (R, M)
+    if method.robust:
+        enough = enough_patients(data)
+        known = float(enough.mean())
+        shared = _robust_choice(points, mean_over(values, enough), known)
+        choices = [_robust_choice(points, values[:, :, k], float(enough[k])) for k in range(len(enough))]
+        own = np.stack(choices, axis=1)
+    return np.stack([method.shrunk(own[r], shared[r], positives[:, r]) for r in range(resamples)])
+
+
+def _robust_choice(points: NDArray[np.float64], value: NDArray[np.float64], known: float) -> NDArray[np.float64]:
+    """The best of points (P, M) by values (R, P) on each resample, moved towards equal weights; (R, M)."""
+    members = points.shape[1]
+    equal = np.full(members, 1 / members)
+    gain = value - value[:, [int(((points - equal) ** 2).sum(axis=1).argmin())]]
+    error = deviation(gain)
+    result = np.repeat(equal[None], len(value), axis=0)
+    for r in np.flatnonzero(~np.isnan(gain).any(axis=1)):
+        best = best_place(points, value[r])
+        result[r] += learnt_share(gain[r, best], error[best], members, known) * (points[best] - equal)
+    return result
+
+
+def candidates(weights: NDArray[np.float64], shared: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """The points that resamples choose from, (P, M), in lexical order.
+
+    Equal weights, each member alone, the weights (L, M) and (M,) of the fit, and random mixtures of the shared ones
+    with a point anywhere on the simplex: many close to the fit, few far from it.
+    """
+    members = len(shared)
+    anywhere = np.random.default_rng([seed, 0xC10D]).dirichlet(np.ones(members), POINTS)
+    share = np.linspace(0, 1, POINTS + 1)[1:, None]
+    mixtures = (1 - share) * shared + share * anywhere
+    simple = np.concatenate([np.full((1, members), 1 / members), np.eye(members), shared[None], weights])
+    return np.unique(np.concatenate([simple, mixtures]).round(12), axis=0)
+
+
 def validation_macro(method: Method, data: Validation, fit: Fit) -> float:
     """Macro AUROC on validation, by the scores of left-out patients where the fit has them."""
     if fit.validation_scores is not None:
@@ -147,8 +209,8 @@ def validation_macro(method: Method, data: Validation, fit: Fit) -> float:
 def without_member(method: Method, data: Validation, fit: Fit, member: int) -> float:
     """Validation macro AUROC of the ensemble fitted without a member.
 
-    For searched weights the fit is the best of what the search has seen without the member and of its weights with the
-    member's share given to the others; anything else is fitted again.
+    Searched weights are the best of what the search has seen without the member and of its weights with the member's
+    share given to the others, and made robust again if they were; anything else is fitted again.
     """
     if not isinstance(method, WeightedMean) or fit.landscape is None or fit.weights is None:
         fewer = data.without(member)
@@ -165,7 +227,12 @@ def without_member(method: Method, data: Validation, fit: Fit, member: int) -> f
         method.objective,
     )
     own, shared = best_rows(seen)
-    weights = method.shrunk(own, shared, positives_of(data))
+    if method.robust:
+        equal = np.full(data.members, 1 / (data.members - 1))
+        equal[member] = 0
+        weights, _ = method.robust_weights(data, own, best_on(seen, enough_patients(data)), equal)
+    else:
+        weights = method.shrunk(own, shared, positives_of(data))
     areas = []
     for k in range(len(data.findings)):
         combined = weighted_mean(weights[k], data.read(k))

@@ -1,4 +1,4 @@
-"""How far weights would move with other patients: validation patients are drawn again and the weights chosen anew."""
+"""The objective on resampled validation patients: the exact value of many weight vectors on each of many resamples."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,57 +8,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.ensemble.method import Fit
-from cxr.ensemble.objective import Landscape, cores
+from cxr.ensemble.objective import cores, weighted_mean
 from cxr.ensemble.splits import Validation
-from cxr.ensemble.weighted import WeightedMean, best_rows, weighted_mean
-
-POINTS = 96  # random weight vectors that a resample chooses from
 
 _CELLS = 4_000_000  # images times resamples at once, which keeps the memory of a finding below 100 MB
 
 Counts = NDArray[np.float32]  # (N, R): how often each image is in each resample
-
-
-def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, seed: int) -> NDArray[np.float64]:
-    """The weights that a cheap search would choose on resampled patients.
-
-    The search chooses the best of `candidates`: the exact objective of each is computed on every resample.
-
-    Args:
-        method: gives objective and shrinkage.
-        data: the members on validation.
-        fit: of the method, with weights.
-        resamples: R.
-        seed: of the draws.
-
-    Returns:
-        (R, L, M).
-    """
-    assert fit.weights is not None and fit.shared is not None
-    points = candidates(fit.weights, fit.shared, seed)
-    counts = patient_counts(data.patient, resamples, seed)
-    values = resampled_values(points, data, method.objective, counts)
-    positives = np.stack([counts[row].sum(axis=0, dtype=np.int64) for row in (data.target == 1).T])  # (L, R)
-    result = np.empty((resamples, *fit.weights.shape))
-    for r in range(resamples):
-        own, shared = best_rows(Landscape(points, values[r], method.objective))
-        result[r] = method.shrunk(own, shared, positives[:, r])
-    return result
-
-
-def candidates(weights: NDArray[np.float64], shared: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """The points that resamples choose from, (P, M), in lexical order.
-
-    Equal weights, each member alone, the weights (L, M) and (M,) of the fit, and random mixtures of the shared ones
-    with a point anywhere on the simplex: many close to the fit, few far from it.
-    """
-    members = len(shared)
-    anywhere = np.random.default_rng([seed, 0xC10D]).dirichlet(np.ones(members), POINTS)
-    share = np.linspace(0, 1, POINTS + 1)[1:, None]
-    mixtures = (1 - share) * shared + share * anywhere
-    simple = np.concatenate([np.full((1, members), 1 / members), np.eye(members), shared[None], weights])
-    return np.unique(np.concatenate([simple, mixtures]).round(12), axis=0)
 
 
 def patient_counts(patient: NDArray[np.object_], resamples: int, seed: int) -> NDArray[np.uint8]:

@@ -41,10 +41,14 @@ def grid_size(members: int, steps: int) -> int:
 
 def best_of(weights: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
     """The weights (M,) with the largest value; of ties (to 1e-12) those nearest to equal ones. NaN counts as least."""
-    top = np.flatnonzero(value >= np.nanmax(value) - _SAME)
-    spread = (weights[top] ** 2).sum(axis=1)
-    chosen: NDArray[np.float64] = weights[top[int(spread.argmin())]]
+    chosen: NDArray[np.float64] = weights[best_place(weights, value)]
     return chosen
+
+
+def best_place(weights: NDArray[np.float64], value: NDArray[np.float64]) -> int:
+    """The row of `best_of`."""
+    top = np.flatnonzero(value >= np.nanmax(value) - _SAME)
+    return int(top[int((weights[top] ** 2).sum(axis=1).argmin())])
 
 
 class Explorer:
@@ -99,9 +103,9 @@ def explore(
 
     Args:
         data: the members on validation.
-        search: one of `SEARCHES`. `grid` looks at the whole grid if it has at most 60,000 points, and these times
-            images times findings are at most `max_work`; else at a coarser one, then by coordinate search around its
-            best points, down to below the grid's step.
+        search: one of `SEARCHES`; each looks at equal weights too. `grid` looks at the whole grid if it has at most
+            60,000 points, and these times images times findings are at most `max_work`; else at a coarser one, then
+            by coordinate search around its best points, down to below the grid's step.
         objective: see `cxr.ensemble.objective`.
         steps: of the grid, 1 / step.
         aims: a finding, or none for the mean over the findings.
@@ -111,7 +115,8 @@ def explore(
     members = data.members
     whole = grid_size(members, steps)
     if search == "grid" and whole <= _WHOLE and whole * data.target.size <= max_work:
-        return evaluate(simplex_grid(members, steps), data, objective, show=True)
+        points = np.concatenate([simplex_grid(members, steps), np.full((1, members), 1 / members)])
+        return evaluate(np.unique(points.round(12), axis=0), data, objective, show=True)
     explorer = Explorer(data, objective)
     explorer.look(_simple(members))
     if search == "grid":

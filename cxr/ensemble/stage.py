@@ -85,7 +85,18 @@ def _said(ensemble: Ensemble) -> list[str]:
         return ["weights differ by finding: see weights.json"]
     order = np.argsort(-weights[0], kind="stable") if len(keys) > _TELLING else np.arange(len(keys))
     more = f" and {len(keys) - _TELLING} more, see weights.json" if len(keys) > _TELLING else ""
-    return ["weights: " + ", ".join(f"{keys[m]} {weights[0, m]:.3g}" for m in order[:_TELLING]) + more]
+    robust = ensemble.fit.record.get("robust")
+    kept = [_said_of_robust(robust)] if robust else []
+    return ["weights: " + ", ".join(f"{keys[m]} {weights[0, m]:.3g}" for m in order[:_TELLING]) + more, *kept]
+
+
+def _said_of_robust(record: Mapping[str, Any]) -> str:
+    gain, error = record["gain"], record["standard_error"]
+    measured = "undefined" if gain is None or error is None else f"{gain:+.4f} (standard error {error:.4f})"
+    return (
+        f"robust: {record['share']:.0%} of the way from equal to the searched weights; their validation gain over "
+        f"equal weights is {measured}; method.robust=false takes the searched weights"
+    )
 
 
 def _show(value: float | None) -> str:

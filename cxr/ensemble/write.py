@@ -13,7 +13,7 @@ from cxr.ensemble.combine import others_of
 from cxr.ensemble.guard import said_of_overlap
 from cxr.ensemble.members import Members, short_names
 from cxr.ensemble.method import Fit, Method
-from cxr.ensemble.objective import Landscape
+from cxr.ensemble.objective import Landscape, weighted_mean
 from cxr.ensemble.overfitting import Report, examine
 from cxr.ensemble.splits import Split
 from cxr.evaluation.judge import judge
@@ -107,18 +107,21 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
 def combine(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.float64]], Predictions]:
     """The AUROC (L,) of members, other methods and this one on a split, and its scores; a finding at a time.
 
+    Searched weights stand beside robust ones, whichever the method takes.
     On validation the scores of a method that is fitted with patients left out are those of the left-out patients.
     """
     method, fit, members = ensemble.method, ensemble.fit, ensemble.members
     others = {other: other.fit(members.validation) for other in others_of(method)}
-    names = [*ensemble.names, *(other.label for other in others), method.label]
+    beside = [] if fit.other is None else [fit.other]
+    names = [*ensemble.names, *(other.label for other in others), *(label for label, _ in beside), method.label]
     areas = {name: np.full(len(split.findings), np.nan) for name in names}
     mine = np.empty(split.target.shape, np.float32)
     held_out = fit.validation_scores if split is members.validation else None
     for k in range(len(split.findings)):
         scores = split.read(k)
         mine[:, k] = method.combine(scores, fit, k) if held_out is None else held_out[:, k]
-        columns = [*scores, *(other.combine(scores, learnt, k) for other, learnt in others.items()), mine[:, k]]
+        columns = [*scores, *(other.combine(scores, learnt, k) for other, learnt in others.items())]
+        columns += [*(weighted_mean(weights[k], scores) for _, weights in beside), mine[:, k]]
         for name, column in zip(names, columns, strict=True):
             areas[name][k] = auroc(split.target[:, [k]], column[:, None])[0]
     checkpoint = "+".join(origin.checkpoint_sha256 or "unknown" for origin in members.origins)

@@ -80,7 +80,7 @@ def test_every_vote_is_what_its_members_say(ensemble: Callable[..., Any], runs: 
 
 
 def test_shared_weights_are_the_best_of_the_whole_grid(ensemble: Callable[..., Any], runs: Path) -> None:
-    result = ensemble("method=weighted", RUNS)
+    result = ensemble("method=weighted", "method.robust=false", RUNS)
     assert result.code == 0, result.err
     run = runs / "ensemble-weighted"
     weights = json.loads((run / "weights.json").read_text())
@@ -94,14 +94,16 @@ def test_shared_weights_are_the_best_of_the_whole_grid(ensemble: Callable[..., A
             w = (i / 20, j / 20, (20 - i - j) / 20)
             combined = (w[0] * members[0] + w[1] * members[1] + w[2] * members[2]).astype(np.float32)
             best = max(best, macro(truth, combined))
+    best = max(best, macro(truth, np.mean(members, axis=0).astype(np.float32)))
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["val"]["macro_auroc"] == pytest.approx(best, abs=1e-12)
     landscape = pd.read_csv(run / "landscape.csv")
-    assert len(landscape) == points == 231 and landscape["macro_auroc"].max() == pytest.approx(best, abs=1e-12)
+    assert points == 231 and len(landscape) == points + 1  # equal weights are on no grid of three and step 0.05
+    assert landscape["macro_auroc"].max() == pytest.approx(best, abs=1e-12)
     test = sum(weights[f"runs/{name}"] * scores(runs / name, "test").to_numpy(np.float64) for name in "abc")
     np.testing.assert_allclose(scores(run, "test").to_numpy(), test, atol=1e-6)
     table = pd.read_csv(run / "table.csv", index_col=0)
-    assert list(table.columns) == ["a", "b", "c", "average", "max vote", "hard vote", "weighted"]
+    assert list(table.columns) == ["a", "b", "c", "average", "max vote", "hard vote", "weighted (robust)", "weighted"]
     assert list(table.index) == [*FINDINGS, "macro average"]
     assert table.loc["macro average", "weighted"] == pytest.approx(metrics["test"]["macro_auroc"])
     assert table.loc["macro average", "b"] == pytest.approx(
@@ -116,8 +118,23 @@ def test_shared_weights_are_the_best_of_the_whole_grid(ensemble: Callable[..., A
     }  # fmt: skip
 
 
+def test_robust_weights_lie_between_equal_and_searched_ones_and_both_stand_in_the_table(
+    ensemble: Callable[..., Any], runs: Path
+) -> None:
+    for name, options in (("robust", ()), ("searched", ("method.robust=false",))):
+        assert ensemble(f"name={name}", *options, "bootstrap=0", RUNS).code == 0
+    robust, searched = (json.loads((runs / name / "weights.json").read_text()) for name in ("robust", "searched"))
+    learnt = json.loads((runs / "robust" / "metrics.json").read_text())["learnt"]["robust"]
+    assert 0 <= learnt["share"] < 1 and learnt["gain"] > 0 and learnt["left_out"] == []
+    for key in searched:
+        assert robust[key] == pytest.approx(1 / 3 + learnt["share"] * (searched[key] - 1 / 3), abs=1e-9)
+    tables = [pd.read_csv(runs / name / "table.csv", index_col=0) for name in ("robust", "searched")]
+    assert tables[0].columns[-1] == "weighted (robust)" and tables[1].columns[-1] == "weighted"
+    pd.testing.assert_frame_equal(tables[0], tables[1][tables[0].columns])
+
+
 def test_weights_per_finding_are_each_the_best_of_the_grid(ensemble: Callable[..., Any], runs: Path) -> None:
-    options = ("method.weights=per_finding", "method.step=0.1", "method.shrinkage=0")
+    options = ("method.weights=per_finding", "method.step=0.1", "method.shrinkage=0", "method.robust=false")
     assert ensemble("method=weighted", *options, RUNS).code == 0
     weights = json.loads((runs / "ensemble-weighted" / "weights.json").read_text())
     assert list(weights) == list(FINDINGS)
@@ -130,7 +147,7 @@ def test_weights_per_finding_are_each_the_best_of_the_grid(ensemble: Callable[..
             mixed = sum(share * member[:, k] for share, member in zip(w, members, strict=True))
             return float(roc_auc_score(truth.iloc[:, k].to_numpy()[known], mixed.astype(np.float32)[known]))
 
-        grid = [(i / 10, j / 10, (10 - i - j) / 10) for i in range(11) for j in range(11 - i)]
+        grid = [(i / 10, j / 10, (10 - i - j) / 10) for i in range(11) for j in range(11 - i)] + [(1 / 3,) * 3]
         assert area(tuple(weights[finding].values())) == pytest.approx(max(map(area, grid)), abs=1e-12)
 
 
@@ -138,7 +155,7 @@ def test_many_members_are_searched_without_the_whole_grid(ensemble: Callable[...
     for seed in range(3, 7):
         make_run(runs / f"m{seed}", seed)
     keys = [*"abc", "m3", "m4", "m5", "m6"]
-    result = ensemble("method=weighted", f"runs=[{','.join(f'runs/{key}' for key in keys)}]")
+    result = ensemble("method.robust=false", f"runs=[{','.join(f'runs/{key}' for key in keys)}]")
     assert result.code == 0, result.err
     metrics = json.loads((runs / "ensemble-weighted" / "metrics.json").read_text())
     truth = targets(runs / "a", "val")
@@ -216,7 +233,7 @@ def test_every_other_method_leaves_a_whole_run(ensemble: Callable[..., Any], run
     assert (run / "landscape.csv").exists() == (method == "greedy")
     table = pd.read_csv(run / "overfitting.csv")
     assert set(table["part"]) == {"gap", "left out"} | ({"weight"} if method == "greedy" else set())
-    label = method.replace("_", " ")
+    label = {"greedy": "greedy (robust)"}.get(method, method.replace("_", " "))
     gap = table[(table["part"] == "gap") & (table["model"] == label)].iloc[0]
     expected = metrics["val"]["macro_auroc"] - metrics["test"]["macro_auroc"]
     assert gap["gap"] == pytest.approx(expected, abs=1e-9)
@@ -277,7 +294,9 @@ def test_a_split_that_shares_patients_is_told_loudly(ensemble: Callable[..., Any
 
 def test_other_objectives_are_searched_and_drawn(ensemble: Callable[..., Any], runs: Path) -> None:
     for objective, column in (("average_precision", "macro_average_precision"), ("brier", "macro_brier")):
-        result = ensemble(f"method.objective={objective}", "bootstrap=5", f"name={objective}", RUNS)
+        result = ensemble(
+            f"method.objective={objective}", "method.robust=false", "bootstrap=5", f"name={objective}", RUNS
+        )
         assert result.code == 0, result.err
         landscape = pd.read_csv(runs / objective / "landscape.csv")
         best = landscape.loc[landscape[column].idxmax(), ["a", "b", "c"]]
