@@ -66,6 +66,8 @@ def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Pat
         deadline = time.monotonic() + _PATIENCE  # the others are done too, or wait for one that is gone
         while any(child.poll() is None for child in children) and time.monotonic() < deadline:
             time.sleep(0.1)
+        for reason in sorted(filter(Path.exists, reasons), key=lambda one: one.stat().st_mtime_ns)[:1]:
+            print(f"process {reason.name} of {run.path}: {reason.read_text(encoding='utf-8')}", file=sys.stderr)
         raise
     finally:
         _end(children)

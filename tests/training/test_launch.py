@@ -1,5 +1,6 @@
 """The launcher with stand-ins for ranks: whose failure is told, and that nobody outlives it."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from cxr.errors import CxrError
 from cxr.runs import Run
+from cxr.stopping import Stopped, requests
 from cxr.training.launch import launch
 from cxr.training.prepare import Devices
 
@@ -17,13 +19,18 @@ DEAF = "echo $$ > \"$RUN/pid\"; trap '' TERM; exec sleep 60"
 HANGS = 'echo "data.root=/x is gone" > "$reason"; exec sleep 60'
 
 
-def told(run: Path, monkeypatch: pytest.MonkeyPatch, *ranks: str) -> tuple[str, float]:
-    """What is said, and after how many seconds, when each rank is a shell script."""
+def scripts(run: Path, monkeypatch: pytest.MonkeyPatch, *ranks: str) -> None:
+    """Each rank is a shell script."""
     python = run / "python"
     cases = "\n".join(f"{rank}) {script} ;;" for rank, script in enumerate(ranks))
     python.write_text(f'#!/bin/sh\nRUN=$3 reason=$4\ncase "$LOCAL_RANK" in\n{cases}\nesac\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
+
+
+def told(run: Path, monkeypatch: pytest.MonkeyPatch, *ranks: str) -> tuple[str, float]:
+    """What is said, and after how many seconds."""
+    scripts(run, monkeypatch, *ranks)
     began = time.monotonic()
     with pytest.raises(CxrError) as failed:
         launch(Run(run), Devices("cpu", len(ranks), "32-true"))
@@ -59,3 +66,19 @@ def test_ranks_get_their_place_and_nothing_of_another_launchers_store(
         monkeypatch.setenv(name, value)
     says = 'echo "$RANK $LOCAL_RANK $WORLD_SIZE $TORCHELASTIC_USE_AGENT_STORE." > "$reason"; exit 1'
     assert told(tmp_path, monkeypatch, "sleep 1", says)[0].strip().endswith(": 1 1 2 .")
+
+
+def test_a_rank_that_fails_while_the_run_is_stopped_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails = 'trap \'echo "the disk is full" > "$reason"; exit 1\' TERM; sleep 0.5; kill -TERM $PPID; while :; do sleep 0.1; done'
+    scripts(tmp_path, monkeypatch, fails)
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        requests.listen()
+        with pytest.raises(Stopped):
+            launch(Run(tmp_path), Devices("cpu", 1, "32-true"))
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+        requests.asked = None
+    assert f"process 0 of {tmp_path}: the disk is full" in capsys.readouterr().err
