@@ -16,6 +16,7 @@ from cxr.training.prepare import Devices
 BREAKS = 'echo "data.root=/x is gone" > "$reason"; exit 1'
 LATER = 'sleep 0.2; echo "Connection closed by peer" > "$reason"; exit 1'
 DEAF = "echo $$ > \"$RUN/pid\"; trap '' TERM; exec sleep 60"
+WAITS = "while :; do sleep 0.1; done"
 HANGS = 'echo "data.root=/x is gone" > "$reason"; exec sleep 60'
 
 
@@ -71,7 +72,7 @@ def test_ranks_get_their_place_and_nothing_of_another_launchers_store(
 def test_a_rank_that_fails_while_the_run_is_stopped_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fails = 'trap \'echo "the disk is full" > "$reason"; exit 1\' TERM; sleep 0.5; kill -TERM $PPID; while :; do sleep 0.1; done'
+    fails = 'trap \'echo "the disk is full" > "$reason"; exit 1\' TERM; sleep 0.5; kill -TERM $PPID; ' + WAITS
     scripts(tmp_path, monkeypatch, fails)
     kept = signal.getsignal(signal.SIGTERM)
     try:
