@@ -1,13 +1,11 @@
 """The run directory `runs/<name>/`: its name, its parts, when it appears, and what may change when it goes on."""
 
-import fcntl
 import json
 import os
 import platform
 import re
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +16,7 @@ from omegaconf import OmegaConf
 
 from cxr import __version__
 from cxr.errors import CxrError, first_line
-from cxr.files import unwritable, write_text
+from cxr.files import locked, staged, unwritable, write_text
 from cxr.private import with_places, without_places
 
 _LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -145,22 +143,35 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While it is held, no other process trains this run; the kernel lets go of it when this process dies.
+        """While it is held, no other process trains this run; it is free as soon as this process has died.
 
         Raises:
-            CxrError: another process holds it.
+            CxrError: another process holds it, or the directory cannot be written.
         """
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
+        lock = self.path / ".lock"
+        refusal = f"another process is training {self.path}; wait for it, or choose another name="
+        with ExitStack() as stack:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CxrError(
-                    f"another process is training {self.path}; wait for it, or choose another name="
-                ) from None
+                stack.enter_context(locked(lock, refusal))
+            except OSError as error:
+                raise unwritable(lock, error) from error
             yield
-        finally:
-            os.close(handle)
+
+    def check_there(self, config: Mapping[str, Any]) -> None:
+        """Before a process that trains this run writes into it.
+
+        Raises:
+            CxrError: its directory was deleted, renamed, or replaced by another run.
+        """
+        try:
+            text = self.config_path.read_text(encoding="utf-8")
+        except OSError:
+            text = ""
+        if not text or str(config.get("run_id") or "") not in text:
+            raise CxrError(
+                f"{self.path} was deleted, renamed or replaced while it was trained, and nothing more is written; "
+                "restore it and pass resume=true, or start a new run"
+            )
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Makes the directory, which must be new, with its configuration already in it.
@@ -168,22 +179,14 @@ class Run:
         Raises:
             CxrError: the name is taken, or the disk refuses.
         """
-        staging = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex[:8]}"
         try:
-            staging.mkdir(parents=True)
-            self.save_config(config, staging)
-            if os.path.lexists(self.path):
-                raise FileExistsError
-            os.rename(staging, self.path)
-        except FileExistsError:
-            _remove_staging(staging)
-            raise taken(self.path) from None
+            with staged(self.path) as staging:
+                self.save_config(config, staging)
+                if os.path.lexists(self.path):
+                    raise taken(self.path)
+                os.rename(staging, self.path)
         except OSError as error:
-            _remove_staging(staging)
             raise (taken(self.path) if os.path.lexists(self.path) else unwritable(self.path, error)) from error
-        except CxrError:
-            _remove_staging(staging)
-            raise
 
 
 def read_configuration(text: str, origin: str) -> dict[str, Any]:
@@ -266,9 +269,3 @@ def _plausible(metrics: Mapping[str, Any]) -> bool:
 def _is_number(plain: object) -> bool:
     """As `metrics.json` has numbers: null, a number, or a number with its interval."""
     return plain is None or type(plain.get("value") if isinstance(plain, dict) else plain) is float
-
-
-def _remove_staging(staging: Path) -> None:
-    with suppress(OSError):  # it may never have come to be
-        (staging / "config.yaml").unlink(missing_ok=True)
-        staging.rmdir()

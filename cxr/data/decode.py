@@ -1,7 +1,9 @@
 """One image file into gray pixels, or the reason why not. Imports little: each decoding process loads it."""
 
+import errno
 import io
 import os
+import stat
 import zlib
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +21,9 @@ MOST_BYTES = 1 << 30
 BLANK = 1.0  # gray levels of standard deviation: under it an image shows nothing
 
 _EIGHT_BIT_GRAY = ("L", "LA", "La")
+_OF_THE_MACHINE = (
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
+)  # fmt: skip
 _REFUSED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, UnidentifiedImageError, OverflowError, MemoryError)
 
 
@@ -113,15 +118,19 @@ def read_file(path: str) -> bytes:
     """The content of an image file.
 
     Raises:
-        BadImage: it is missing, a folder, not readable for this user, or too long.
-        OSError: the disk failed.
+        BadImage: it is missing, no regular file, not readable for this user or on its disk, or too long.
+        OSError: the machine or the server of its files fails, whatever the file.
     """
     try:
-        length = os.stat(path).st_size
-        if length > MOST_BYTES:
-            raise BadImage(f"too large: the file has {length / 1e9:.1f} GB")
+        file = os.stat(path)
+        if not stat.S_ISREG(file.st_mode) and not stat.S_ISDIR(file.st_mode):  # a pipe would be waited for
+            raise BadImage("cannot be opened: is no regular file")
+        if file.st_size > MOST_BYTES:
+            raise BadImage(f"too large: the file has {file.st_size / 1e9:.1f} GB")
         return Path(path).read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            raise
         raise BadImage(f"cannot be opened: {str(error.strerror).lower()}") from None
 
 

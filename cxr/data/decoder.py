@@ -87,8 +87,8 @@ def main(arguments: Sequence[str]) -> None:
         try:
             results = [work(Task(*task), array, start, size) for task in json.loads(line)]
             answer = json.dumps(results)
-        except OSError as error:  # of the disk, not of an image
-            answer = json.dumps({"failed": f"{error.strerror or error}", "errno": error.errno})
+        except OSError as error:  # of the machine or the array's disk, not of an image
+            answer = json.dumps({"failed": error.strerror or str(error), "errno": error.errno, "file": error.filename})
         print(answer, flush=True)
 
 

@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from cxr.ensemble.members import expand, gather
 from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
 from cxr.errors import CxrError
-from cxr.files import unwritable
+from cxr.files import staged, unwritable
 from cxr.report.tables import as_text
 from cxr.runs import Run, taken
 from cxr.targets import build
@@ -37,29 +35,23 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
         raise CxrError(f"leave_one_out={config['leave_one_out']} must be true or false")
     method: Method = build(config["method"])
     keys = expand(config["runs"])
-    staging: Path | None = None
     try:
-        run.path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent))
-        staging.chmod(0o755)
-        scratch = staging / ".members"
-        members = gather(keys, config["accelerator"], scratch)
-        if members.patients_in_both:
-            print(f"WARNING: {said_of_overlap(members.patients_in_both)}", flush=True)
-        fit = method.fit(members.validation)
-        for warning in fit.warnings:
-            print(f"WARNING: {warning}", flush=True)
-        ensemble = Ensemble(run.path.name, {**config, "runs": keys}, method, fit, members)
-        written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
-        shutil.rmtree(scratch, ignore_errors=True)  # our own, never published
-        if run.path.exists():
-            raise taken(run.path, "choose another name=")
-        os.rename(staging, run.path)
+        with staged(run.path) as staging:
+            scratch = staging / ".members"
+            members = gather(keys, config["accelerator"], scratch)
+            if members.patients_in_both:
+                print(f"WARNING: {said_of_overlap(members.patients_in_both)}", flush=True)
+            fit = method.fit(members.validation)
+            for warning in fit.warnings:
+                print(f"WARNING: {warning}", flush=True)
+            ensemble = Ensemble(run.path.name, {**config, "runs": keys}, method, fit, members)
+            written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
+            shutil.rmtree(scratch, ignore_errors=True)  # our own, never published
+            if run.path.exists():
+                raise taken(run.path, "choose another name=")
+            os.rename(staging, run.path)
     except OSError as error:
         raise unwritable(run.path, error) from error
-    finally:
-        if staging is not None and staging.exists():
-            shutil.rmtree(staging)  # our own, never published
     print(as_text(written.table, "test AUROC"))
     for line in [*_said(ensemble), *written.report.said(method.label), *written.notes]:
         print(line)

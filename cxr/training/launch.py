@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,39 +14,49 @@ from cxr.isolation import how_it_ended
 from cxr.runs import Run
 from cxr.stopping import Stopped, pass_on
 from cxr.training.prepare import Devices
+from cxr.training.world import Rank
 
 _PATIENCE = 10  # seconds a child has to end after it was asked to
+_NEWS = 0.5  # seconds from the first death that is seen until all that caused it can be seen
 
 
 def launch(run: Run, devices: Devices) -> None:
-    """Runs one process a device and waits; when one fails the others are ended.
+    """Runs one process a device and waits; when one fails the others, which cannot go on without it, are killed.
 
     Raises:
-        CxrError: a process failed; its own message stands before on the terminal.
+        CxrError: a process failed: the first that did, and why.
     """
     threads = max(1, (os.cpu_count() or 1) // devices.count)
     package = str(Path(cxr.__file__).parents[1])  # children find it wherever the parent was started
-    common = os.environ | {
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("TORCHELASTIC_")}
+    common = inherited | {
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
-        "NODE_RANK": "0",
         "WORLD_SIZE": str(devices.count),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
-    command = [sys.executable, "-m", "cxr.training.worker", str(run.path)]
-    children = [subprocess.Popen(command, env=common | {"LOCAL_RANK": str(rank)}) for rank in range(devices.count)]
+    with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
+        reasons = [Path(folder) / str(rank) for rank in range(devices.count)]
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-m", "cxr.training.worker", str(run.path), str(reason)],
+                env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank, reason in enumerate(reasons)
+        ]
+        _wait(run, children, reasons)
+
+
+def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> None:
     try:
-        while True:
-            codes = [child.poll() for child in children]
-            failed = [rank for rank, code in enumerate(codes) if code not in (None, 0)]
-            if failed:
-                raise CxrError(
-                    f"process {failed[0]} of {devices.count} of {run.path} {how_it_ended(codes[failed[0]])}; "
-                    "with resume=true the run goes on from its last checkpoint"
-                )
-            if all(code == 0 for code in codes):
-                return
+        while any(child.poll() is None for child in children) or _failed(children, reasons):
+            if _failed(children, reasons):
+                time.sleep(_NEWS)
+                sentence = _first_failure(run, children, reasons)
+                for child in children:
+                    child.kill()
+                raise CxrError(sentence)
             time.sleep(0.1)
     except Stopped:
         print("waiting for the processes to write a checkpoint; once more stops at once", flush=True)
@@ -55,9 +66,28 @@ def launch(run: Run, devices: Devices) -> None:
         deadline = time.monotonic() + _PATIENCE  # the others are done too, or wait for one that is gone
         while any(child.poll() is None for child in children) and time.monotonic() < deadline:
             time.sleep(0.1)
+        for reason in sorted(filter(Path.exists, reasons), key=lambda one: one.stat().st_mtime_ns)[:1]:
+            print(f"process {reason.name} of {run.path}: {reason.read_text(encoding='utf-8')}", file=sys.stderr)
         raise
     finally:
         _end(children)
+
+
+def _failed(children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> list[int]:
+    """Ranks; one that has given its reason may hang in its end."""
+    return [rank for rank, child in enumerate(children) if child.poll() not in (None, 0) or reasons[rank].exists()]
+
+
+def _first_failure(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> str:
+    """A process that was killed gives no reason; those that miss it fail afterwards, and give theirs."""
+    first = min(
+        _failed(children, reasons), key=lambda rank: reasons[rank].stat().st_mtime_ns if reasons[rank].exists() else 0
+    )
+    name = f"process {first} of {len(children)} of {run.path}"
+    if reasons[first].exists():
+        return f"{name}: {reasons[first].read_text(encoding='utf-8')}"
+    ended = how_it_ended(children[first].returncode)
+    return f"{name} {ended}; with resume=true the run goes on from its last checkpoint"
 
 
 def _end(children: list["subprocess.Popen[bytes]"]) -> None:
@@ -79,6 +109,6 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def rank_of_this_process() -> tuple[int, int]:
-    """(rank, number of ranks) as the launcher set them."""
-    return int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"])
+def rank_of_this_process() -> Rank:
+    """As the launcher set it."""
+    return Rank(int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"]))

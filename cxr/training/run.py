@@ -5,7 +5,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,7 +16,7 @@ from omegaconf import OmegaConf
 from cxr.errors import CxrError, first_line
 from cxr.evaluation.judge import judge
 from cxr.evaluation.tables import notes_of, write_tables
-from cxr.files import write_text
+from cxr.files import write_text, writing_only_if
 from cxr.guard import describe_split
 from cxr.private import without_places
 from cxr.runs import Run, versions
@@ -46,14 +45,7 @@ from cxr.training.prepare import (
 from cxr.training.resumption import MidEpoch, batches_here
 from cxr.training.saving import WholeFiles, newest_whole
 from cxr.training.task import ClassificationTask
-
-
-@dataclass(frozen=True)
-class Rank:
-    """Which process of a run this is, of how many."""
-
-    number: int = 0
-    count: int = 1
+from cxr.training.world import OwnProcesses, Rank, WholeWorld
 
 
 def train(config: Mapping[str, Any], run: Run) -> float:
@@ -75,6 +67,11 @@ def train(config: Mapping[str, Any], run: Run) -> float:
 
 def resume(config: Mapping[str, Any], run: Run) -> float:
     """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
+    done = run.metrics()
+    if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # also where nothing can be written
+        value = run.macro_auroc("val")
+        print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
+        return float("nan") if value is None else float(value)
     with run.held():
         for half in run.last.parent.glob(".*-????????.ckpt"):  # of processes that were killed while they wrote
             half.unlink(missing_ok=True)
@@ -82,11 +79,6 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
 
 
 def _resume(config: Mapping[str, Any], run: Run) -> float:
-    done = run.metrics()
-    if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):
-        value = run.macro_auroc("val")
-        print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
-        return float("nan") if value is None else float(value)
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
@@ -102,6 +94,7 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
         print(f"{run.path} goes on from {where}, step {checkpoint['global_step']}", flush=True)
     else:
         print(f"{run.path} goes on from epoch 0, step 0: it was stopped before its first checkpoint", flush=True)
+    run.check_there(config)
     run.save_config(config)
     return _execute(config, run, prepared, devices)
 
@@ -166,11 +159,13 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
     )
     trainer = _trainer(config, run, devices, rank, len(catalog.rows("train")))
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
-        finish(config, run, prepared, data, trainer)
+        with writing_only_if(lambda: run.check_there(config)):
+            trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+            finish(config, run, prepared, data, trainer)
     except SystemExit:  # what Lightning makes of ctrl-C
         raise KeyboardInterrupt from None
     except (RuntimeError, OSError, CxrError) as error:
+        run.check_there(config)
         raise explained(error, run) from error
 
 
@@ -221,10 +216,12 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
 def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, images: int) -> pl.Trainer:
     """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
+    processes = OwnProcesses(rank)
     callbacks: list[Callback] = []
     if run:
         written = config["checkpoint"]
         callbacks = [
+            WholeWorld(rank),
             EpochLog(run.log, images, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
@@ -255,7 +252,7 @@ def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank:
             enable_progress_bar=terminal and first,
             enable_model_summary=False,
             enable_checkpointing=run is not None,
-            plugins=[WholeFiles(run)] if run else None,
+            plugins=[processes, WholeFiles(run)] if run else [processes],
             **options,
         )
     except (TypeError, ValueError) as error:

@@ -1,38 +1,50 @@
-"""One process of a run with several: `python -m cxr.training.worker RUN`, started by `launch`."""
+"""One process of a run with several: `python -m cxr.training.worker RUN REASON`, started by `launch`."""
 
+import os
 import sys
+import traceback
 from pathlib import Path
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.isolation import die_with_parent
 from cxr.runs import Run
 from cxr.stopping import REQUEUE, Stopped, requests
 from cxr.training.launch import rank_of_this_process
 from cxr.training.prepare import prepare, resolve_devices
-from cxr.training.run import Rank, work
+from cxr.training.run import work
 
 
-def main(path: str) -> int:
-    """Does this rank's share of the run at `path`; returns the exit code."""
+def main(path: str, reason: str) -> int:
+    """Does this rank's share of the run at `path`; returns the exit code.
+
+    Why it fails is written to the file `reason`, and not shown: when one rank fails all others do, and the parent tells
+    the first reason.
+    """
     die_with_parent()
     run = Run(Path(path))
-    number, count = rank_of_this_process()
+    rank = rank_of_this_process()
     requests.patient = True
     requests.listen()
     try:
         config = run.config()
-        work(config, run, prepare(config), resolve_devices(config["trainer"]), Rank(number, count))
+        work(config, run, prepare(config), resolve_devices(config["trainer"]), rank)
     except CxrError as error:
-        print(f"error: process {number}: {error}", file=sys.stderr, flush=True)
+        Path(reason).write_text(str(error), encoding="utf-8")
+        return 1
+    except Exception as error:
+        said = f"{type(error).__name__}: {first_line(error)}; HYDRA_FULL_ERROR=1 shows where"
+        Path(reason).write_text(said, encoding="utf-8")
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
         return 1
     except KeyboardInterrupt:  # the parent says so
         return 130
     except Stopped as stopped:
-        if number == 0:
+        if rank.number == 0:
             print(stopped, file=sys.stderr, flush=True)
         return REQUEUE
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

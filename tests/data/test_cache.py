@@ -272,6 +272,12 @@ def with_damage(folder: Path, name: str, kind: str) -> None:
     elif kind == "link to nowhere":
         path.unlink()
         path.symlink_to(folder / "moved" / name)
+    elif kind in LINKS:
+        path.unlink()
+        path.symlink_to(LINKS[kind] or name)
+    elif kind == "pipe":
+        path.unlink()
+        os.mkfifo(path)
     elif kind == "bomb":
         header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + bytes((8, 0, 0, 0, 0))
         pixels = b"IDAT" + zlib.compress(bytes(1000))
@@ -296,8 +302,10 @@ DAMAGE = {
     "black": "blank: all its pixels are near 0", "white with a speck": "blank: all its pixels are near 255",
     "folder": "cannot be opened: is a directory", "missing": "cannot be opened: no such file",
     "link to nowhere": "cannot be opened", "bomb": "too large: 60000x60000", "too few pixels": "damaged",
-    "truncated JPEG": "truncated",
+    "truncated JPEG": "truncated", "link to itself": "cannot be opened: too many levels",
+    "failing disk": "cannot be opened: input/output error", "pipe": "cannot be opened: is no regular file",
 }  # fmt: skip
+LINKS = {"link to itself": "", "failing disk": "/proc/self/mem"}  # which gives EIO to whoever reads it
 
 
 def reported(folder: Path) -> dict[str, str]:

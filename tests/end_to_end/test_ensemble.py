@@ -3,6 +3,8 @@
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -322,3 +324,16 @@ def test_unknown_values_are_refused_with_the_valid_ones(
     result = ensemble(*([] if given.startswith("runs") else [RUNS]), given)
     assert result.code == 1 and said in result.err and len(result.err.strip().splitlines()) == 1
     assert sorted(path.name for path in runs.iterdir()) == ["a", "b", "c"]
+
+
+def test_what_a_killed_process_left_in_the_folder_of_runs_is_removed_by_the_next_ensemble(
+    ensemble: Callable[..., Any], runs: Path, environment: dict[str, str]
+) -> None:
+    program = (
+        "import os; from pathlib import Path; from cxr.files import staged\n"
+        "with staged(Path('runs/e')) as folder: (folder / '.members').mkdir(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program], env=environment, timeout=60)
+    assert len(list(runs.glob(".*/.members"))) == 1
+    assert ensemble("method=average", RUNS, "name=f", "bootstrap=0").code == 0
+    assert [path.name for path in runs.glob(".*") if path.name.startswith(".making")] == []

@@ -210,6 +210,25 @@ def test_a_read_only_run_directory_is_told(
     same_end(here / "runs" / "a", reference)
 
 
+@pytest.mark.parametrize(("place", "replaced"), [("training", False), ("results", True)])
+def test_a_run_whose_folder_is_gone_ends_and_does_not_come_back(
+    train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, place: str, replaced: bool
+) -> None:
+    run, other = here / "runs" / "a", Run(here / "other")
+    other.create({"run_id": "00000000"})
+
+    def act() -> None:
+        shutil.rmtree(run)
+        if replaced:  # by another run of that name
+            other.path.rename(run)
+
+    at(monkeypatch, *PLACES[place][:2], 1, act)
+    one_sentence(
+        train("trainer.max_epochs=1", "name=a"), "runs/a was deleted, renamed or replaced while it was trained"
+    )
+    assert os.listdir(run) == ["config.yaml"] if replaced else not run.exists()
+
+
 def test_two_trainings_of_one_name(train: Callable[..., Any], here: Path) -> None:
     assert train("trainer.max_epochs=1", "name=a").code == 0
     with Run(here / "runs" / "a").held():
@@ -269,7 +288,7 @@ def alive(process: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_dies_ends_the_others_within_a_minute(
+def test_a_rank_that_dies_ends_the_others_within_ten_seconds(
     here: Path, phantoms: Path, environment: dict[str, str], rank: int
 ) -> None:
     process = started(here, phantoms, environment, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
@@ -280,7 +299,7 @@ def test_a_rank_that_dies_ends_the_others_within_a_minute(
     began = time.monotonic()
     os.kill(ranks[rank], signal.SIGKILL)
     said = process.communicate(timeout=60)[0]
-    assert time.monotonic() - began < 60 and process.returncode == 1
+    assert time.monotonic() - began < 10 and process.returncode == 1 and "Traceback" not in said
     assert f"error: process {rank} of 2 of runs/a was ended by SIGKILL (out of memory?)" in said
     assert "with resume=true the run goes on" in said and not any(map(alive, ranks))
 

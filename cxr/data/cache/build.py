@@ -5,13 +5,12 @@ so, with its checksum, so that a build that was killed goes on with what is whol
 others wait and find the cache finished.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -26,7 +25,7 @@ from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, Manifest, State, rea
 from cxr.data.cache.pool import decode_all
 from cxr.data.decoder import SAME, Result, Task, write_row
 from cxr.errors import CxrError
-from cxr.files import unwritable
+from cxr.files import locked, unwritable
 
 _JOURNAL = "journal.jsonl"
 _SIZES = (128, 224, 256, 299, 512)  # offered where the disk is too small, or before a long build
@@ -46,7 +45,8 @@ def build_cache(folder: Path, state: State, processes: int | None = None) -> Non
     building = folder.parent / f".building-{folder.name}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.parent / f".lock-{folder.name}"):
+        waiting = f"another process is building {folder.name}; waiting for it"
+        with locked(folder.parent / f".lock-{folder.name}", waiting, wait=True):
             if (folder / MANIFEST).exists():
                 return
             if not (building / MANIFEST).exists():
@@ -57,19 +57,6 @@ def build_cache(folder: Path, state: State, processes: int | None = None) -> Non
             _sync(folder.parent)
     except OSError as error:
         raise unwritable(folder, error) from error
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by one process at a time; the kernel lets go of it when that process dies."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another process is building {path.name.removeprefix('.lock-')}; waiting for it", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-        path.unlink(missing_ok=True)  # whoever comes now looks for the finished cache first
 
 
 def _fill(building: Path, state: State, processes: int) -> None:

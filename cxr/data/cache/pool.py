@@ -85,6 +85,11 @@ class _Worker:
         *lines, self._text = (self._text + read).split(b"\n")
         for line in lines:
             answer = json.loads(line)
+            if isinstance(answer, dict) and answer["file"]:
+                raise CxrError(
+                    f"{answer['file']} cannot be read: {answer['failed'].lower()}; what is decoded is kept: run again "
+                    "to go on"
+                )
             if isinstance(answer, dict):
                 raise OSError(answer["errno"], answer["failed"])
             self.waiting -= 1
