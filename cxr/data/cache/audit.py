@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr.data.cache.manifest import REPORT, Entry, Manifest
-from cxr.data.catalog import Catalog
+from cxr.data.cache.manifest import Entry, Manifest
+from cxr.data.catalog import REPORT, Catalog
 from cxr.data.decode import BadImage, read_gray
 from cxr.files import write_text
 
+ABSENT = "not on disk: left out (data.on_missing=skip)"
 _LONG = 2.0  # sides of a radiograph differ by less
 _GUARDED = ("test", "val", "train", "")  # of two images with the same pixels the one further left is kept
 
@@ -53,7 +54,7 @@ def audit(catalog: Catalog, manifest: Manifest) -> Audit:
     then validation), the first by name.
     """
     bad = {entry.image: entry.reason for entry in manifest.images if entry.reason}
-    remarks = _unusual_sizes(manifest)
+    remarks = _unusual_sizes(manifest) | dict.fromkeys(catalog.absent, ABSENT)
     rows = catalog.table.set_index("image")
     split = rows["split"] if "split" in rows else pd.Series("", index=rows.index)
     patient = rows["patient"] if "patient" in rows else pd.Series("", index=rows.index)
