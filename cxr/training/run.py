@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from cxr.errors import CxrError, first_line
 from cxr.evaluation.judge import judge
 from cxr.evaluation.tables import notes_of, write_tables
-from cxr.files import write_text
-from cxr.guard import describe_split
+from cxr.files import check_links, write_text
+from cxr.guard import describe_split, ledger_beside
 from cxr.private import without_places
 from cxr.runs import Run, versions
 from cxr.targets import build
@@ -28,7 +28,7 @@ from cxr.training.failures import explained
 from cxr.training.keeping import RunCheckpoints
 from cxr.training.launch import launch
 from cxr.training.localise import localisation
-from cxr.training.log import EpochLog, StepLog
+from cxr.training.log import EpochLog, StepLog, read_rows, read_steps
 from cxr.training.loggers import build_logger, check_logger, log_result
 from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
@@ -64,6 +64,7 @@ def train(config: Mapping[str, Any], run: Run) -> float:
     Raises:
         CxrError: the configuration, the data, or a step of the training.
     """
+    ledger_beside(run.path)
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
@@ -75,6 +76,7 @@ def train(config: Mapping[str, Any], run: Run) -> float:
 
 def resume(config: Mapping[str, Any], run: Run) -> float:
     """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
+    check_links(run.path)
     with run.held():
         for half in run.last.parent.glob(".*-????????.ckpt"):  # of processes that were killed while they wrote
             half.unlink(missing_ok=True)
@@ -87,6 +89,7 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
         value = run.macro_auroc("val")
         print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
         return float("nan") if value is None else float(value)
+    _check_written(run)
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
@@ -104,6 +107,13 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
         print(f"{run.path} goes on from epoch 0, step 0: it was stopped before its first checkpoint", flush=True)
     run.save_config(config)
     return _execute(config, run, prepared, devices)
+
+
+def _check_written(run: Run) -> None:
+    """Refuses now what training or its end would refuse: a ledger that is a link, logs that are not ours."""
+    ledger_beside(run.path)
+    read_rows(run.log)
+    read_steps(run.steps)
 
 
 def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
