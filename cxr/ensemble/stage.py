@@ -15,6 +15,7 @@ from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
 from cxr.errors import CxrError
 from cxr.files import unwritable
+from cxr.guard import ledger_beside
 from cxr.report.tables import as_text
 from cxr.runs import Run, taken
 from cxr.targets import build
@@ -37,19 +38,22 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
         raise CxrError(f"leave_one_out={config['leave_one_out']} must be true or false")
     method: Method = build(config["method"])
     keys = expand(config["runs"])
+    ledger_beside(run.path)
     staging: Path | None = None
     try:
         run.path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent))
         staging.chmod(0o755)
         scratch = staging / ".members"
-        members = gather(keys, config["accelerator"], scratch)
+        members = gather(keys, config["accelerator"], scratch, config)
         if members.patients_in_both:
             print(f"WARNING: {said_of_overlap(members.patients_in_both)}", flush=True)
         fit = method.fit(members.validation)
         for warning in fit.warnings:
             print(f"WARNING: {warning}", flush=True)
-        ensemble = Ensemble(run.path.name, {**config, "runs": keys}, method, fit, members)
+        # Where images of members lie on this machine is no part of the ensemble.
+        saved = {key: value for key, value in config.items() if key not in ("data", "cache")}
+        ensemble = Ensemble(run.path.name, {**saved, "runs": keys}, method, fit, members)
         written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
         shutil.rmtree(scratch, ignore_errors=True)  # our own, never published
         if run.path.exists():

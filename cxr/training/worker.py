@@ -1,6 +1,8 @@
 """One process of a run with several: `python -m cxr.training.worker RUN`, started by `launch`."""
 
+import io
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from cxr.errors import CxrError
@@ -21,7 +23,9 @@ def main(path: str) -> int:
     requests.listen()
     try:
         config = run.config()
-        work(config, run, prepare(config), resolve_devices(config["trainer"]), Rank(number, count))
+        with redirect_stdout(io.StringIO()):  # the parent has said it
+            prepared = prepare(config)
+        work(config, run, prepared, resolve_devices(config["trainer"]), Rank(number, count))
     except CxrError as error:
         print(f"error: process {number}: {error}", file=sys.stderr, flush=True)
         return 1
