@@ -13,7 +13,7 @@ import pandas as pd
 from cxr.data.cache.manifest import Entry, Manifest
 from cxr.data.catalog import REPORT, Catalog
 from cxr.data.decode import BadImage, read_gray
-from cxr.files import write_text
+from cxr.files import read_text, write_text
 
 ABSENT = "not on disk: left out (data.on_missing=skip)"
 _LONG = 2.0  # sides of a radiograph differ by less
@@ -33,7 +33,11 @@ class Audit:
     remarks: Mapping[str, str]
 
     def write(self, folder: Path) -> None:
-        """Writes `report.csv` with the columns image and reason, if it would say something new."""
+        """Writes `report.csv` with the columns image and reason, if it would say something new.
+
+        Raises:
+            CxrError: it cannot be written, or what is there is no text file.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["image", "reason"])
@@ -42,8 +46,12 @@ class Audit:
             [name, "; ".join(filter(None, (self.bad.get(name), self.remarks.get(name))))] for name in names
         )
         path = folder / REPORT
-        if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
-            write_text(path, text.getvalue())
+        try:
+            if read_text(path) == text.getvalue():
+                return
+        except FileNotFoundError:
+            pass
+        write_text(path, text.getvalue())
 
 
 def audit(catalog: Catalog, manifest: Manifest) -> Audit:
