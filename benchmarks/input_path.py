@@ -41,6 +41,7 @@ from cxr.data.cache import CacheSettings, open_or_build
 from cxr.data.cache.manifest import state_of
 from cxr.data.catalog import Catalog, check_images_exist, choose_findings
 from cxr.data.datamodule import LoaderSettings, RadiographData, View
+from cxr.data.decode import FORMATS
 from cxr.data.sources.nih import read_nih
 from cxr.data.split import split_catalog, split_fingerprint
 from cxr.findings import NIH14
@@ -106,7 +107,7 @@ class FieldPath(Dataset[tuple[torch.Tensor, int]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.open(self.paths[index]).convert("RGB")), index
+        return self.transform(Image.open(self.paths[index], formats=FORMATS).convert("RGB")), index
 
 
 def consume(loader: "DataLoader[Any]") -> int:
@@ -179,7 +180,7 @@ def copies(files: Files, wanted: int) -> list[str]:
 
 
 def with_pillow(path: str) -> np.ndarray:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         pixels = np.asarray(image)
     return pixels if pixels.ndim == 2 else pixels[..., 0]
 

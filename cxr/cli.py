@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.errors import CxrError, first_line
-from cxr.files import write_text
+from cxr.files import read_text, write_text
 from cxr.isolation import in_child
 from cxr.mistakes import explain
 from cxr.options import (
@@ -352,7 +352,7 @@ def _records(config: DictConfig) -> Path:
 def _summarise(sweep: Path, began: float) -> int:
     """Writes `summary.csv`, prints it as a table, and returns the exit code."""
     files = (sweep.parent / ".hydra" / sweep.name / "jobs").glob("*.json")
-    records = sorted((json.loads(file.read_text()) for file in files), key=lambda record: record["job"])
+    records = sorted((json.loads(read_text(file)) for file in files), key=lambda record: record["job"])
     records = [record for record in records if record["began"] >= began]
     rows = []
     for record in records:

@@ -1,7 +1,7 @@
 """Vocabularies of findings: names as the public tables spell them, aliases, and groups."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cxr.errors import CxrError
 
@@ -46,24 +46,30 @@ def check_known(names: Iterable[str], known: Sequence[str], option: str) -> None
             raise CxrError(f"{option} names an unknown finding {name!r}; {hint}known are {', '.join(known)}")
 
 
-def check_printable(values: Iterable[str], what: str, origin: str) -> None:
+Place = Callable[[int], str]  # where the value of that position stands, such as ` (line 3)`
+
+
+def check_printable(values: Iterable[str], what: str, origin: str, place: Place = lambda position: "") -> None:
     """Raises CxrError if one of `values`, each a `what` of `origin`, holds a line break or what else is not shown."""
     values = list(values)
     if not "".join(values).isprintable():  # one look at a hundred thousand names
-        wrong = next(value for value in values if not value.isprintable())
-        raise CxrError(f"{origin} has the {what} {wrong!r}, with a character that cannot be printed; rename it")
+        position = next(k for k, value in enumerate(values) if not value.isprintable())
+        raise CxrError(
+            f"{origin} has the {what} {values[position]!r}{place(position)}, with a character that cannot be printed; "
+            "rename it"
+        )
 
 
-def check_names(names: Iterable[str], what: str, origin: str) -> None:
+def check_names(names: Iterable[str], what: str, origin: str, place: Place = lambda position: "") -> None:
     """Raises CxrError unless `names` can be file names, cells of a CSV file and lines of a report as they are.
 
     A path would lead out of a folder; a spreadsheet takes what begins with =, +, - or @ for a formula.
     """
     names = list(names)
-    check_printable(names, what, origin)
-    wrong = next((name for name in names if name.startswith(_ODD_STARTS) or "/" in name or "\\" in name), None)
-    wrong = next((name for name in names if not name.strip(" .")), wrong)
-    if wrong is not None:
-        raise CxrError(
-            f"{origin} has the {what} {wrong!r}; rename it without / and \\, and not beginning with =, +, - or @"
-        )
+    check_printable(names, what, origin, place)
+    for position, name in enumerate(names):
+        if name.startswith(_ODD_STARTS) or "/" in name or "\\" in name or not name.strip(" ."):
+            raise CxrError(
+                f"{origin} has the {what} {name!r}{place(position)}; rename it without / and \\, and not beginning "
+                "with =, +, - or @"
+            )

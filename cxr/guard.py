@@ -5,21 +5,24 @@ judged there, so that a table can say how often that split has been looked at.
 """
 
 import csv
-import fcntl
 import io
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
 
+from cxr.data.split import alike_but_zeros
 from cxr.errors import CxrError
-from cxr.files import unwritable
+from cxr.files import locked, no_link, open_regular, unwritable
 from cxr.predictions import Predictions
+from cxr.runs import legal_name
 
 LEDGER = ".test_ledger.csv"
+_PATIENCE = 60  # seconds that a program waits for others to enter their scores
 COLUMNS = ("time", "test", "scores", "run", "by")
 # SHA-256 of the sorted names of the published test_list.txt of ChestX-ray14, joined by line feeds: 25,596 images.
 NIH_TEST = "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc"
@@ -57,20 +60,29 @@ def images_sha256(images: Sequence[str]) -> str:
 
 
 def describe_split(val: Predictions, test: Predictions) -> str:
-    """`official NIH split`, `own patient split`, or that patients are on both sides."""
+    """`official NIH split` or `own patient split`, and ids that differ only by zeros; or patients on both sides."""
     shared = sorted(set(val.patient) & set(test.patient))
     if shared:
         return f"{NOT_DISJOINT}: {len(shared)} patients are in validation and test, such as {shared[0]}"
-    return "official NIH split" if images_sha256(list(test.image)) == NIH_TEST else "own patient split"
+    kind = "official NIH split" if images_sha256(list(test.image)) == NIH_TEST else "own patient split"
+    own = {*val.patient}
+    alike = [pair for pair in alike_but_zeros([*own, *test.patient]) if (pair[0] in own) != (pair[1] in own)]
+    if alike:
+        kind += f"; patients {alike[0][0]} and {alike[0][1]} differ only by leading zeros and count as two"
+    return kind
 
 
 def ledger_beside(run: Path) -> Path:
-    """The ledger that counts for a run: the nearest one above it, or a new one in the folder that holds it."""
+    """The ledger that counts for a run: the nearest one above it, or a new one in the folder that holds it.
+
+    Raises:
+        CxrError: it is a link, or no file.
+    """
     folder = Path(run).absolute().parent
-    for above in (folder, *folder.parents):
-        if (above / LEDGER).is_file():
-            return above / LEDGER
-    return folder / LEDGER
+    there = (above / LEDGER for above in (folder, *folder.parents) if os.path.lexists(above / LEDGER))
+    ledger = next(there, folder / LEDGER)
+    _refuse_links(ledger)
+    return ledger
 
 
 def count_test(ledger: Path, test: Predictions, run: str, by: str) -> int:
@@ -79,42 +91,58 @@ def count_test(ledger: Path, test: Predictions, run: str, by: str) -> int:
     Args:
         ledger: the file; it appears with its first row.
         test: predictions that are being judged.
-        run: whose they are.
+        run: whose they are; entered as a legal name of a run.
         by: the program.
 
     Returns:
         How often this split has been scored, these scores included. Without a place to write, what is known.
 
     Raises:
-        CxrError: the disk is full.
+        CxrError: the disk is full, the ledger is a link, or another process keeps it locked.
     """
+    _refuse_links(ledger)
     split, scores = images_sha256(list(test.image)), _scores_sha256(test)
     try:
-        with ledger.open("a+", newline="", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            rows = _rows(file.name)
+        with locked(_lock_of(ledger), f"another process has locked {ledger}; wait for it and run again", _PATIENCE):
+            rows = _rows(ledger)
             mine = {row["scores"] for row in rows if row["test"] == split}
             if scores not in mine:
                 text = io.StringIO()
                 writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-                if not rows and not file.tell():
-                    writer.writeheader()
                 now = datetime.now(UTC).isoformat(timespec="seconds")
-                writer.writerow(dict(zip(COLUMNS, (now, split, scores, run, by), strict=True)))
-                file.write(text.getvalue())
-                file.flush()
-                os.fsync(file.fileno())
+                row = dict(zip(COLUMNS, (now, split, scores, legal_name(run), legal_name(by)), strict=True))
+                with open(ledger, "a", newline="", encoding="utf-8", opener=no_link) as file:
+                    if not file.tell():
+                        writer.writeheader()
+                    writer.writerow(row)
+                    file.write(text.getvalue())
+                    file.flush()
+                    os.fsync(file.fileno())
             return len(mine | {scores})
     except PermissionError:
-        known = {row["scores"] for row in _rows(ledger) if row["test"] == split} if ledger.exists() else set()
-        return len(known | {scores})
+        return len({row["scores"] for row in _rows(ledger) if row["test"] == split} | {scores})
     except OSError as error:
         raise unwritable(ledger, error) from error
 
 
-def _rows(path: str | Path) -> list[dict[str, str]]:
-    with Path(path).open(newline="", encoding="utf-8", errors="replace") as file:
-        return [row for row in csv.DictReader(file) if row.get("test") and row.get("scores")]
+def _lock_of(ledger: Path) -> Path:
+    return ledger.with_name(f"{ledger.name}.lock")
+
+
+def _refuse_links(ledger: Path) -> None:
+    for path in (ledger, _lock_of(ledger)):
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            raise CxrError(f"{path} is a link or no regular file, and nothing is written through it; remove it")
+
+
+def _rows(ledger: Path) -> list[dict[str, str]]:
+    try:
+        with open_regular(ledger) as content, TextIOWrapper(content, "utf-8", "replace", newline="") as file:
+            return [row for row in csv.DictReader(file) if row.get("test") and row.get("scores")]
+    except FileNotFoundError:
+        return []
+    except csv.Error as error:
+        raise CxrError(f"{ledger} cannot be read as a CSV table: {error}; restore it") from None
 
 
 def _scores_sha256(test: Predictions) -> str:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.errors import CxrError
-from cxr.private import ELSEWHERE, leaves, shorten_home
+from cxr.private import ELSEWHERE, leaves, refuse_elsewhere, shorten_home
 from cxr.runs import Run, check_name
 
 _POSITIVE = ("batch_size",)
@@ -140,10 +140,9 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
                 OmegaConf.update(saved, f"{key}.{part}", config[key][part])
         else:
             OmegaConf.update(saved, key, now)
-    for key, value in sorted(leaves(OmegaConf.to_container(saved)), key=lambda leaf: leaf[0].count(".")):
-        if isinstance(value, str) and value.startswith(ELSEWHERE):
-            raise CxrError(f"{key} of {run.path} is {value}, and this machine does not know where; pass {key}=PATH")
-    return plain(saved)
+    resumed = plain(saved)
+    refuse_elsewhere(resumed, str(run.path))
+    return resumed
 
 
 def _check(config: DictConfig, key: str, holds: Any, wanted: str) -> None:

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxr.errors import CxrError, first_line
-from cxr.files import replacing
+from cxr.files import open_regular, replacing
 from cxr.findings import check_names, check_printable
 
-MOST_IMAGES = 10_000_000  # of one split; the largest public sets have half a million
+MOST_IMAGES = 2_000_000  # of one split; the largest public sets have half a million
+MOST_NUMBERS = 50_000_000  # scores and targets of a file: 500,000 images of 50 findings
+MOST_TEXT = 1 << 28  # bytes of a column of names
 NUMBERS, NAMES = ("age", "followup"), ("sex", "view")  # what may be known of an image besides
+_TEXTS = ("image", "patient", *NAMES)
 _CHECKPOINT, _SPLIT = b"cxr.checkpoint_sha256", b"cxr.split"
 
 
@@ -79,12 +84,30 @@ class Predictions:
 def read_predictions(path: Path) -> Predictions:
     """Reads a file that `Predictions.write` or another program wrote; what it says of pandas is passed over.
 
+    A column at a time, and none but those that are needed: a few bytes of Parquet can claim any number of equal rows.
+
     Raises:
-        CxrError: no Parquet file, a column is missing or of another kind, an image stands in it twice or has no name,
-            a score is no probability, or a target no label.
+        CxrError: no Parquet file, more than `MOST_IMAGES` rows or `MOST_NUMBERS` scores and targets, a column is
+            missing or of another kind, an image stands in it twice or has no name, a score is no probability, or a
+            target no label. Row (from 1), image and column are named.
     """
-    table = _read_table(path)
-    names = table.column_names
+    try:
+        with open_regular(path, None) as source, pq.ParquetFile(source) as file:
+            text = [name for name in _TEXTS if name in file.schema_arrow.names and not _is_nested(file, name)]
+            with pq.ParquetFile(source, metadata=file.metadata, read_dictionary=text) as read:
+                return _read(_Columns(path, read))
+    except FileNotFoundError:
+        raise CxrError(f"{path} cannot be read as predictions: it is missing") from None
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise CxrError(f"{path} cannot be read as predictions: {first_line(error)}") from None
+
+
+def _is_nested(file: pq.ParquetFile, name: str) -> bool:
+    return bool(pa.types.is_nested(file.schema_arrow.field(name).type))
+
+
+def _read(columns: "_Columns") -> Predictions:
+    path, names, rows = columns.path, columns.names, columns.rows
     findings = tuple(name.removeprefix("score:") for name in names if name.startswith("score:"))
     absent = [name for name in ("image", "patient", *(f"target:{f}" for f in findings)) if name not in names]
     if absent or not findings:
@@ -93,67 +116,107 @@ def read_predictions(path: Path) -> Predictions:
     if twice is not None:
         raise CxrError(f"{path} has the column {twice!r} twice; keep one")
     check_names(findings, "finding", str(path))
-    if not table.num_rows:
+    if not rows:
         raise CxrError(f"{path} scores no image; expected one row an image")
-    score = np.stack([_numbers(table, f"score:{finding}", path) for finding in findings], axis=1)
-    target = np.stack([_numbers(table, f"target:{finding}", path) for finding in findings], axis=1)
-    image, patient = (_texts(table, column, path) for column in ("image", "patient"))
-    again = pd.Series(image).duplicated()
+    if rows > MOST_IMAGES or 2 * rows * len(findings) > MOST_NUMBERS:
+        raise CxrError(
+            f"{path} cannot be read as predictions: it claims {rows} rows of {len(findings)} findings, at most "
+            f"{MOST_IMAGES} rows and {MOST_NUMBERS} scores and targets are read; split it by images or findings"
+        )
+    image, patient = columns.texts("image"), columns.texts("patient")
+    again = pd.Series(image).duplicated().to_numpy()
     if again.any():
-        raise CxrError(f"{path} scores {image[again][0]} twice; keep one row an image")
-    if not ((score >= 0) & (score <= 1)).all():
-        raise CxrError(f"{path} has scores that are not probabilities in [0, 1]; apply a sigmoid before writing")
-    if not (np.isnan(target) | (target == 0) | (target == 1)).all():
-        raise CxrError(f"{path} has targets that are not 1, 0 or empty for unknown")
-    about = table.schema.metadata or {}
-    checkpoint, split = (about.get(key, b"").decode("ascii", "replace") for key in (_CHECKPOINT, _SPLIT))
-    return Predictions(image, patient, findings, score, target, checkpoint, split, _attributes(table, path))
+        raise CxrError(f"{path} row {again.argmax() + 1} scores {image[again][0]} twice; keep one row an image")
+    score, target = np.empty((2, rows, len(findings)), np.float32)
+    for position, finding in enumerate(findings):
+        for into, name in ((score, f"score:{finding}"), (target, f"target:{finding}")):
+            into[:, position] = columns.numbers(name)
+        values = score[:, position]
+        columns.expect(
+            (values >= 0) & (values <= 1), values, f"score:{finding}", image,
+            "scores that are not probabilities in [0, 1]; apply a sigmoid before writing",
+        )  # fmt: skip
+        values = target[:, position]
+        columns.expect(
+            np.isnan(values) | (values == 0) | (values == 1), values, f"target:{finding}", image,
+            "targets that are not 1, 0 or empty for unknown",
+        )  # fmt: skip
+    checkpoint, split = (columns.about.get(key, b"").decode("ascii", "replace") for key in (_CHECKPOINT, _SPLIT))
+    known: dict[str, NDArray[Any]] = {name: columns.numbers(name) for name in NUMBERS if name in names}
+    known |= {name: columns.texts(name, empty=True) for name in NAMES if name in names}
+    attributes = pd.DataFrame(known) if known else None
+    return Predictions(image, patient, findings, score, target, checkpoint, split, attributes)
 
 
-def _attributes(table: pa.Table, path: Path) -> pd.DataFrame | None:
-    numbers = {name: _numbers(table, name, path) for name in NUMBERS if name in table.column_names}
-    names = {name: _texts(table, name, path, empty=True) for name in NAMES if name in table.column_names}
-    return pd.DataFrame({**numbers, **names}) if numbers or names else None
+class _Columns:
+    """The columns of a Parquet file, each read and checked when it is wanted.
+
+    Attributes:
+        path: what errors call it.
+        names: of all columns.
+        rows: their length.
+        about: the file's metadata.
+    """
+
+    def __init__(self, path: Path, file: pq.ParquetFile) -> None:
+        self.path, self._file, about = path, file, file.metadata
+        self.names: list[str] = file.schema_arrow.names
+        self.rows = max(about.num_rows, sum(about.row_group(k).num_rows for k in range(about.num_row_groups)))
+        self.about: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+
+    def numbers(self, name: str) -> NDArray[np.float32]:
+        """A column as (N,) float32, empty cells as NaN."""
+        kind = self._kind(name)
+        known = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
+        if not any(holds(kind) for holds in known):
+            raise CxrError(f"{self.path} has in {name!r} no numbers but {kind}; write them as numbers")
+        return self._column(name).cast(pa.float32(), safe=False).to_numpy().astype(np.float32)
+
+    def texts(self, name: str, empty: bool = False) -> NDArray[np.object_]:
+        """A column of names, given as text or whole numbers, as (N,) strings; `empty` ones may be allowed."""
+        kind = self._kind(name)
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        known = [pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer]
+        known += [pa.types.is_null] * empty
+        if not any(holds(kind) for holds in known):
+            raise CxrError(f"{self.path} has in {name!r} no names but {kind}; write them as text")
+        column = self._column(name)
+        if _bytes_of(column) > MOST_TEXT:
+            raise CxrError(f"{self.path} has in {name!r} more than {MOST_TEXT} bytes of text; write shorter names")
+        try:
+            values = column.cast(pa.string()).to_pylist()
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise CxrError(f"{self.path} has in {name!r} what is no text: {first_line(error)}") from None
+        if empty:
+            values = [value or "" for value in values]
+        elif not all(values):
+            row = next(row for row, value in enumerate(values, start=1) if not value)
+            raise CxrError(f"{self.path} has rows without {name}, such as row {row}; fill or remove them")
+        check_printable(values, name, str(self.path), lambda position: f" (row {position + 1})")
+        return np.array(values, object)
+
+    def expect(
+        self, holds: NDArray[np.bool_], values: NDArray[np.float32], name: str, image: NDArray[np.object_], what: str
+    ) -> None:
+        """Raises CxrError, with the first row where it is not so, unless `holds` everywhere."""
+        if not holds.all():
+            row = int(holds.argmin())
+            place = f"row {row + 1} ({image[row]}), column {name!r}: {values[row]}"
+            raise CxrError(f"{self.path} has {what} ({place})")
+
+    def _kind(self, name: str) -> pa.DataType:
+        return self._file.schema_arrow.field(name).type
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        column = self._file.read(columns=[name], use_threads=False).column(name)
+        if len(column) != self.rows:
+            raise CxrError(f"{self.path} cannot be read as predictions: {name!r} has not {self.rows} rows")
+        return column
 
 
-def _read_table(path: Path) -> pa.Table:
-    try:
-        if not path.is_file():  # a folder would be read as a data set of many files
-            raise CxrError(f"{path} cannot be read as predictions: it is missing, or no file")
-        with pq.ParquetFile(path) as file:
-            rows = file.metadata.num_rows
-            if rows > MOST_IMAGES:  # a few bytes can claim any number of equal rows
-                raise CxrError(f"{path} cannot be read as predictions: it claims {rows} rows, at most {MOST_IMAGES}")
-            return file.read()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CxrError(f"{path} cannot be read as predictions: {first_line(error)}") from None
-
-
-def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float32]:
-    """A column as (N,) float32, empty cells as NaN."""
-    column = table.column(name)
-    kind = column.type
-    known = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
-    if not any(holds(kind) for holds in known):
-        raise CxrError(f"{path} has in {name!r} no numbers but {kind}; write them as numbers")
-    return column.cast(pa.float32(), safe=False).to_numpy().astype(np.float32)
-
-
-def _texts(table: pa.Table, name: str, path: Path, empty: bool = False) -> NDArray[np.object_]:
-    """A column of names, given as text or whole numbers, as (N,) strings; `empty` ones may be allowed."""
-    column = table.column(name)
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    known = [pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer]
-    known += [pa.types.is_null] * empty
-    if not any(holds(kind) for holds in known):
-        raise CxrError(f"{path} has in {name!r} no names but {kind}; write them as text")
-    try:
-        values = column.cast(pa.string()).to_pylist()
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise CxrError(f"{path} has in {name!r} what is no text: {first_line(error)}") from None
-    if empty:
-        values = [value or "" for value in values]
-    elif not all(values):
-        raise CxrError(f"{path} has rows without {name}; fill or remove them")
-    check_printable(values, name, str(path))
-    return np.array(values, object)
+def _bytes_of(column: pa.ChunkedArray) -> int:
+    """Of the text that a column has when each row is written out; its rows may share one long text."""
+    if not pa.types.is_dictionary(column.type):
+        return 0  # whole numbers, or nothing
+    lengths = [pc.take(pc.binary_length(c.dictionary), c.indices) for c in column.chunks if len(c.dictionary)]
+    return sum(pc.sum(pc.cast(length, pa.int64())).as_py() or 0 for length in lengths)

@@ -58,6 +58,13 @@ def with_places(config: Mapping[str, Any], places: Mapping[str, str]) -> dict[st
     )
 
 
+def refuse_elsewhere(config: Mapping[str, Any], run: str = "the run") -> None:
+    """Raises CxrError if a path of a configuration is one that only another machine knows, `elsewhere:...`."""
+    for key, value in sorted(leaves(dict(config)), key=lambda leaf: leaf[0].count(".")):
+        if isinstance(value, str) and value.startswith(ELSEWHERE):
+            raise CxrError(f"{key} of {run} is {value}, and this machine does not know where; pass {key}=PATH")
+
+
 def hidden(path: str) -> str:
     """What an absolute path is called."""
     return ELSEWHERE + Path(path).name

@@ -16,12 +16,13 @@ from omegaconf import OmegaConf
 
 from cxr import __version__
 from cxr.errors import CxrError, first_line
-from cxr.files import locked, staged, unwritable, write_text
+from cxr.files import locked, read_text, staged, unwritable, write_text
 from cxr.private import with_places, without_places
 
 _LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
 _LONGEST = 120  # characters of a derived name
+_LONGEST_FILE = 1 << 25  # bytes of metrics.json, which has less than one million
 _LARGEST, _DEEPEST, _WIDEST = 1 << 16, 20, 1000  # characters, levels, characters of a value; ours have 3,000, 5, 100
 
 
@@ -85,11 +86,11 @@ class Run:
         Raises:
             CxrError: it is no JSON object, or a number of it that others read is none.
         """
-        if not self.metrics_path.exists():
-            return {}
         try:
-            content = json.loads(self.metrics_path.read_text(encoding="utf-8")) if self.metrics_path.is_file() else None
-        except (ValueError, RecursionError, OSError):
+            content = json.loads(read_text(self.metrics_path, _LONGEST_FILE))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict) or not _plausible(content):
             raise CxrError(f"{self.metrics_path} is not the JSON object of a run; was it edited? remove or restore it")
@@ -106,14 +107,14 @@ class Run:
         Raises:
             CxrError: it is missing, or no plain YAML mapping, see `read_configuration`.
         """
-        if not self.config_path.is_file():
-            raise CxrError(f"{self.path} is not a run: it has no config.yaml")
         try:
-            with self.config_path.open("rb") as file:
-                text = file.read(_LARGEST + 1).decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CxrError(f"{self.config_path} is not valid YAML: {first_line(error)}") from error
-        config = read_configuration(text, str(self.config_path))
+            text = read_text(self.config_path, _LONGEST_FILE)
+        except FileNotFoundError:
+            raise CxrError(f"{self.path} is not a run: it has no config.yaml") from None
+        return self.with_places(read_configuration(text, str(self.config_path)))
+
+    def with_places(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration of this run, or of its checkpoint, with the absolute paths that this machine remembers."""
         return with_places(config, self._places(config))
 
     def save_config(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
@@ -123,9 +124,11 @@ class Run:
             config: plain values.
             folder: where the run is being made; by default its own.
         """
-        told, places = without_places(config)
-        if places or self._places_path(config).exists():
-            write_text(self._places_path(config), json.dumps(places))
+        (told, places), kept = without_places(config), self._places_path(config)
+        if kept.parent.is_symlink():
+            raise CxrError(f"{kept.parent} is a link, and nothing is written through it; remove it")
+        if places or kept.exists():
+            write_text(kept, json.dumps(places))
         write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(told)))
 
     def _places_path(self, config: Mapping[str, Any]) -> Path:
@@ -135,8 +138,8 @@ class Run:
 
     def _places(self, config: Mapping[str, Any]) -> dict[str, str]:
         try:
-            content = json.loads(self._places_path(config).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            content = json.loads(read_text(self._places_path(config), _LONGEST_FILE))
+        except (FileNotFoundError, ValueError, RecursionError):
             return {}
         known = isinstance(content, dict) and all(isinstance(value, str) for value in content.values())
         return content if known else {}

@@ -27,6 +27,9 @@ ALLOWED = (
     "torch.optim.",
 )
 
+# What makes files or folders when it is built: only the caller that wants one of these can have it, by `acting`.
+SOURCES, LOGGERS = "cxr.data.sources.", "lightning.pytorch.loggers."
+
 # Of other people's packages, only classes of these kinds: their modules hold much else.
 _KINDS = frozenset(
     {
@@ -39,15 +42,21 @@ _KINDS = frozenset(
 )
 
 
-def build(config: Any, *args: Any, **kwargs: Any) -> Any:
+def build(config: Any, *args: Any, acting: str = "", **kwargs: Any) -> Any:
     """Instantiates the `_target_` of a config node.
+
+    Args:
+        config: the node.
+        args: for the target.
+        acting: `SOURCES` or `LOGGERS`, where the node's own target may lie in it; no other target of the node may.
+        kwargs: for the target.
 
     Raises:
         CxrError: the target lies outside the allowed packages, does not exist, or refuses its arguments; or a value
             is a reference such as `${oc.env:HOME}`, which instantiating would look up.
     """
     node: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
-    _check(node)
+    _check(node, acting)
     try:
         return instantiate(node, *args, _convert_="all", **kwargs)
     except Exception as error:
@@ -58,10 +67,12 @@ def build(config: Any, *args: Any, **kwargs: Any) -> Any:
         raise CxrError(f"the configuration of {target} does not work: {first_line(cause)}") from error
 
 
-def _check(node: Any) -> None:
+def _check(node: Any, acting: str = "") -> None:
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
             _check_target(node["_target_"])
+            if node["_target_"].startswith((SOURCES, LOGGERS)) and not (acting and node["_target_"].startswith(acting)):
+                raise CxrError(f"_target_={node['_target_']} is not allowed in this place")
         for value in node.values():
             _check(value)
     elif isinstance(node, str):

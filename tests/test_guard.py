@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from cxr.errors import CxrError
 from cxr.guard import LEDGER, check_chosen_on_validation, count_test, describe_split, ledger_beside
@@ -95,3 +96,17 @@ def test_a_damaged_ledger_still_counts(tmp_path: Path) -> None:
     with ledger.open("ab") as file:
         file.write(b"\xff\xfe half a line")
     assert count_test(ledger, predictions("test", seed=1), "a", "train") >= 1
+
+
+def test_split_says_which_ids_differ_by_leading_zeros_alone() -> None:
+    val, test = predictions("val"), predictions("test")
+    val.patient[0], test.patient[0] = "007", "7"
+    assert describe_split(val, test) == (
+        "own patient split; patients 007 and 7 differ only by leading zeros and count as two"
+    )
+
+
+def test_a_ledger_that_is_kept_locked_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.guard._PATIENCE", 0.1)
+    with FileLock(tmp_path / f"{LEDGER}.lock"), pytest.raises(CxrError, match=r"another process has kept .*\.lock"):
+        count_test(tmp_path / LEDGER, predictions("test"), "a", "train")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -137,3 +138,68 @@ def test_cut_file_is_a_sentence(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CxrError, match="cannot be read as predictions"):
         read_predictions(path)
+
+
+def equal_rows(path: Path, rows: int, columns: dict[str, object]) -> Path:
+    """A file of a few bytes a column that has so many equal rows."""
+    first = np.zeros(rows, np.int32)
+    table = {name: pa.DictionaryArray.from_arrays(first, pa.array([value])) for name, value in columns.items()}
+    numbers = {
+        name: column.cast(column.type.value_type) for name, column in table.items() if name[:6] in ("score:", "target")
+    }
+    pq.write_table(pa.table(table | numbers), path / "p.parquet")
+    return path / "p.parquet"
+
+
+def test_more_scores_than_memory_should_hold_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = {f"{kind}:F{k}": 0.5 for k in range(60) for kind in ("score", "target")}
+    path = equal_rows(tmp_path, 500_000, {"image": "a.png", "patient": "1"} | scores)
+    assert path.stat().st_size < 2_000_000
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("columns were read"))
+    with pytest.raises(CxrError, match="claims 500000 rows of 60 findings, at most"):
+        read_predictions(path)
+
+
+def test_columns_that_are_not_needed_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, asked = pq.ParquetFile.read, []
+
+    def read(self: pq.ParquetFile, columns: list[str], **options: object) -> pa.Table:
+        asked.extend(columns)
+        return whole(self, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", read)
+    read_predictions(written(tmp_path, frame(age=[1.0, 2.0], notes=["x", "y"], **{"target:Nobody": [5, 5]})))
+    assert sorted(asked) == ["age", "image", "patient", "score:Mass", "target:Mass"]
+
+
+def test_one_long_name_on_many_rows_is_refused_before_it_is_written_out(tmp_path: Path) -> None:
+    columns = {"image": "a" * 100_000, "patient": "1", "score:Mass": 0.5, "target:Mass": 1.0}
+    path = equal_rows(tmp_path, 100_000, columns)
+    assert path.stat().st_size < 2_000_000
+    with pytest.raises(CxrError, match=r"has in 'image' more than \d+ bytes of text"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "place"),
+    [
+        ("score:Mass", [0.5, 1.5], r"row 2 \(b.png\), column 'score:Mass': 1.5"),
+        ("target:Mass", [0.5, 1.0], r"row 1 \(a.png\), column 'target:Mass': 0.5"),
+        ("image", ["a.png", "a.png"], "row 2 scores a.png twice"),
+        ("patient", ["1", ""], "rows without patient, such as row 2"),
+        ("patient", ["1", "a\nb"], r"patient 'a\\nb' \(row 2\)"),
+    ],
+)
+def test_wrong_cell_is_given_with_row_and_column(tmp_path: Path, column: str, values: list[object], place: str) -> None:
+    with pytest.raises(CxrError, match=rf"p\.parquet.*{place}"):
+        read_predictions(written(tmp_path, frame(**{column: values})))
+
+
+def test_findings_with_dots_are_told_apart(tmp_path: Path) -> None:
+    scores = {"score:A": [0.1, 0.2], "target:A": [0, 1], "score:A.B": [0.3, 0.4], "target:A.B": [1, 0]}
+    theirs = read_predictions(written(tmp_path, frame(**scores)))
+    np.testing.assert_allclose(
+        theirs.score[:, [theirs.findings.index(f) for f in ("A", "A.B")]], [[0.1, 0.3], [0.2, 0.4]]
+    )

@@ -1,7 +1,7 @@
 """The catalog: one checked table of radiographs, a row an image, a column a finding; all else reads it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from cxr.errors import CxrError
-from cxr.findings import check_known, check_names, check_printable
+from cxr.findings import Place, check_known, check_names, check_printable
 
 # Every column that a source must deliver beside its findings.
 COLUMNS = ("image", "path", "patient", "followup", "age", "sex", "view")
+REPORT = "report.csv"  # in the folder of a cache: images that are absent, bad or odd
 SPLITS = ("train", "val", "test")
 OLDEST = 100  # years; the 2017 table holds ages up to 414, which are typing errors: over this an age is unknown
 
@@ -26,11 +27,13 @@ class Catalog:
             NaN unknown), and, once split, `split` (`train`, `val`, `test`, or empty for images in none of them).
         findings: the finding columns, in the order of the networks' outputs.
         origin: what errors call this table, usually the file it was read from.
+        absent: images that were left out because they are not on disk.
     """
 
     table: pd.DataFrame
     findings: tuple[str, ...]
     origin: str
+    absent: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -55,13 +58,19 @@ class Catalog:
         return digest.hexdigest()
 
 
-def check(catalog: Catalog) -> Catalog:
+def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mapping[str, str] | None = None) -> Catalog:
     """Returns the catalog if its schema holds.
+
+    Args:
+        catalog: whose origin is the file that errors name.
+        lines: where each row stands in it; by default below one line of headings.
+        headings: what its columns are called there, where that is not the column's name here.
 
     Raises:
         CxrError: a column is missing, the table is empty, an image or a patient has no name, an image stands in it
             twice, a label is not 1, 0 or unknown, a finding's or image's name is none for a path or a table, or a
-            patient's cannot be printed. The message names the table, the first offenders and the remedy.
+            patient's cannot be printed. The message names the table, the first offenders with line
+            and column, and the remedy.
     """
     table, origin = catalog.table, catalog.origin
     missing = [column for column in (*COLUMNS, *catalog.findings) if column not in table]
@@ -69,27 +78,42 @@ def check(catalog: Catalog) -> Catalog:
         raise CxrError(f"{origin} lacks the column {', '.join(missing)}; its columns are {', '.join(table.columns)}")
     if table.empty:
         raise CxrError(f"{origin} holds no image; expected one row an image")
+    where = range(2, len(table) + 2) if lines is None else lines
+    named = {str(name): (headings or {}).get(str(name), str(name)) for name in table}
+
+    def listed(rows: pd.Series) -> str:
+        return some([str(where[int(row)]) for row in np.flatnonzero(rows)])
+
+    def place(column: str) -> Place:
+        return lambda row: f" (line {where[row]}, column {named[column]!r})"
+
     for column in ("image", "patient"):
         blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
         if blank.any():
-            rows = ", ".join(str(row + 2) for row in np.flatnonzero(blank)[:3])
-            raise CxrError(f"{origin} has {blank.sum()} rows without {column} (line {rows}); fill or remove them")
+            raise CxrError(
+                f"{origin} has {blank.sum()} rows without {column} (line {listed(blank)}), column {named[column]!r}; "
+                "fill or remove them"
+            )
     check_names(catalog.findings, "finding", origin)
-    check_names(table["image"], "image", origin)
-    check_printable(table["patient"], "patient", origin)
+    check_names(table["image"], "image", origin, place("image"))
+    check_printable(table["patient"], "patient", origin, place("patient"))
     twice = table["image"].duplicated()
     if twice.any():
+        same = table["image"] == table["image"][twice].iloc[0]
         raise CxrError(
-            f"{origin} lists {some(table['image'][twice])} more than once ({twice.sum()} duplicate rows); "
-            "keep one row an image"
+            f"{origin} lists {some(table['image'][twice])} more than once ({twice.sum()} duplicate rows), the first on "
+            f"lines {listed(same)}, column {named['image']!r}; keep one row an image"
         )
     labels = table[list(catalog.findings)]
     wrong = ~(labels.isin([0.0, 1.0]) | labels.isna())
     if wrong.to_numpy().any():
-        finding = labels.columns[wrong.any()][0]
+        finding = str(labels.columns[wrong.any()][0])
         image = table["image"][wrong[finding]].iloc[0]
         value = labels[finding][wrong[finding]].iloc[0]
-        raise CxrError(f"{origin} labels {image} {finding}={value}; labels are 1, 0 or empty for unknown")
+        raise CxrError(
+            f"{origin} labels {image} {finding}={value}; labels are 1, 0 or empty for unknown (line "
+            f"{listed(wrong[finding])}, column {named[finding]!r})"
+        )
     return catalog
 
 
@@ -126,7 +150,7 @@ def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
 
     Args:
         catalog: the table.
-        on_missing: `fail` raises; `skip` leaves the rows out.
+        on_missing: `fail` raises; `skip` leaves the rows out, and says how many and the first.
 
     Raises:
         CxrError: `on_missing` is `fail` and an image of the table is not on disk, or no image is.
@@ -145,7 +169,13 @@ def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
             f"{absent.sum()} of {len(catalog)} images of {catalog.origin} are not on disk: "
             f"{some(catalog.table['image'][absent])}; complete the download or pass data.on_missing=skip"
         )
-    return replace(catalog, table=catalog.table[~absent].reset_index(drop=True))
+    names = tuple(catalog.table["image"][absent])
+    print(
+        f"{len(names)} of {len(catalog)} images of {catalog.origin} are not on disk and are left out: {some(names)} "
+        f"({REPORT} of the cache lists all)",
+        flush=True,
+    )
+    return replace(catalog, table=catalog.table[~absent].reset_index(drop=True), absent=names)
 
 
 def parse_age(values: pd.Series) -> pd.Series:

@@ -20,6 +20,9 @@ MOST_PIXELS = 128_000_000  # of a file; the largest radiographs have 30 million,
 MOST_BYTES = 1 << 30
 BLANK = 1.0  # gray levels of standard deviation: under it an image shows nothing
 
+# Of what Pillow reads, formats that it decodes itself: EPS would be handed to Ghostscript, whatever the file is called.
+FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "PPM", "WEBP")
+
 _EIGHT_BIT_GRAY = ("L", "LA", "La")
 _OF_THE_MACHINE = (
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
@@ -78,12 +81,12 @@ def gray(content: bytes) -> np.ndarray:
         except DamagedPng as error:
             raise BadImage(str(error)) from None
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(*image.size)
             image.load()
             return _to_gray(image)
     except UnidentifiedImageError:
-        raise BadImage("not an image") from None
+        raise BadImage(f"not an image of a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: {error}") from None
     except _REFUSED as error:

@@ -5,10 +5,11 @@ finding at a time. An ensemble of twenty members on the whole data set would not
 """
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from cxr.predictions import Predictions, read_predictions
 from cxr.runs import Run
 
 SPLITS = ("val", "test")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _Kind = TypeVar("_Kind", bound=Split)
 
 
@@ -117,13 +119,14 @@ def expand(runs: str | Sequence[str]) -> list[str]:
     return keys
 
 
-def gather(keys: Sequence[str], accelerator: str, scratch: Path) -> Members:
+def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[str, Any] = _NOTHING) -> Members:
     """Loads members and lines them up with the first one.
 
     Args:
         keys: run directories.
         accelerator: for predictions that have to be made again.
         scratch: a folder for those; it must stay as long as the members are used.
+        named: folders that the user names for their images, see `data_to_score`.
 
     Raises:
         CxrError: a member is broken, or findings, images, patients, labels or splits differ; the two runs and the
@@ -133,7 +136,7 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path) -> Members:
     origins: list[Origin] = []
     columns: dict[str, list[Column]] = {split: [] for split in SPLITS}
     for key in keys:
-        origin, paths, loaded = load_member(key, accelerator, scratch / f"{len(origins)}")
+        origin, paths, loaded = load_member(key, accelerator, scratch / f"{len(origins)}", named)
         check_chosen_on_validation(loaded["val"], loaded["test"], f"what is learnt from {key}")
         first = first or loaded
         if origins:
@@ -152,13 +155,16 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path) -> Members:
     return Members(origins, val, test, both)
 
 
-def load_member(key: str, accelerator: str, scratch: Path) -> tuple[Origin, dict[str, Path], dict[str, Predictions]]:
+def load_member(
+    key: str, accelerator: str, scratch: Path, named: Mapping[str, Any] = _NOTHING
+) -> tuple[Origin, dict[str, Path], dict[str, Predictions]]:
     """Takes the predictions that stand in a run if they belong to its checkpoint; else makes them from it.
 
     Args:
         key: the run directory.
         accelerator: for predictions that have to be made again.
         scratch: a folder for those.
+        named: folders that the user names for its images, see `data_to_score`.
 
     Returns:
         What is known of it, its files of validation and test, and what is in them.
@@ -191,7 +197,7 @@ def load_member(key: str, accelerator: str, scratch: Path) -> tuple[Origin, dict
     from cxr.training.predict import device_of, predict_run
 
     print(f"{key}: predicting with checkpoints/best.ckpt, since no stored predictions belong to it", flush=True)
-    loaded, _ = predict_run(run, SPLITS, device_of(accelerator))
+    loaded, _ = predict_run(run, SPLITS, device_of(accelerator), named)
     paths = {split: scratch / f"{split}.parquet" for split in SPLITS}
     for split, predicted in loaded.items():
         predicted.write(paths[split])

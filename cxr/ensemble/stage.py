@@ -13,6 +13,7 @@ from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
 from cxr.errors import CxrError
 from cxr.files import staged, unwritable
+from cxr.guard import ledger_beside
 from cxr.report.tables import as_text
 from cxr.runs import Run, taken
 from cxr.targets import build
@@ -35,16 +36,19 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
         raise CxrError(f"leave_one_out={config['leave_one_out']} must be true or false")
     method: Method = build(config["method"])
     keys = expand(config["runs"])
+    ledger_beside(run.path)
     try:
         with staged(run.path) as staging:
             scratch = staging / ".members"
-            members = gather(keys, config["accelerator"], scratch)
+            members = gather(keys, config["accelerator"], scratch, config)
             if members.patients_in_both:
                 print(f"WARNING: {said_of_overlap(members.patients_in_both)}", flush=True)
             fit = method.fit(members.validation)
             for warning in fit.warnings:
                 print(f"WARNING: {warning}", flush=True)
-            ensemble = Ensemble(run.path.name, {**config, "runs": keys}, method, fit, members)
+            # Where images of members lie on this machine is no part of the ensemble.
+            saved = {key: value for key, value in config.items() if key not in ("data", "cache")}
+            ensemble = Ensemble(run.path.name, {**saved, "runs": keys}, method, fit, members)
             written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
             shutil.rmtree(scratch, ignore_errors=True)  # our own, never published
             if run.path.exists():

@@ -10,8 +10,8 @@ from cxr.ensemble.members import load_member
 from cxr.errors import CxrError
 from cxr.evaluation.judge import calibrate, judge
 from cxr.evaluation.tables import notes_of, write_tables
-from cxr.files import write_text
-from cxr.guard import describe_split
+from cxr.files import check_links, write_text
+from cxr.guard import describe_split, ledger_beside
 from cxr.metrics.bootstrap import Resampling
 from cxr.metrics.plain import value_of
 from cxr.predictions import Predictions
@@ -28,8 +28,10 @@ def evaluate(config: Mapping[str, Any]) -> float:
     run, plan = Run(Path(config["run"])), resampling(config)
     if not run.path.is_dir():
         raise CxrError(f"run={config['run']} is no directory; give one of runs/")
+    check_links(run.path)
+    ledger_beside(run.path)
     with tempfile.TemporaryDirectory(prefix="cxr-") as scratch:
-        _, _, loaded = load_member(str(run.path), str(config["accelerator"]), Path(scratch))
+        _, _, loaded = load_member(str(run.path), str(config["accelerator"]), Path(scratch), config)
     val, test = loaded["val"], loaded["test"]
     saved = run.metrics()
     positives = saved.get("train", {}).get("positives")
@@ -42,7 +44,7 @@ def evaluate(config: Mapping[str, Any]) -> float:
         write_text(run.path / "calibration.json", json.dumps(scaling.as_plain(), indent=1) + "\n")
         scaled.write(run.predictions("test_calibrated"))
     if config["localisation"]:
-        metrics["localisation"] = _localisation(run, metrics, plan, str(config["accelerator"]))
+        metrics["localisation"] = _localisation(run, metrics, plan, config)
     notes = notes_of(run, val, test, metrics, "evaluate")
     made = write_tables(run, run.path.name, metrics, test.findings, notes)
     _draw(run, val, test, metrics)
@@ -65,23 +67,22 @@ def resampling(config: Mapping[str, Any]) -> Resampling:
     return Resampling(int(config["resamples"]), int(config["seed"]))
 
 
-def _localisation(run: Run, metrics: Mapping[str, Any], plan: Resampling, accelerator: str) -> Any:
+def _localisation(run: Run, metrics: Mapping[str, Any], plan: Resampling, options: Mapping[str, Any]) -> Any:
     """Anew if the run's images can be read, else what the run knows."""
     if not run.best.exists():
         return metrics.get("localisation")
     from cxr.training.checkpoint import load_network
     from cxr.training.localise import localisation
     from cxr.training.predict import device_of
-    from cxr.training.prepare import open_data, prepare
+    from cxr.training.prepare import data_to_score
 
     loaded = load_network(run.best)
     try:
-        config = run.config()
-        data = open_data(prepare(config), config)
+        data, config = data_to_score(run.with_places(loaded.config), options, str(run.path))
     except CxrError as error:
         print(f"attention is not judged against boxes, since the images cannot be read: {error}", flush=True)
         return metrics.get("localisation")
-    return localisation(data, loaded, device_of(accelerator), str(config["data"]["root"]), plan)
+    return localisation(data, loaded, device_of(str(options["accelerator"])), str(config["data"]["root"]), plan)
 
 
 def _draw(run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, Any]) -> None:

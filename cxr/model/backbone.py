@@ -125,8 +125,11 @@ def read_state(path: str) -> dict[str, Tensor]:
 
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CxrError(f"backbone.weights={path} is not a weights file: {first_line(error)}") from error
+    except Exception as error:  # PyTorch's own text advises to unpickle what is in it
+        raise CxrError(
+            f"backbone.weights={path} is not a weights file: it is damaged, or holds Python objects, which are never "
+            "unpickled; give a .safetensors file, or one that torch.save(model.state_dict(), FILE) wrote"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CxrError(f"backbone.weights={path} holds no named tensors; give a state dict of a timm model")

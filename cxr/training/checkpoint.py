@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cxr.errors import CxrError, first_line
+from cxr.files import open_regular
 from cxr.findings import check_names
 from cxr.model.network import Network
 from cxr.runs import read_configuration
@@ -79,10 +80,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CxrError: the file is missing, broken, or not one of this framework's checkpoints: every value that others
             take from it without looking is of the kind that they expect.
     """
-    if not path.is_file():
-        raise CxrError(f"{path} is missing; has the run made a checkpoint yet?")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path, None) as file:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CxrError(f"{path} is missing; has the run made a checkpoint yet?") from None
+    except CxrError:
+        raise
     except Exception as error:
         raise CxrError(
             f"{path} is not a checkpoint that can be read (cut short, damaged, or no checkpoint at all)"

@@ -1,6 +1,8 @@
 """`metrics.csv`, a row an epoch, `steps.csv`, a row every few steps, both kept over resumptions; the epoch's line."""
 
 import csv
+import io
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,12 +14,14 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from cxr.files import replacing, unwritable
+from cxr.errors import CxrError
+from cxr.files import no_link, read_text, replacing, unwritable
 
 COLUMNS = (
     "epoch", "step", "lr", "train/loss", "val/loss", "train/macro_auroc", "val/macro_auroc", "train/accuracy",
     "val/accuracy", "images_per_second",
 )  # fmt: skip
+_LONGEST_EPOCHS, _LONGEST_STEPS = 1 << 24, 1 << 27  # bytes; a row has 200 and 60
 STEP_COLUMNS = ("step", "epoch", "loss", "lr")
 
 
@@ -89,9 +93,9 @@ class StepLog(Callback):
         """Cuts the file off after the restored step, and opens it."""
         self._step = trainer.global_step
         if trainer.is_global_zero:
-            rows = [row for row in _whole_rows(self.path) if int(row["step"]) <= self._step]
+            rows = [row for row in read_steps(self.path) if int(row["step"]) <= self._step]
             _write_rows(self.path, STEP_COLUMNS, rows)
-            self._file = self.path.open("a", newline="", encoding="utf-8")
+            self._file = open(self.path, "a", newline="", encoding="utf-8", opener=no_link)  # noqa: SIM115
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -127,15 +131,22 @@ class StepLog(Callback):
             self._file = None
 
 
-def _whole_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows up to the first that a kill has cut."""
-    if not path.exists():
+def read_steps(path: Path) -> list[dict[str, str]]:
+    """The rows of `steps.csv` as strings, up to the first that a kill has cut; none where it is missing.
+
+    Raises:
+        CxrError: it does not begin as a `steps.csv` does, or cannot be read.
+    """
+    try:
+        lines = read_text(path, _LONGEST_STEPS).splitlines(keepends=True)
+    except FileNotFoundError:
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and lines[0].rstrip("\r\n") != ",".join(STEP_COLUMNS):
+        raise CxrError(f"{path} line 1 is not {','.join(STEP_COLUMNS)}; restore the file or remove it")
     rows = []
     for line in lines[1:]:
         values = line.rstrip("\n").split(",")
-        if not line.endswith("\n") or len(values) != len(STEP_COLUMNS) or not values[0].isdigit():
+        if not line.endswith("\n") or len(values) != len(STEP_COLUMNS) or not _is_count(values[0]):
             break
         rows.append(dict(zip(STEP_COLUMNS, values, strict=True)))
     return rows
@@ -148,14 +159,41 @@ def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
         writer.writerows(rows)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.csv` as strings; none where it is missing."""
-    if not path.exists():
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of `metrics.csv` as strings; none where it is missing.
+
+    Raises:
+        CxrError: it cannot be read, has a column that is not in `COLUMNS`, or a row without the number of its epoch.
+    """
+    try:
+        text = read_text(path, _LONGEST_EPOCHS)
+    except FileNotFoundError:
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = reader.fieldnames or ["epoch"]  # none in an empty file
+        strange = sorted(set(names) - set(COLUMNS))
+        if strange or "epoch" not in names:
+            wrong = f"has the column {strange[0]!r}" if strange else "lacks the column 'epoch'"
+            raise CxrError(f"{path} line 1 {wrong}; it is no log of a run: restore the file or remove it")
+        rows = []
+        for row in reader:
+            if None in row or None in row.values() or not _is_count(row["epoch"]):
+                raise CxrError(
+                    f"{path} line {reader.line_num}, column 'epoch': {row['epoch']!r} is no epoch, or the row has not "
+                    "a value a column; restore the file or remove it"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise CxrError(f"{path} line {reader.line_num + 1}: {error}; restore the file or remove it") from None
+    return rows
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) < 16
 
 
 def read_log(path: Path) -> pd.DataFrame:
-    """`metrics.csv` as numbers, a row an epoch."""
-    return pd.DataFrame(read_rows(path), columns=list(COLUMNS)).apply(pd.to_numeric, errors="coerce")
+    """`metrics.csv` as numbers, a row an epoch; what is no finite number is NaN."""
+    numbers = pd.DataFrame(read_rows(path), columns=list(COLUMNS)).apply(pd.to_numeric, errors="coerce")
+    return numbers.replace([math.inf, -math.inf], math.nan)

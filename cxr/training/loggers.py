@@ -12,7 +12,7 @@ from cxr.metrics.curves import roc_curve
 from cxr.predictions import Predictions
 from cxr.private import without_places
 from cxr.runs import Run
-from cxr.targets import build
+from cxr.targets import LOGGERS, build
 
 _CURVE_POINTS = 200  # of a ROC curve in a dashboard
 
@@ -33,7 +33,7 @@ def build_logger(config: Mapping[str, Any], run: Run) -> Logger | bool:
     if node["_target_"].endswith("WandbLogger"):
         logger: Logger = _wandb_logger(node, run, str(config["run_id"]))
     else:
-        logger = build(node, save_dir=str(run.path))
+        logger = build(node, acting=LOGGERS, save_dir=str(run.path))
     logger.log_hyperparams(without_places(config)[0])
     return logger
 
@@ -49,7 +49,7 @@ def _wandb_logger(node: Mapping[str, Any], run: Run, run_id: str) -> Logger:
     name = run.path.name
     options = {"save_dir": str(run.path), "name": name, "id": f"{name[:48]}-{run_id}"}
     try:
-        logger: WandbLogger = build(node, **options)
+        logger: WandbLogger = build(node, acting=LOGGERS, **options)
         _ = logger.experiment  # says hello to the server
     except wandb.errors.CommError as error:
         print(
@@ -58,7 +58,7 @@ def _wandb_logger(node: Mapping[str, Any], run: Run, run_id: str) -> Logger:
             flush=True,
         )
         wandb.teardown()  # its service still holds the run's id
-        logger = build({**node, "offline": True}, **options)
+        logger = build({**node, "offline": True}, acting=LOGGERS, **options)
     except wandb.errors.UsageError as error:
         raise CxrError(
             f"W&B refuses: {first_line(error)}; run wandb login, or pass logger.offline=true, and go on with "

@@ -1,7 +1,8 @@
 """Scoring a split with a network: probabilities and attention maps by image, sharded over ranks, each image once."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from cxr.model.network import Network, NetworkOutput
 from cxr.predictions import NAMES, NUMBERS, Predictions
 from cxr.runs import Run
 from cxr.training.checkpoint import LoadedNetwork, load_network
-from cxr.training.prepare import open_data, prepare
+from cxr.training.prepare import data_to_score
 
 
 def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: torch.device) -> Predictions:
@@ -43,11 +44,21 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
 
 
 def predict_run(
-    run: Run, splits: tuple[str, ...], device: torch.device
+    run: Run, splits: tuple[str, ...], device: torch.device, named: Mapping[str, Any]
 ) -> tuple[dict[str, Predictions], LoadedNetwork]:
-    """Scores splits with the best checkpoint of a run, on the data and with the split of its configuration."""
+    """Scores splits with the best checkpoint of a run, on the data and with the split of its configuration.
+
+    Args:
+        run: whose checkpoint.
+        splits: `val`, `test`.
+        device: where the network runs.
+        named: folders that the user names, see `data_to_score`.
+
+    Raises:
+        CxrError: the checkpoint, the data, or a folder that must be named.
+    """
     loaded = load_network(run.best)
-    data = open_data(prepare(loaded.config), loaded.config)
+    data, _ = data_to_score(run.with_places(loaded.config), named, str(run.path))
     return {split: predict(loaded, data, split, device) for split in splits}, loaded
 
 

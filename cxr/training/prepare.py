@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData, View
 from cxr.data.sampling import Order, Shuffled
 from cxr.data.split import check_split, split_fingerprint
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
+from cxr.private import refuse_elsewhere
 from cxr.targets import build
 from cxr.training.reading import read_catalog
 
@@ -51,14 +53,18 @@ class Devices:
     precision: str
 
 
-def prepare(config: Mapping[str, Any]) -> Prepared:
+def prepare(config: Mapping[str, Any], build: bool = True) -> Prepared:
     """Reads, checks, splits and caches the data of a resolved configuration.
+
+    Args:
+        config: resolved.
+        build: a cache that is missing, and write its report.
 
     Raises:
         CxrError: whatever is wrong with the data.
     """
     catalog = read_catalog(config)
-    cache, kept = open_or_build(catalog, config["data"]["root"], CacheSettings.of(config))
+    cache, kept = open_or_build(catalog, config["data"]["root"], CacheSettings.of(config), build)
     if len(kept) < len(catalog):
         check_split(kept)  # images that were left out may have been all of a split
     return Prepared(kept, cache, split_fingerprint(kept), kept.labels_sha256)
@@ -84,6 +90,42 @@ def open_data(
     )
     augmentation, order = build_augmentation(config)
     return RadiographData(prepared.catalog, prepared.cache, view_of(config), settings, augmentation, order, start)
+
+
+def data_to_score(
+    config: Mapping[str, Any], named: Mapping[str, Any], run: str
+) -> tuple[RadiographData, dict[str, Any]]:
+    """The data of a finished run for scores or attention maps.
+
+    Training alone writes where a run's configuration says. Here its folders are read; data are drawn or a cache is
+    built only in a folder that the user names.
+
+    Args:
+        config: of the run, which may come from anybody.
+        named: what the user says in its place: `data` with root and lists, `cache` with dir; null where it says none.
+        run: what errors call it.
+
+    Returns:
+        The loaders, and the configuration with the paths that were named.
+
+    Raises:
+        CxrError: data or cache are missing and no folder is named for them, or the configuration is not a run's.
+    """
+    places = {key: str(value) for key, value in (named.get("data") or {}).items() if value is not None}
+    directory = (named.get("cache") or {}).get("dir")
+    try:
+        data = {**config["data"], **places}
+        if "root" in data["source"]:
+            data["source"] = {**data["source"], "root": data["root"]}
+        cache = {**config["cache"]} | ({"dir": directory} if directory or "root" in places else {})
+        changed = {**config, "data": data, "cache": cache}
+        refuse_elsewhere({"data": data, "cache": cache}, run)
+        root = Path(str(data["root"])).expanduser()
+        if "root" not in places and not (root.is_dir() and any(root.iterdir())):
+            raise CxrError(f"{run} has to be scored, and its data.root={root} is not there; pass data.root=DIR")
+        return open_data(prepare(changed, build=bool(directory or "root" in places)), changed), changed
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise CxrError(f"the data of {run} cannot be read as its configuration says: {first_line(error)}") from error
 
 
 def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:

@@ -5,13 +5,19 @@ from typing import Any
 
 from cxr.data.catalog import Catalog, check_images_exist, choose_findings
 from cxr.data.split import split_catalog
-from cxr.targets import build
+from cxr.private import refuse_elsewhere
+from cxr.targets import SOURCES, build
 
 
 def read_catalog(config: Mapping[str, Any]) -> Catalog:
-    """The checked and split table of a resolved configuration, whose images have not been opened yet."""
+    """The checked and split table of a resolved configuration, whose images have not been opened yet.
+
+    Raises:
+        CxrError: whatever is wrong with it; a path of it is `elsewhere:...`, which is no path.
+    """
     data = config["data"]
-    read: Catalog = build(data["source"])
+    refuse_elsewhere({"data": data, "cache": config["cache"]})
+    read: Catalog = build(data["source"], acting=SOURCES)
     every = set(read.table["image"])
     catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
     catalog = check_images_exist(catalog, data["on_missing"])

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from cxr.errors import CxrError, first_line
 from cxr.evaluation.judge import judge
 from cxr.evaluation.tables import notes_of, write_tables
-from cxr.files import write_text, writing_only_if
-from cxr.guard import describe_split
+from cxr.files import check_links, write_text, writing_only_if
+from cxr.guard import describe_split, ledger_beside
 from cxr.private import without_places
 from cxr.runs import Run, versions
 from cxr.targets import build
@@ -27,7 +27,7 @@ from cxr.training.failures import explained
 from cxr.training.keeping import RunCheckpoints
 from cxr.training.launch import launch
 from cxr.training.localise import localisation
-from cxr.training.log import EpochLog, StepLog
+from cxr.training.log import EpochLog, StepLog, read_rows, read_steps
 from cxr.training.loggers import build_logger, check_logger, log_result
 from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
@@ -56,6 +56,7 @@ def train(config: Mapping[str, Any], run: Run) -> float:
     Raises:
         CxrError: the configuration, the data, or a step of the training.
     """
+    ledger_beside(run.path)
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
@@ -72,6 +73,7 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
         value = run.macro_auroc("val")
         print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
         return float("nan") if value is None else float(value)
+    check_links(run.path)
     with run.held():
         for half in run.last.parent.glob(".*-????????.ckpt"):  # of processes that were killed while they wrote
             half.unlink(missing_ok=True)
@@ -79,6 +81,7 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
 
 
 def _resume(config: Mapping[str, Any], run: Run) -> float:
+    _check_written(run)
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
@@ -97,6 +100,13 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
     run.check_there(config)
     run.save_config(config)
     return _execute(config, run, prepared, devices)
+
+
+def _check_written(run: Run) -> None:
+    """Refuses now what training or its end would refuse: a ledger that is a link, logs that are not ours."""
+    ledger_beside(run.path)
+    read_rows(run.log)
+    read_steps(run.steps)
 
 
 def rehearse(config: Mapping[str, Any], devices: Devices) -> None:

@@ -15,10 +15,10 @@ import torch
 from lightning.pytorch.plugins import CheckpointIO
 
 from cxr.errors import CxrError
-from cxr.files import replacing, write_text
+from cxr.files import open_regular, read_text, replacing, write_text
 from cxr.runs import Run
 
-_CHUNK = 1 << 22  # bytes
+_CHUNK, _LONGEST_SUMS = 1 << 22, 1 << 16  # bytes
 
 
 class WholeFiles(CheckpointIO):
@@ -119,12 +119,16 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint has the sum that was noted; one without a note is taken as it is."""
+    """Whether a checkpoint has the sum that was noted; one without a note is taken as it is.
+
+    Raises:
+        CxrError: it or the note is no regular file, or the note is no text.
+    """
     sums = _sums(path)
     if not sums:
         return True
     digest = sha256()
-    with path.open("rb") as file:
+    with open_regular(path, None) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest() in sums
@@ -147,7 +151,7 @@ def newest_whole(run: Run, show: bool = True) -> Path | None:
     """
     damaged: list[Path] = []
     for path in (run.last, run.previous):
-        if not path.is_file():
+        if not path.exists():
             continue
         if is_whole(path):
             if damaged and show:
@@ -171,8 +175,8 @@ def _sums_path(path: Path) -> Path:
 def _sums(path: Path) -> list[str]:
     """The sums that are noted for a file."""
     try:
-        lines = _sums_path(path).read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_text(_sums_path(path), _LONGEST_SUMS).splitlines()
+    except FileNotFoundError:
         return []
     return [line.split()[0] for line in lines if line.strip()]
 

@@ -1,8 +1,10 @@
 """One process of a run with several: `python -m cxr.training.worker RUN REASON`, started by `launch`."""
 
+import io
 import os
 import sys
 import traceback
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from cxr.errors import CxrError, first_line
@@ -27,7 +29,9 @@ def main(path: str, reason: str) -> int:
     requests.listen()
     try:
         config = run.config()
-        work(config, run, prepare(config), resolve_devices(config["trainer"]), rank)
+        with redirect_stdout(io.StringIO()):  # the parent has said it
+            prepared = prepare(config)
+        work(config, run, prepared, resolve_devices(config["trainer"]), rank)
     except CxrError as error:
         Path(reason).write_text(str(error), encoding="utf-8")
         return 1

@@ -547,3 +547,14 @@ def test_cache_lies_beside_data_whose_root_begins_with_a_tilde(tmp_path: Path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     catalog = several(tmp_path / "nih")
     assert opened(catalog, "~/nih", 8).folder.parent == tmp_path / "nih" / "cxr-cache"
+
+
+def test_report_lists_every_image_that_is_not_on_disk(nih_folder: Folder) -> None:
+    root = nih_folder()
+    gone = sorted(path.name for path in (root / "images").iterdir())[:7]
+    for name in gone:
+        (root / "images" / name).unlink()
+    cache = opened(check_images_exist(read_nih(str(root)), "skip"), root, 16)
+    with (cache.folder / "report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == gone and {row["reason"].split(":")[0] for row in rows} == {"not on disk"}

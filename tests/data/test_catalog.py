@@ -137,6 +137,15 @@ def test_missing_images_fail_with_count_and_names() -> None:
         check_images_exist(catalog(path=["", "/x", "", "/y"]), "fail")
 
 
+def test_missing_images_that_are_left_out_are_counted_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = check_images_exist(catalog(path=["", "/x", "", "/y"]), "skip")
+    assert kept.absent == ("a.png", "c.png")
+    assert (
+        "2 of 4 images of entries.csv are not on disk and are left out: a.png, c.png (report.csv"
+        in capsys.readouterr().out
+    )
+
+
 def test_missing_images_are_left_out_on_request() -> None:
     rest = check_images_exist(catalog(path=["", "/x", "", "/y"]), "skip")
     assert rest.table["image"].tolist() == ["b.png", "d.png"] and rest.table.index.tolist() == [0, 1]
@@ -223,3 +232,11 @@ def test_root_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_many_names_are_shortened() -> None:
     assert some(["a", "b", "c"]) == "a, b, c"
     assert some(pd.Series(["a", "b", "c", "d", "e"])) == "a, b, c and 2 more"
+
+
+def test_lines_and_headings_of_the_file_are_used_where_they_are_given() -> None:
+    right = catalog(image=["a.png", "b/.png", "c.png", "d.png"])
+    with pytest.raises(CxrError, match=r"entries.csv has the image 'b/.png' \(line 12, column 'File'\)"):
+        check(right, [10, 12, 14, 16], {"image": "File"})
+    with pytest.raises(CxrError, match=r"labels b.png Mass=7.0; .* \(line 3, column 'Mass'\)"):
+        check(catalog(Mass=[1.0, 7.0, 0.0, 0.0]))

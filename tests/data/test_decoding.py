@@ -1,5 +1,7 @@
 """Every kind of file is decoded right, and resized as areas say."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from cxr.data.cache import read_gray, resize
+from cxr.data.decode import BadImage
 
 RNG = np.random.default_rng(7)
 GRAY = RNG.integers(0, 256, (9, 13), np.uint8)
@@ -139,3 +142,32 @@ def test_growing_is_bilinear() -> None:
 
 def test_image_of_the_right_size_is_untouched() -> None:
     np.testing.assert_array_equal(resize(GRAY[:9, :9], 9), GRAY[:9, :9])
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n%%EndProlog\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.eps"])
+def test_postscript_reaches_no_ghostscript_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/called\nexit 1\n")
+    (tmp_path / "bin" / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # it is looked for anew
+    (tmp_path / name).write_bytes(EPS)
+    with pytest.raises(subprocess.CalledProcessError):  # the trap works: Pillow alone calls it
+        Image.open(tmp_path / name).load()
+    assert (tmp_path / "called").exists()
+    (tmp_path / "called").unlink()
+    with pytest.raises(BadImage, match="not an image of a known format"):
+        read_gray(tmp_path / name)
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "PPM", "WEBP"])
+def test_each_format_of_the_documentation_is_read(tmp_path: Path, kind: str) -> None:
+    values = np.repeat(np.arange(0, 250, 10, np.uint8)[:, None], 20, axis=1)
+    Image.fromarray(values).save(tmp_path / "film", kind, **({"quality": 100} if kind in ("JPEG", "WEBP") else {}))
+    assert np.abs(read_gray(tmp_path / "film").astype(int) - values).max() <= 4

@@ -315,3 +315,56 @@ def test_228_cases_leave_the_papers_thirteen_findings(published: Catalog) -> Non
 def test_full_table_without_images_is_not_mistaken_for_data(published: Catalog) -> None:
     with pytest.raises(CxrError, match="none of the 112120 images"):
         check_images_exist(published, "skip")
+
+
+def numbered(*rows: str) -> str:
+    """The table with a blank line and a cell of two lines, so that lines are not rows: the first row is on line 5."""
+    return "\n".join(["Image Index,Finding Labels,Patient ID,Notes", "", 'z.png,Mass,99,"two', 'lines"', *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "place"),
+    [
+        (["a.png,Mass,1", "b.png,,1"], "line 6, column 'Finding Labels'"),
+        (["a.png,Mass,1", "", "b.png,Cancer|Mass,1", "c.png,Cancer,2"], "line 7, 8, column 'Finding Labels'"),
+        (["a.png,No Finding|Mass,1"], "line 5, column 'Finding Labels'"),
+        (["a.png,Mass,1", "b.png,Mass,"], r"\(line 6\), column 'Patient ID'"),
+        (["a.png,Mass,1", ",Mass,1"], r"\(line 6\), column 'Image Index'"),
+        (["a.png,Mass,1", "b.png,Mass,2", "a.png,Mass,1"], "lines 5, 7, column 'Image Index'"),
+        (["a.png,Mass,1", "../b.png,Mass,1"], "line 6, column 'Image Index'"),
+        (["a.png,Mass,1", "b.png,Mass,a\x07"], "line 6, column 'Patient ID'"),
+        (["a.png,Mass,1", 'b.png,"Mass,1'], "line 6 cannot be read as a CSV table"),
+    ],
+)
+def test_wrong_cell_of_the_table_is_given_with_file_line_and_column(
+    tmp_path: Path, rows: list[str], place: str
+) -> None:
+    (tmp_path / "Data_Entry_2017_v2020.csv").write_text(numbered(*rows))
+    with pytest.raises(CxrError, match=rf"Data_Entry_2017_v2020\.csv.*{place}"):
+        read_nih(str(tmp_path))
+
+
+def test_one_bad_row_among_all_the_published_ones_is_found(shared: Path, tmp_path: Path) -> None:
+    text = next((shared / "nih_metadata").glob("Data_Entry_2017*.csv")).read_text(encoding="utf-8-sig").splitlines()
+    cells = text[70_000].split(",")
+    text[70_000] = ",".join([cells[0], "", *cells[2:]])
+    (tmp_path / "Data_Entry_2017.csv").write_text("\n".join(text))
+    with pytest.raises(CxrError, match=r"unknown findings: '' \(line 70001, column 'Finding Labels'\)"):
+        read_nih(str(tmp_path))
+
+
+def test_table_of_more_rows_than_any_data_set_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.data.sources.nih.MOST_ROWS", 2)
+    (tmp_path / "Data_Entry_2017.csv").write_text(numbered("a.png,Mass,1", "b.png,Mass,1", "c.png,Mass,1"))
+    with pytest.raises(CxrError, match="line 5: at most 2 rows are read"):
+        read_nih(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [("a.png,Mass,1,2,x,4", "width: 'x'"), ("a.png,Mass,nan,2,3,4", "x: 'nan'"), ("a.png,Mass,1,2,3,0", "height: '0'")],
+)
+def test_wrong_cell_of_a_box_is_given_with_line_and_column(tmp_path: Path, line: str, column: str) -> None:
+    (tmp_path / "BBox_List_2017.csv").write_text(f'header\n"a\n.png",Mass,1,2,3,4\n\n{line}\n')
+    with pytest.raises(CxrError, match=rf"BBox_List_2017\.csv line 5, column {column}"):
+        read_boxes(tmp_path)

@@ -362,3 +362,33 @@ def test_lists_of_the_real_mini_folder_are_taken_as_they_are(shared: Path) -> No
     official = split_catalog(read_nih(str(root)), root, train_list="train_val_list.txt", **arguments)
     assert {side: len(images) for side, images in sides(own).items()} == {"train": 1525, "val": 416, "test": 411}
     assert split_fingerprint(own) == split_fingerprint(official)
+
+
+@pytest.mark.parametrize(
+    ("lists", "place"),
+    [
+        ({"train": ["a0.png", "", "x.png"], "test": ["d0.png"]}, r"lacks: x.png \(\S*train.txt line 3\)"),
+        ({"train": ["a0.png", "b0.png"], "test": ["", "b0.png"]}, r"train.txt line 2, \S*test.txt line 2\)"),
+        (
+            {"train": ["a0.png", "", "b0.png", "a0.png"], "test": ["d0.png"]},
+            r"train.txt names a0.png 2 times \(lines 1, 4\)",
+        ),
+    ],
+)
+def test_wrong_name_of_a_list_is_given_with_file_and_line(
+    tmp_path: Path, lists: Mapping[str, Sequence[str]], place: str
+) -> None:
+    with pytest.raises(CxrError, match=place):
+        split(tmp_path, lists)
+
+
+@pytest.mark.parametrize(("one", "other", "warned"), [("7", "007", True), ("0", "00", True), ("7", "70", False)])
+def test_patients_that_differ_by_leading_zeros_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], one: str, other: str, warned: bool
+) -> None:
+    of = catalog({"a.png": one, "b.png": "x", "c.png": other})
+    split(tmp_path, {"train": ["a.png"], "val": ["b.png"], "test": ["c.png"]}, of)
+    said = capsys.readouterr().out
+    assert ("differ only by leading zeros and count as two (1 such pairs)" in said) == warned
+    if warned:
+        assert f"{one} (in train)" in said and f"{other} (in test)" in said and "entries.csv" in said

@@ -155,6 +155,14 @@ def test_a_pipe_in_place_of_the_boxes_is_no_box(pipe: Callable[[str], Path]) -> 
     assert read_boxes(pipe("BBox_List_2017.csv").parent).empty
 
 
+def test_a_pipe_in_place_of_the_report_is_not_waited_for(films: Catalog, tmp_path: Path) -> None:
+    report = cached(films, tmp_path) / "report.csv"
+    report.unlink()
+    os.mkfifo(report)
+    with pytest.raises(CxrError, match=r"report\.csv cannot be read: it is no regular file"):
+        cached(films, tmp_path)
+
+
 def png(width: int, height: int, colour: int = 0, bits: int = 8) -> bytes:
     """A whole PNG of a few bytes that claims to be large."""
 

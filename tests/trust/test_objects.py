@@ -89,6 +89,18 @@ def test_python_in_the_header_of_an_array_is_not_evaluated(tmp_path: Path, canar
     assert not canary.exists()
 
 
+@pytest.mark.parametrize("write", PICKLES)
+def test_pickled_weights_are_refused_without_advice_to_unpickle_them(
+    tmp_path: Path, bomb: Bomb, canary: Path, write: Writer
+) -> None:
+    write(tmp_path / "w.pth", bomb)
+    with pytest.raises(
+        CxrError, match=r"holds Python objects, which are never unpickled; give a \.safetensors file"
+    ) as told:
+        read_state(str(tmp_path / "w.pth"))
+    assert not any(word in str(told.value) for word in ("weights_only", "PyTorch", "trusted")) and not canary.exists()
+
+
 def test_metadata_of_safetensors_are_not_looked_at(tmp_path: Path, bomb: Bomb, canary: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"stem": torch.ones(2)}, path, {"format": "pt", "pickle": pickle.dumps(bomb, protocol=0).decode()})

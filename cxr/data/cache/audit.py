@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr.data.cache.manifest import REPORT, Entry, Manifest
-from cxr.data.catalog import Catalog
+from cxr.data.cache.manifest import Entry, Manifest
+from cxr.data.catalog import REPORT, Catalog
 from cxr.data.decode import BadImage, read_gray
-from cxr.files import write_text
+from cxr.files import read_text, write_text
 
+ABSENT = "not on disk: left out (data.on_missing=skip)"
 _LONG = 2.0  # sides of a radiograph differ by less
 _GUARDED = ("test", "val", "train", "")  # of two images with the same pixels the one further left is kept
 
@@ -32,7 +33,11 @@ class Audit:
     remarks: Mapping[str, str]
 
     def write(self, folder: Path) -> None:
-        """Writes `report.csv` with the columns image and reason, if it would say something new."""
+        """Writes `report.csv` with the columns image and reason, if it would say something new.
+
+        Raises:
+            CxrError: it cannot be written, or what is there is no text file.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["image", "reason"])
@@ -41,8 +46,12 @@ class Audit:
             [name, "; ".join(filter(None, (self.bad.get(name), self.remarks.get(name))))] for name in names
         )
         path = folder / REPORT
-        if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
-            write_text(path, text.getvalue())
+        try:
+            if read_text(path) == text.getvalue():
+                return
+        except FileNotFoundError:
+            pass
+        write_text(path, text.getvalue())
 
 
 def audit(catalog: Catalog, manifest: Manifest) -> Audit:
@@ -53,7 +62,7 @@ def audit(catalog: Catalog, manifest: Manifest) -> Audit:
     then validation), the first by name.
     """
     bad = {entry.image: entry.reason for entry in manifest.images if entry.reason}
-    remarks = _unusual_sizes(manifest)
+    remarks = _unusual_sizes(manifest) | dict.fromkeys(catalog.absent, ABSENT)
     rows = catalog.table.set_index("image")
     split = rows["split"] if "split" in rows else pd.Series("", index=rows.index)
     patient = rows["patient"] if "patient" in rows else pd.Series("", index=rows.index)

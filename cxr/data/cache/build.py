@@ -6,6 +6,7 @@ others wait and find the cache finished.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -46,7 +47,7 @@ def build_cache(folder: Path, state: State, processes: int | None = None) -> Non
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         waiting = f"another process is building {folder.name}; waiting for it"
-        with locked(folder.parent / f".lock-{folder.name}", waiting, wait=True):
+        with locked(folder.parent / f".lock-{folder.name}", waiting, wait=math.inf):
             if (folder / MANIFEST).exists():
                 return
             if not (building / MANIFEST).exists():

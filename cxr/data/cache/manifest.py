@@ -14,7 +14,7 @@ from cxr.files import write_text
 
 FORMAT = 2  # of the manifest and the array file
 RESIZE = "area; bilinear where the file is smaller"
-ARRAY, MANIFEST, REPORT = "images.npy", "manifest.json", "report.csv"
+ARRAY, MANIFEST = "images.npy", "manifest.json"
 
 
 class Entry(NamedTuple):

@@ -12,8 +12,8 @@ import numpy as np
 
 from cxr.data.cache.audit import Audit, audit
 from cxr.data.cache.build import build_cache
-from cxr.data.cache.manifest import ARRAY, MANIFEST, REPORT, State, read_manifest, state_of
-from cxr.data.catalog import Catalog, some
+from cxr.data.cache.manifest import ARRAY, MANIFEST, State, read_manifest, state_of
+from cxr.data.catalog import REPORT, Catalog, some
 from cxr.errors import CxrError
 
 _NAMED = 20  # bad images in one message; the report has them all
@@ -104,7 +104,9 @@ def open_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     return array
 
 
-def open_or_build(catalog: Catalog, root: str | Path, settings: CacheSettings) -> tuple[Cache, Catalog]:
+def open_or_build(
+    catalog: Catalog, root: str | Path, settings: CacheSettings, build: bool = True
+) -> tuple[Cache, Catalog]:
     """The catalog's cache, built with a progress bar if it is not there, and the catalog without its bad images.
 
     Args:
@@ -112,13 +114,20 @@ def open_or_build(catalog: Catalog, root: str | Path, settings: CacheSettings) -
             in two of them are found.
         root: the data set's folder.
         settings: size, place, what to do with bad images.
+        build: what is missing; without it nothing is written.
 
     Raises:
-        CxrError: images are bad and `on_error` is `fail` (the report names all), or the cache cannot be built.
+        CxrError: the cache is missing and may not or cannot be built, or images are bad and `on_error` is `fail` (the
+            report names all).
     """
     state = state_of(list(catalog.table["image"]), list(catalog.table["path"]), settings.size)
     folder = find(root, settings, state)
     if not (folder / MANIFEST).exists():
+        if not build:
+            raise CxrError(
+                f"the images of {catalog.origin} are not cached at {settings.size} px in {folder.parent}; pass "
+                "data.root=DIR to have the cache built beside the data, or cache.dir=DIR"
+            )
         _refuse_links(folder)
         build_cache(folder, state, settings.processes)
     manifest = read_manifest(folder)
@@ -129,7 +138,8 @@ def open_or_build(catalog: Catalog, root: str | Path, settings: CacheSettings) -
     cache.open()
     found = audit(catalog, manifest)
     try:
-        found.write(folder)
+        if build:
+            found.write(folder)
     except CxrError:
         if os.access(folder, os.W_OK):
             raise

@@ -7,8 +7,8 @@ https://nihcc.app.box.com/v/ChestXray-NIHCC.
 import csv
 import math
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,12 @@ import pandas as pd
 
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.errors import CxrError, first_line
+from cxr.files import open_regular
 from cxr.findings import NIH14, NO_FINDING, canonical
 
 LAYOUT = "Data_Entry_2017*.csv and images/ or images_001/images/ ..."
 TRAIN_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"  # the official lists
+MOST_ROWS = 2_000_000  # of a table; the largest public sets have half a million images
 _IMAGE, _LABELS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
 _OPTIONAL = {"Follow-up #": "followup", "Patient Age": "age", "View Position": "view"}
 _SEX = ("Patient Gender", "Patient Sex")  # the heading differs between editions
@@ -33,10 +35,7 @@ def read_nih(root: str | None) -> Catalog:
     """
     folder = root_folder(root, LAYOUT)
     entry = _entry_table(folder)
-    raw = _read_rows(entry)
-    for column in (_IMAGE, _LABELS, _PATIENT):
-        if column not in raw:
-            raise CxrError(f"{entry} lacks the column {column!r}; its columns are {', '.join(raw.columns)}")
+    raw, lines = _read_rows(entry)
     if raw.empty:
         raise CxrError(f"{entry} holds no image; expected one row an image")
     table = pd.DataFrame({"image": raw[_IMAGE].str.strip(), "patient": raw[_PATIENT].str.strip()})
@@ -48,8 +47,8 @@ def read_nih(root: str | None) -> Catalog:
     table["followup"] = _counts(table["followup"])
     paths = image_files(folder)
     table["path"] = table["image"].map(paths).fillna("")
-    table = pd.concat([table, _labels(raw[_LABELS], entry)], axis=1)
-    return check(Catalog(table, NIH14, str(entry)))
+    table = pd.concat([table, _labels(raw[_LABELS], entry, lines)], axis=1)
+    return check(Catalog(table, NIH14, str(entry)), lines, {"image": _IMAGE, "patient": _PATIENT})
 
 
 def read_boxes(root: str | Path) -> pd.DataFrame:
@@ -64,14 +63,10 @@ def read_boxes(root: str | Path) -> pd.DataFrame:
     columns = ["image", "finding", "x", "y", "width", "height"]
     if not path.is_file():
         return pd.DataFrame(columns=columns)
-    rows = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if number > 1 and row:
-                    rows.append(_box(row, f"{path} line {number}"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CxrError(f"{path} cannot be read as a CSV table: {first_line(error)}") from None
+    rows: list[list[str | float]] = []
+    for line, row in _csv_rows(path):
+        if line > 1 and row:
+            rows.append(_box(row, f"{path} line {line}"))
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -84,13 +79,21 @@ def image_files(root: Path) -> dict[str, str]:
 
 
 def _box(row: Sequence[str], place: str) -> list[str | float]:
-    try:
-        x, y, width, height = (float(value) for value in row[2:6])
-        if not (all(math.isfinite(value) for value in (x, y)) and 0 < width < math.inf and 0 < height < math.inf):
-            raise ValueError
-        return [row[0], canonical(row[1]), x, y, width, height]
-    except ValueError:
-        raise CxrError(f"{place} is not image,finding,x,y,width,height: {','.join(row)!r}") from None
+    if len(row) < 6:
+        raise CxrError(f"{place} is not image,finding,x,y,width,height: {','.join(row)!r}")
+    numbers: list[float] = []
+    for name, text in zip(("x", "y", "width", "height"), row[2:6], strict=True):
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or (name in ("width", "height") and number <= 0):
+            raise CxrError(
+                f"{place}, column {name}: {text!r} is no {'length' if name in ('width', 'height') else 'number'} in "
+                "pixels; a row is image,finding,x,y,width,height"
+            )
+        numbers.append(number)
+    return [row[0], canonical(row[1]), *numbers]
 
 
 def _counts(text: pd.Series) -> pd.Series:
@@ -109,33 +112,72 @@ def _entry_table(folder: Path) -> Path:
     return found[0]
 
 
-def _read_rows(path: Path) -> pd.DataFrame:
-    """The table as strings. Its header holds unquoted `[Width,Height]`, so that rows are longer than a plain header."""
+def _read_rows(path: Path) -> tuple[pd.DataFrame, list[int]]:
+    """The columns that are read, as strings, and the line of each row.
+
+    The header holds unquoted `[Width,Height]`, so that rows are longer than a plain header; other rows may be shorter.
+    """
+    rows = _csv_rows(path)
+    _, header = next(rows, (1, []))
+    names = [name.strip() for name in header]
+    wanted = [name for name in (_IMAGE, _LABELS, _PATIENT, *_OPTIONAL, *_SEX) if name in names]
+    for column in (_IMAGE, _LABELS, _PATIENT):
+        if column not in wanted:
+            raise CxrError(f"{path} lacks the column {column!r}; its columns are {', '.join(names)}")
+    twice = next((name for name in wanted if names.count(name) > 1), None)
+    if twice is not None:
+        raise CxrError(f"{path} line 1 has the column {twice!r} twice; keep one")
+    places: list[tuple[int, list[str]]] = [(names.index(name), []) for name in wanted]
+    lines: list[int] = []
+    for line, row in rows:
+        if "".join(row).strip() or len(row) > 1:  # not a blank line
+            lines.append(line)
+            for place, values in places:
+                values.append(row[place] if place < len(row) else "")
+    return pd.DataFrame({name: pd.Series(v, dtype=str) for name, (_, v) in zip(wanted, places, strict=True)}), lines
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, blank ones too, each with the line that it begins on.
+
+    Raises:
+        CxrError: it cannot be read, or is no text or no CSV.
+    """
+    last = 0
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file), [])
-            names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", pd.errors.ParserWarning)  # fields beyond the header are not read
-                rows = pd.read_csv(file, header=None, names=names, index_col=False, dtype=str, keep_default_na=False)
-            return rows.fillna("")  # rows that are shorter than the header
-    except (OSError, ValueError, csv.Error) as error:  # pandas' own and of Unicode are ValueErrors
+        with open_regular(path) as content, TextIOWrapper(content, "utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for number, row in enumerate(reader):
+                if number > MOST_ROWS:
+                    raise CxrError(f"{path} line {last + 1}: at most {MOST_ROWS} rows are read; remove the rest")
+                yield last + 1, row
+                last = reader.line_num
+    except (OSError, ValueError, csv.Error) as error:  # of Unicode are ValueErrors
         raise CxrError(
-            f"{path} cannot be read as a CSV table: {first_line(error)}; is it the published file?"
+            f"{path} line {last + 1} cannot be read as a CSV table: {first_line(error)}; is it the published file?"
         ) from None
 
 
-def _labels(labels: pd.Series, origin: Path) -> pd.DataFrame:
+def _labels(labels: pd.Series, origin: Path, lines: Sequence[int]) -> pd.DataFrame:
     """One float column a finding from pipe-separated names; `No Finding` is the empty vector."""
     codes, unique = pd.factorize(labels)
     sets = {text: {canonical(name.strip()) for name in text.split("|")} for text in unique}
-    unknown = sorted({name for names in sets.values() for name in names} - {*NIH14, NO_FINDING})
-    if unknown:
+
+    def place(wrong: Sequence[str]) -> str:
+        rows = np.flatnonzero(labels.isin(list(wrong)))
+        return f"(line {some([str(lines[int(row)]) for row in rows])}, column {_LABELS!r})"
+
+    strange = [text for text, names in sets.items() if names - {*NIH14, NO_FINDING}]
+    if strange:
+        unknown = sorted(set().union(*(sets[text] for text in strange)) - {*NIH14, NO_FINDING})
         raise CxrError(
-            f"{origin} names unknown findings: {some([repr(n) for n in unknown])}; known are {', '.join(NIH14)}"
+            f"{origin} names unknown findings: {some([repr(n) for n in unknown])} {place(strange)}; known are "
+            f"{', '.join(NIH14)}, and {NO_FINDING} for none of them"
         )
     mixed = [text for text, names in sets.items() if NO_FINDING in names and len(names) > 1]
     if mixed:
-        raise CxrError(f"{origin} has {NO_FINDING!r} beside a finding: {some(mixed)}; it must stand alone")
+        raise CxrError(
+            f"{origin} has {NO_FINDING!r} beside a finding: {some(mixed)}; it must stand alone {place(mixed)}"
+        )
     present = np.array([[name in sets[text] for name in NIH14] for text in unique], np.float32)
     return pd.DataFrame(present[codes], columns=list(NIH14), index=labels.index)
