@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.errors import CxrError
+from cxr.mistakes import WITHOUT_VALIDATION
 from cxr.private import ELSEWHERE, leaves, shorten_home
 from cxr.runs import Run, check_name
 
@@ -49,7 +50,7 @@ def check_train_options(config: DictConfig) -> None:
         _check(config, key, lambda value: isinstance(value, int | float) and value >= 0, "a number, 0 or more")
     if config.data.root is None:
         raise CxrError("data.root is not set; pass data.root=DIR, the folder of the data set (see docs/data.md)")
-    for key in ("max_steps", "max_time", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"):
+    for key in WITHOUT_VALIDATION:
         if key in config.trainer:
             raise CxrError(f"trainer.{key} is not supported: each epoch ends with a validation; use trainer.max_epochs")
     if config.trainer.deterministic and config.trainer.get("benchmark"):

@@ -215,6 +215,12 @@ def test_help_and_mistakes_are_answered_in_under_two_seconds(environment: dict[s
         assert min(times) < 2
 
 
+def test_flags_that_hydra_would_answer_with_a_traceback_are_one_line(train: Callable[..., Any]) -> None:
+    for words in (["-m", "--cfg", "job"], ["--help", "backbone"], ["--config-name", "foo"], ["-sc", "foo"]):
+        result = train(*words, plain=True)
+        assert result.code == 1 and result.err.startswith("error: ") and result.err.count("\n") == 1
+
+
 def test_heavy_imports_wait(environment: dict[str, str]) -> None:
     check = "import sys, cxr.cli; print(sorted({'torch', 'lightning', 'numpy', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], env=environment, capture_output=True, text=True, check=True)
