@@ -255,6 +255,7 @@ def _start(config: DictConfig, context: Any) -> float:
     sweeping = context.mode == RunMode.MULTIRUN
     folder = Path(config.runs_dir) / (config.sweep or "")
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
+    choices["logger"] = ",".join(sorted(str(name) for name in config.logger))  # Hydra says none where there are several
     derived = _job_name(context) if sweeping else _run_name(choices)
     if config.resume is not False:
         if config.name is None and not sweeping:

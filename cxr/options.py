@@ -17,7 +17,7 @@ _COUNTS = ("seed", "data.min_cases", "data.split_seed")
 _LISTS = ("data.findings", "data.exclude")
 _ON_RESUME = (
     "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",
-    "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes",
+    "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes", "logger.wandb.offline",
 )  # fmt: skip
 _NEEDED = (
     "data", "augment", "backbone", "attention", "head", "loss", "optimizer", "scheduler", "trainer", "logger", "cache",
@@ -116,6 +116,9 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     if absent:
         raise CxrError(f"{run.path} is no training that could go on: its config.yaml lacks {', '.join(absent)}")
     shorten_home(saved)
+    if "_target_" in (saved.logger or {}):  # runs of earlier versions have one logger, without its name
+        name = next((name for name in ("wandb", "tensorboard") if name in str(saved.logger._target_).lower()), "csv")
+        saved.logger = {name: saved.logger}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if key in _HOUSEKEEPING or key.startswith("hydra"):

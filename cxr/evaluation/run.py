@@ -16,7 +16,7 @@ from cxr.metrics.bootstrap import Resampling
 from cxr.metrics.plain import value_of
 from cxr.predictions import Predictions
 from cxr.report.intervals import forest, precision_recall_curves, reliability, subgroup_points
-from cxr.runs import Run
+from cxr.runs import Run, smoke_refused
 
 
 def evaluate(config: Mapping[str, Any]) -> float:
@@ -28,6 +28,8 @@ def evaluate(config: Mapping[str, Any]) -> float:
     run, plan = Run(Path(config["run"])), resampling(config)
     if not run.path.is_dir():
         raise CxrError(f"run={config['run']} is no directory; give one of runs/")
+    if run.smoke:
+        raise smoke_refused(run.path)
     with tempfile.TemporaryDirectory(prefix="cxr-") as scratch:
         _, _, loaded = load_member(str(run.path), str(config["accelerator"]), Path(scratch))
     val, test = loaded["val"], loaded["test"]
