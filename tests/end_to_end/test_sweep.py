@@ -133,7 +133,7 @@ def test_weights_and_biases_gets_metrics_configuration_table_and_curves(
     run_id = OmegaConf.load(run / "config.yaml").run_id
     assert (about.run_id, about.run_group, about.job_type) == (f"a-{run_id}", "s", "train")
     assert {"phantom", "resnet10", "location", "bce"} <= set(about.tags)
-    logged = {key.removeprefix("figures/") for key in history if key.startswith("figures/")}
+    logged = {key.removeprefix("figures/").split(".")[0] for key in history if key.startswith("figures/")}
     assert logged == {path.stem for path in (run / "figures").glob("*.png")}
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
