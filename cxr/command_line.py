@@ -82,7 +82,8 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
         try:
             flags = _flags(program, list(arguments))
             overrides = [str(word) for word in flags.overrides]
-            if flags.hydra_help or flags.shell_completion:
+            nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
+            if flags.hydra_help or flags.shell_completion or nothing:
                 return CommandLine(flags, overrides, None)
             config = _composed(program, overrides, flags)
             if flags.package and OmegaConf.select(config, flags.package, throw_on_missing=False) is None:
@@ -149,7 +150,7 @@ def _composed(program: str, arguments: list[str], flags: argparse.Namespace) -> 
 def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
     overrides = OverridesParser.create().parse_overrides(lines)
     try:
-        groups = groups_of(program)
+        groups = groups_of(program) if edited or any(override.value() is None for override in overrides) else []
         for override in overrides:
             group = str(override.key_or_group)
             if group in groups and override.value() is None and not (override.is_delete() and group == "experiment"):

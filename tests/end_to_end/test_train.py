@@ -144,7 +144,7 @@ class TestNames:
         [
             (["image_size=7"], "image_size=7 does not fit resnet10t"),
             (
-                ["backbone=vgg19", "image_size=12", "data=nih", "data.root=/nowhere"],  # and so before data are read
+                ["data=nih", "data.root=/nowhere", "backbone=vgg19", "image_size=12"],  # and so before data are read
                 "image_size=12 does not fit vgg19: its feature map would be empty; the least is 32",
             ),
             (["data.findings=[Mass,Nodul]"], "data.findings names an unknown finding 'Nodul'; did you mean Nodule"),
