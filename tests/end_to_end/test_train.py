@@ -143,10 +143,7 @@ class TestNames:
         ("arguments", "message"),
         [
             (["image_size=7"], "image_size=7 does not fit resnet10t"),
-            (
-                ["data=nih", "data.root=/nowhere", "backbone=vgg19", "image_size=12"],  # and so before data are read
-                "image_size=12 does not fit vgg19: its feature map would be empty; the least is 32",
-            ),
+            (["backbone=vgg19", "image_size=12"], "image_size=12 does not fit vgg19: its feature map would be empty"),
             (["data.findings=[Mass,Nodul]"], "data.findings names an unknown finding 'Nodul'; did you mean Nodule"),
             (
                 ["data=nih", "data.root=/nowhere"],
