@@ -29,12 +29,12 @@ demo: setup ## three attention CNNs and their ensemble on the embedded phantoms,
 
 paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes to every training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make paper DATA=DIR, the folder with the NIH images"; exit 1; }
-	set -e; for member in $(MEMBERS); do \
-	  $(RUN) train.py experiment=$$member sweep=paper name=$$member resume=auto data.root="$(DATA)" $(ARGS); done
-	@if test -e runs/paper-ensemble; then cat runs/paper-ensemble/table.md; \
-	else $(RUN) ensemble.py method=weighted name=paper-ensemble \
-	  runs='[runs/paper/paper_vgg,runs/paper/paper_mobilenet,runs/paper/paper_resnet]'; fi
-	@echo "pictures of the members are in runs/paper/*/figures"
+	@set -e; set -- $(ARGS); runs=runs; for word; do case $$word in runs_dir=*) runs=$${word#runs_dir=};; esac; done; \
+	members=; for member in $(MEMBERS); do members="$$members,$$runs/paper/$$member"; \
+	  $(RUN) train.py experiment=$$member sweep=paper name=$$member resume=auto data.root="$(DATA)" "$$@"; done; \
+	if test -e "$$runs/paper-ensemble"; then cat "$$runs/paper-ensemble/table.md"; \
+	else $(RUN) ensemble.py method=weighted name=paper-ensemble runs_dir="$$runs" runs="[$${members#,}]"; fi; \
+	echo "pictures of the members are in $$runs/paper/*/figures"
 
 test: setup ## the tests, in under 10 minutes on 2 cores
 	$(RUN) -m pytest

@@ -16,20 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from cxr.command_line import read_command_line
 from cxr.errors import CxrError, first_line
 from cxr.files import read_text, write_text
 from cxr.isolation import in_child
-from cxr.mistakes import explain
 from cxr.options import (
     apply_resume,
     check_cache_options,
@@ -38,7 +33,7 @@ from cxr.options import (
     check_train_options,
     plain,
 )
-from cxr.private import hidden, refuse_secrets, shorten_home, without_places
+from cxr.private import hidden, shorten_home, without_places
 from cxr.runs import Run, check_name, free_name, legal_name
 from cxr.stopping import REQUEUE, SIGNALS, Stopped, requests
 
@@ -78,19 +73,18 @@ def conf_dir() -> Path:
 
 
 def _main(program: str, job: Callable[[DictConfig], Any], check: Callable[[DictConfig], None]) -> int:
-    flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
-    sys.argv[1:] = [*flags, *(argument for argument in sys.argv[1:] if argument not in flags)]  # wherever it stood
-    arguments = get_args_parser().parse_args()
-    shows_only = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info
     sweep: Path | None = None
     began = time.time()
     requests.listen()
     atexit.register(_deafen)  # first, and so called last: then Python would give signals back to the system
     try:
-        if not shows_only and not arguments.shell_completion:
-            first = _preflight(program, arguments.overrides, arguments.multirun, check)
-            if arguments.multirun and program == "train":
-                sweep = _prepare_sweep(first, arguments.overrides)
+        line = read_command_line(program, sys.argv[1:], str(conf_dir()))
+        sys.argv[1:] = line.arguments
+        if line.runs and line.config is not None:
+            if not line.flags.multirun:
+                check(line.config)  # a sweep's job is checked when its turn comes, so that the others run
+            elif program == "train":
+                sweep = _prepare_sweep(line.config, line.overrides)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=program)(job)()
     except CxrError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -131,45 +125,6 @@ def _say(sentence: str, code: int = 1) -> int:
     shown = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in sentence)  # names drive no terminal
     print(f"error: {shown}", file=sys.stderr, flush=True)
     return code
-
-
-def _preflight(
-    program: str, arguments: Sequence[str], multirun: bool, check: Callable[[DictConfig], None]
-) -> DictConfig:
-    """Composes every choice that the command line names once, so that a mistake is found before anything starts.
-
-    Returns:
-        The first job's configuration.
-    """
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        try:
-            parsed = OverridesParser.create().parse_overrides(list(arguments))
-            swept = [override for override in parsed if override.is_sweep_override()]
-            if swept and not multirun:
-                line = swept[0].input_line
-                raise CxrError(
-                    f"{line} names several values; add -m for a sweep, or quote a list: '{line.split('=')[0]}=[a,b]'"
-                )
-            fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-            values = [_sweep_values(override) for override in swept]
-            base = [*fixed, *(choices[0] for choices in values)]
-            config = compose(program, base)
-            refuse_secrets(config)
-            for choices in values:
-                for choice in choices[1:]:
-                    refuse_secrets(compose(program, [choice if line == choices[0] else line for line in base]))
-        except (HydraException, OmegaConfBaseException) as error:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                raise
-            raise CxrError(explain(error, program)) from error
-    if not multirun:
-        check(config)  # a sweep's job is checked when its turn comes, so that the others run
-    return config
-
-
-def _sweep_values(override: Override) -> list[str]:
-    prefix = "++" if override.is_force_add() else "+" if override.is_add() else ""
-    return [f"{prefix}{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
 
 
 def _prepare_sweep(config: DictConfig, arguments: Sequence[str]) -> Path:
@@ -300,6 +255,7 @@ def _start(config: DictConfig, context: Any) -> float:
     sweeping = context.mode == RunMode.MULTIRUN
     folder = Path(config.runs_dir) / (config.sweep or "")
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
+    choices["logger"] = ",".join(sorted(str(name) for name in config.logger))  # Hydra says none where there are several
     derived = _job_name(context) if sweeping else _run_name(choices)
     if config.resume is not False:
         if config.name is None and not sweeping:

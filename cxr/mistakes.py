@@ -1,68 +1,179 @@
 """What was wrong on a command line, in one sentence with the valid or the closest names."""
 
-import difflib
 import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher, get_close_matches
+from functools import lru_cache
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from hydra.errors import HydraException, MissingConfigException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+# Arguments of lightning.pytorch.Trainer that conf/train.yaml does not show. Help and mistakes are answered without
+# importing Lightning, so they stand here; a test compares them with its signature.
+ADDABLE = (
+    "barebones", "benchmark", "detect_anomaly", "enable_autolog_hparams", "fast_dev_run", "gradient_clip_algorithm",
+    "inference_mode", "limit_predict_batches", "limit_test_batches", "min_epochs", "min_steps", "model_registry",
+    "num_nodes", "overfit_batches", "profiler", "reload_dataloaders_every_n_epochs", "sync_batchnorm",
+)  # fmt: skip
+SET_BY_RUNS = (
+    "accumulate_grad_batches", "callbacks", "default_root_dir", "enable_checkpointing", "enable_model_summary",
+    "enable_progress_bar", "logger", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
+)  # fmt: skip
+WITHOUT_VALIDATION = ("max_steps", "max_time", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch")
 
-def explain(error: Exception, program: str) -> str:
-    """Turns an exception of composition into a sentence. Hydra must be initialised."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
+_ALIKE = 0.6  # of 1, how like an unknown name a suggestion is at least
+_SHORT = re.compile(r"[\w.+-]{1,10}")  # values that a suggestion repeats; a token is longer
+
+
+def explain(error: Exception, program: str, overrides: Sequence[Override] = ()) -> str:
+    """Turns an exception of composition into a sentence. Hydra must be initialised.
+
+    Args:
+        error: of Hydra or OmegaConf.
+        program: name of the primary configuration.
+        overrides: of the command line.
+    """
+    if isinstance(error, OverrideParseException):
+        return unreadable(str(error.override), program, error.message)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        options = list(error.options)
+        options = list(error.options or options_of(group))
         return f"{group}={option} is not an option; {_closest(option, options)}choose one of {', '.join(options)}"
     text = str(error)
     wrong = re.search(r"Could not override '([^']+)'", text)
     if wrong:
-        return _unknown_key(wrong.group(1), program)
+        return unknown_key(wrong.group(1), program, overrides)
+    twice = re.search(r"Multiple values for ([\w/]+)", text)
+    if twice:
+        return f"{twice.group(1)} is chosen already; write {twice.group(1)}=OPTION without +"
+    there = re.search(r"An item is already at '([^']+)'", text)
+    if there:
+        return f"{there.group(1)} is an option already; write {there.group(1)}=VALUE without +"
     cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ is not None else error
-    first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    return (
-        first if "OverrideParseException" not in type(error).__name__ else f"the command line cannot be read: {first}"
-    )
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 
 
-def _unknown_key(key: str, program: str) -> str:
-    groups = GlobalHydra.instance().config_loader().list_groups("")
-    group = key.removesuffix("@")
-    if group in groups and "." not in group:
-        options = GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG)
-        return f"{group} takes one of its options: {', '.join(options)}"
-    config = compose(program)
-    parent, _, last = key.rpartition(".")
-    known, depth = _keys(config, parent)
-    while not known and parent:
-        parent, _, last = parent.rpartition(".")
-        known, depth = _keys(config, parent)
-    prefix = f"{parent}." if parent else ""
-    names = [f"{prefix}{name}" for name in known]
-    everywhere = [str(name) for name in depth if name.rpartition(".")[2] == last]
-    hint = _closest(f"{prefix}{last}", names) or (f"did you mean {' or '.join(everywhere[:3])}? " if everywhere else "")
-    where = f"{parent} has" if parent else "options are"
-    return f"there is no option {key}; {hint}{where} {', '.join(known)}"
+def unreadable(argument: str, program: str, reason: str) -> str:
+    """The sentence for an argument that is not `key=value`."""
+    if "=" in argument or argument.startswith("~"):
+        first = (reason.strip().splitlines() or [""])[0]
+        return f"{argument} cannot be read ({first}); write key=value, and a value with special signs as 'key=\"...\"'"
+    if argument in groups_of(program):
+        return _choose(argument)
+    if argument in keys_of(compose(program)):
+        return f"{argument} lacks its value; write {argument}=VALUE"
+    return f"{argument} is not an option; options are written key=value{_hint(argument, '', program)}"
 
 
-def _keys(config: DictConfig, parent: str) -> tuple[list[str], list[str]]:
-    """The names directly below a key, and every dotted name of the configuration."""
+def unknown_flag(flag: str, following: str, program: str) -> str:
+    """The sentence for `--epochs 3` and its like."""
+    key, _, value = flag.lstrip("-").replace("-", "_").partition("=")
+    value = value or ("" if "=" in following or following.startswith("-") else following)
+    name = flag.partition("=")[0]
+    if key in groups_of(program) or key in keys_of(compose(program)):
+        return f"{name} is not a flag; write {key}={value if _SHORT.fullmatch(value) else 'VALUE'}"
+    return f"{name} is not a flag; options are written key=value{_hint(key, value, program)}"
+
+
+def unknown_key(key: str, program: str, overrides: Sequence[Override] = ()) -> str:
+    """The sentence for a key that the configuration does not have."""
+    plain = key.removesuffix("@")
+    if plain in groups_of(program):
+        return _choose(plain)
+    if key.startswith("hydra"):
+        return f"there is no option {key}; --hydra-help lists Hydra's own"
+    if key.startswith("logger.") and program == "train":
+        return _of_a_logger(key, overrides)
+    if key.startswith("trainer.") and key.removeprefix("trainer.") in SET_BY_RUNS:
+        return f"{key} is set by the run itself and cannot be given"
+    chosen = [o for o in overrides if o.key_or_group in groups_of(program) and not o.package and not o.is_delete()]
+    config = compose(program, [str(o.input_line) for o in chosen])
+    parent = key.rpartition(".")[0]
+    while parent and not isinstance(OmegaConf.select(config, parent, throw_on_missing=False), DictConfig):
+        parent = parent.rpartition(".")[0]
     node = OmegaConf.select(config, parent) if parent else config
-    names = [str(name) for name in node if not str(name).startswith("_")] if isinstance(node, DictConfig) else []
-    return names, _flatten(config, "")
+    known = ", ".join(str(name) for name in node if not str(name).startswith("_"))
+    given = next((str(o.input_line).partition("=")[2] for o in overrides if o.key_or_group == key), "")
+    hint = _hint(key, given, program, config)
+    where = f"{parent} has" if parent else "options are"
+    return f"there is no option {key}{f'{hint}?' if hint else ';'} {where} {known}"
 
 
-def _flatten(node: DictConfig, prefix: str) -> list[str]:
+@lru_cache
+def groups_of(program: str) -> list[str]:
+    """The groups of a program, in the order of its defaults list."""
+    choices = compose(program, return_hydra_config=True).hydra.runtime.choices
+    return [str(group) for group in choices if not str(group).startswith("hydra/")]
+
+
+def options_of(group: str) -> list[str]:
+    """Names of a group's option files."""
+    return list(GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG))
+
+
+def keys_of(node: DictConfig, prefix: str = "") -> list[str]:
+    """Every dotted key of a configuration, those of nodes included."""
     names = []
     for key in node:
         name = f"{prefix}{key!s}"
         child = OmegaConf.select(node, str(key), throw_on_missing=False)
-        names += [name, *(_flatten(child, f"{name}.") if isinstance(child, DictConfig) else [])]
+        names += [name, *(keys_of(child, f"{name}.") if isinstance(child, DictConfig) else [])]
     return names
 
 
+def _choose(group: str) -> str:
+    options = options_of(group)
+    return f"{group} takes one of its options: {', '.join(options)}; write for example {group}={options[0]}"
+
+
+def _of_a_logger(key: str, overrides: Sequence[Override]) -> str:
+    """Options of a logger stand below its name; before there were several, they stood below `logger` itself."""
+    known = options_of("logger")
+    first = key.split(".")[1]
+    chosen = " ".join(str(o.value()) for o in overrides if o.key_or_group == "logger")
+    if first in known:
+        if first not in chosen:
+            return f"there is no option {key} without that logger; add logger={first}"
+        return f"there is no option {key}; conf/logger/{first}.yaml has those of this logger, and +{key}= adds one"
+    old = key.removeprefix("logger.")
+    name = next((name for name in known if name in chosen and name != "csv"), "wandb")
+    add = "" if name in chosen else f", with logger={name}"
+    return f"there is no option {key}; options of a logger stand below its name: write logger.{name}.{old}={add}"
+
+
+def _hint(key: str, value: str, program: str, config: DictConfig | None = None) -> str:
+    """`; did you mean trainer.max_epochs=3`, or nothing."""
+    shown = [name for name in keys_of(config or compose(program)) if "._" not in name]
+    extra = [f"trainer.{name}" for name in ADDABLE] if program == "train" else []
+    scored = {name: _likeness(key, name) for name in dict.fromkeys([*groups_of(program), *shown, *extra])}
+    best = max(scored.values(), default=0.0)
+    if best < _ALIKE:
+        return ""
+    close = [name for name, score in scored.items() if score > best - 0.01]
+    close = [name for name in close if name not in extra] or close  # what the help shows comes first
+    given = f"={value}" if _SHORT.fullmatch(value) else ""
+    named = [f"{'+' * (name in extra)}{name}{given * (key.count('.') <= name.count('.'))}" for name in close[:3]]
+    return f"; did you mean {' or '.join(named)}"
+
+
+def _likeness(key: str, name: str) -> float:
+    """How like two dotted keys are, of 1: the same last part is enough; without a parent the last parts alone count."""
+    parent, _, last = key.rpartition(".")
+    other, _, end = name.rpartition(".")
+    if last == end:
+        return 1 + SequenceMatcher(None, parent, other).ratio()
+    if parent in ("", other):
+        return SequenceMatcher(None, last, end).ratio()
+    if not other:  # the name of a whole part
+        first = parent.partition(".")[0]
+        return 0.0 if first == name else 0.9 * SequenceMatcher(None, first, name).ratio()
+    return SequenceMatcher(None, key, name).ratio()
+
+
 def _closest(word: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    close = get_close_matches(word, names, n=3, cutoff=_ALIKE)
     return f"did you mean {' or '.join(close)}? " if close else ""

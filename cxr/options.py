@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.errors import CxrError
+from cxr.mistakes import WITHOUT_VALIDATION
 from cxr.private import ELSEWHERE, leaves, refuse_elsewhere, shorten_home
 from cxr.runs import Run, check_name
 
@@ -16,7 +17,7 @@ _COUNTS = ("seed", "data.min_cases", "data.split_seed")
 _LISTS = ("data.findings", "data.exclude")
 _ON_RESUME = (
     "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",
-    "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes",
+    "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes", "logger.wandb.offline",
 )  # fmt: skip
 _NEEDED = (
     "data", "augment", "backbone", "attention", "head", "loss", "optimizer", "scheduler", "trainer", "logger", "cache",
@@ -49,7 +50,7 @@ def check_train_options(config: DictConfig) -> None:
         _check(config, key, lambda value: isinstance(value, int | float) and value >= 0, "a number, 0 or more")
     if config.data.root is None:
         raise CxrError("data.root is not set; pass data.root=DIR, the folder of the data set (see docs/data.md)")
-    for key in ("max_steps", "max_time", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"):
+    for key in WITHOUT_VALIDATION:
         if key in config.trainer:
             raise CxrError(f"trainer.{key} is not supported: each epoch ends with a validation; use trainer.max_epochs")
     if config.trainer.deterministic and config.trainer.get("benchmark"):
@@ -115,6 +116,9 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     if absent:
         raise CxrError(f"{run.path} is no training that could go on: its config.yaml lacks {', '.join(absent)}")
     shorten_home(saved)
+    if "_target_" in (saved.logger or {}):  # runs of earlier versions have one logger, without its name
+        name = next((name for name in ("wandb", "tensorboard") if name in str(saved.logger._target_).lower()), "csv")
+        saved.logger = {name: saved.logger}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if key in _HOUSEKEEPING or key.startswith("hydra"):

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -100,6 +100,14 @@ class Run:
         """Of `val` or `test` in `metrics.json`, without its interval; none where it is undefined or missing."""
         plain = self.metrics().get(split, {}).get("macro_auroc")
         return plain["value"] if isinstance(plain, dict) else plain
+
+    @property
+    def smoke(self) -> bool:
+        """Whether its configuration, where it can be read, is that of a smoke run, see `is_smoke`."""
+        try:
+            return self.config_path.is_file() and is_smoke(self.config())
+        except CxrError:
+            return False  # others say what is wrong with it
 
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`, with the absolute paths that this machine remembers for it.
@@ -227,6 +235,31 @@ def read_configuration(text: str, origin: str) -> dict[str, Any]:
     ):  # plain text reads as a key without value
         raise CxrError(f"{origin} holds no configuration")
     return {str(key): value for key, value in content.items()}
+
+
+def is_smoke(config: Mapping[str, Any]) -> bool:
+    """Whether a run only tries that all works: it trains on a few batches, and is never judged on test.
+
+    `fast_dev_run` and `overfit_batches` of the Trainer make it one; `limit_train_batches` shortens epochs of a run
+    whose numbers count.
+    """
+    trainer = config.get("trainer")
+    return isinstance(trainer, Mapping) and any(trainer.get(key) for key in ("fast_dev_run", "overfit_batches"))
+
+
+def smoke_refused(path: Path) -> CxrError:
+    """The sentence for a smoke run that is named where results count."""
+    return CxrError(
+        f"{path} is a smoke run (trainer.fast_dev_run or overfit_batches): it tried that all works, and has no result; "
+        "train it without that option"
+    )
+
+
+def say_left_out(smoke: Sequence[Path]) -> None:
+    """Prints which smoke runs a glob passed over, if any."""
+    if smoke:
+        shown = ", ".join(str(path) for path in smoke[:3]) + (", ..." if len(smoke) > 3 else "")
+        print(f"{len(smoke)} smoke run{'s' * (len(smoke) > 1)} left out: {shown}", flush=True)
 
 
 def taken(path: Path, remedy: str = "choose another name=, or pass resume=true to go on with it") -> CxrError:

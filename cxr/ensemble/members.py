@@ -20,7 +20,7 @@ from cxr.ensemble.splits import KEPT_BYTES, Split, Test, Validation
 from cxr.errors import CxrError
 from cxr.guard import check_chosen_on_validation
 from cxr.predictions import Predictions, read_predictions
-from cxr.runs import Run
+from cxr.runs import Run, say_left_out, smoke_refused
 
 SPLITS = ("val", "test")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -94,20 +94,25 @@ class Reader:
 
 
 def expand(runs: str | Sequence[str]) -> list[str]:
-    """The run directories of a list of paths and globs; a glob passes over what is no run and over ensembles.
+    """The run directories of a list of paths and globs; a glob passes over what is no run, smoke runs and ensembles.
 
     Raises:
-        CxrError: a glob finds nothing, a path is no folder, one is given twice, or fewer than two are left.
+        CxrError: a glob finds nothing, a path is no folder or a smoke run, one is given twice, or fewer than two are
+            left.
     """
     keys: list[str] = []
     for pattern in [runs] if isinstance(runs, str) else list(runs):
         if glob.has_magic(pattern):
-            found = [path for path in sorted(glob.glob(pattern)) if _is_trained(Path(path))]
+            trained = [path for path in sorted(glob.glob(pattern)) if _is_trained(Path(path))]
+            found = [path for path in trained if not Run(Path(path)).smoke]
+            say_left_out([Path(path) for path in trained if path not in found])
             if not found:
                 raise CxrError(f"runs={pattern} matches no finished run")
             keys += found
         elif not Path(pattern).is_dir():
             raise CxrError(f"runs names {pattern}, which is not a run directory")
+        elif Run(Path(pattern)).smoke:
+            raise smoke_refused(Path(pattern))
         else:
             keys.append(pattern)
     places = [Path(key).resolve() for key in keys]

@@ -28,7 +28,7 @@ from cxr.metrics.bootstrap import (
 from cxr.metrics.comparison import METRICS, compare, holm
 from cxr.predictions import Predictions, read_predictions
 from cxr.report.results import Cell, Results, WithInterval
-from cxr.runs import Run
+from cxr.runs import Run, say_left_out, smoke_refused
 
 NOISE, REAL, BEST = "within noise", "beyond noise", "best"
 _DIFFERENCES = (-1.0, 1.0)
@@ -99,11 +99,16 @@ def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predicti
     found: list[Run] = []
     for pattern in [patterns] if isinstance(patterns, str) else list(patterns):
         if glob.has_magic(pattern):
-            paths = [Path(path) for path in sorted(glob.glob(pattern))]
+            matched = [Path(path) for path in sorted(glob.glob(pattern))]
+            smoke = [path for path in matched if Run(path).smoke]
+            say_left_out(smoke)
+            paths = [path for path in matched if path not in smoke]
             runs = [Run(path) for path in paths if Run(path).predictions(split).is_file()]
             if not runs:
                 raise CxrError(f"runs={pattern} matches nothing that has predictions/{split}.parquet")
             found += runs
+        elif Run(Path(pattern)).smoke:
+            raise smoke_refused(Path(pattern))
         elif not Run(Path(pattern)).predictions(split).is_file():
             raise CxrError(f"runs names {pattern}, which has no predictions/{split}.parquet")
         else:

@@ -16,7 +16,7 @@ from cxr.metrics.bootstrap import Resampling
 from cxr.metrics.plain import value_of
 from cxr.predictions import Predictions
 from cxr.report.intervals import forest, precision_recall_curves, reliability, subgroup_points
-from cxr.runs import Run
+from cxr.runs import Run, smoke_refused
 
 
 def evaluate(config: Mapping[str, Any]) -> float:
@@ -30,6 +30,8 @@ def evaluate(config: Mapping[str, Any]) -> float:
         raise CxrError(f"run={config['run']} is no directory; give one of runs/")
     check_links(run.path)
     ledger_beside(run.path)
+    if run.smoke:
+        raise smoke_refused(run.path)
     with tempfile.TemporaryDirectory(prefix="cxr-") as scratch:
         _, _, loaded = load_member(str(run.path), str(config["accelerator"]), Path(scratch), config)
     val, test = loaded["val"], loaded["test"]

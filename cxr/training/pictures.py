@@ -36,6 +36,8 @@ def draw_run(
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
+    if "test" not in predictions:  # of a smoke run
+        return
     cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device, root)
     if cases:
         attention_maps(cases, run.figures / "attention_test.png", f"{title}, test")

@@ -18,8 +18,9 @@ from cxr.evaluation.judge import judge
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files import check_links, write_text, writing_only_if
 from cxr.guard import describe_split, ledger_beside
+from cxr.metrics.summary import summarise
 from cxr.private import without_places
-from cxr.runs import Run, versions
+from cxr.runs import Run, is_smoke, versions
 from cxr.targets import build
 from cxr.training.build import build_loss, build_network
 from cxr.training.checkpoint import load_network, place, read_checkpoint
@@ -28,7 +29,7 @@ from cxr.training.keeping import RunCheckpoints
 from cxr.training.launch import launch
 from cxr.training.localise import localisation
 from cxr.training.log import EpochLog, StepLog, read_rows, read_steps
-from cxr.training.loggers import build_logger, check_logger, log_result
+from cxr.training.loggers import build_loggers, check_loggers, log_result
 from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
 from cxr.training.prepare import (
@@ -60,6 +61,9 @@ def train(config: Mapping[str, Any], run: Run) -> float:
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
+    if is_smoke(config):
+        config = {**config, "smoke": True}
+        print("smoke run: test is not scored, no logger beside metrics.csv, and no comparison takes it", flush=True)
     run.create(config)
     with run.held():
         print(f"{run.path}: {_splits(prepared)}", flush=True)
@@ -118,7 +122,7 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
     _quieten()
     accumulation(config, devices.count)
     check_workers(config)
-    check_logger(config)
+    check_loggers(config)
     network = build_network(config, 1)
     norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
     if int(config["batch_size"]) == 1 and norms and network.backbone.map_size == (1, 1):
@@ -183,19 +187,25 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     """Predictions, metrics and figures of the best checkpoint; `metrics.json` last: it says that the run is done."""
     loaded = load_network(run.best)
     device = trainer.strategy.root_device
-    predictions = {split: predict(loaded, data, split, device) for split in ("val", "test")}
+    splits = ("val",) if is_smoke(config) else ("val", "test")
+    predictions = {split: predict(loaded, data, split, device) for split in splits}
     if not trainer.is_global_zero:
         return
     for split, predicted in predictions.items():
         predicted.write(run.predictions(split))
     catalog, train, root = prepared.catalog, prepared.catalog.targets("train"), str(config["data"]["root"])
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
-    val, test = predictions["val"], predictions["test"]
+    val, test = predictions["val"], predictions.get("test")
+    about: dict[str, Any]
+    if test is None:
+        judged, about = {"val": summarise(val.target, val.score, val.findings)}, {"smoke": True}
+    else:
+        judged = judge(val, test, train_positives=positives)
+        about = {"localisation": localisation(data, loaded, device, root), "split": describe_split(val, test)}
     metrics = {
-        **judge(val, test, train_positives=positives),
+        **judged,
         "train": {"n": len(train), "positives": positives},
-        "localisation": localisation(data, loaded, device, root),
-        "split": describe_split(val, test),
+        **about,
         "split_fingerprint": prepared.split_fingerprint,
         "labels_sha256": prepared.labels_sha256,
         "checkpoint_sha256": loaded.sha256,
@@ -205,7 +215,8 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         "steps": trainer.global_step,
         "versions": versions(),
     }
-    write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
+    if test is not None:
+        write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
     draw_run(run, catalog, predictions, data, loaded, device, root)
     log_result(trainer.loggers, run, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
@@ -218,7 +229,8 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
         work(config, run, prepared, devices, Rank())
     result = run.metrics()
     value, test = run.macro_auroc("val"), run.macro_auroc("test")
-    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {_show(value)} val, {_show(test)} test")
+    said = "smoke run, no test" if is_smoke(config) else f"{_show(test)} test"
+    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {_show(value)} val, {said}")
     print(f"pictures are in {run.figures}", flush=True)
     return float("nan") if value is None else float(value)
 
@@ -255,7 +267,7 @@ def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank:
             precision=devices.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=accumulation(config, devices.count),
             callbacks=callbacks,
-            logger=build_logger(config, run) if first and run else False,
+            logger=build_loggers(config, run) if first and run and not is_smoke(config) else False,
             default_root_dir=run.path if run else None,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,

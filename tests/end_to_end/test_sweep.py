@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ONE = ("trainer.max_epochs=1",)
 
@@ -105,10 +107,10 @@ def wandb_records(path: Path) -> list[Any]:
 def test_weights_and_biases_gets_metrics_configuration_table_and_curves(
     train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    result = train(*ONE, "name=a", "logger=wandb", "logger.offline=true")
+    result = train(*ONE, "name=a", "sweep=s", "logger=[wandb,tensorboard]", "logger.wandb.offline=true")
     assert result.code == 0, result.err
-    run = here / "runs" / "a"
+    assert "WARNING" not in result.err + result.out
+    run = here / "runs" / "s" / "a"
     (file,) = run.rglob("*.wandb")
     records = wandb_records(file)
     history: dict[str, Any] = {}
@@ -127,14 +129,34 @@ def test_weights_and_biases_gets_metrics_configuration_table_and_curves(
     assert {row[0]: row[2] for row in areas["data"]} == metrics["test"]["auroc"]
     curves = next(t for t in tables if "true positive rate" in t["columns"])
     assert {row[0] for row in curves["data"]} <= set(metrics["test"]["auroc"])
+    about = next(record.run for record in records if record.run.run_id)
+    run_id = OmegaConf.load(run / "config.yaml").run_id
+    assert (about.run_id, about.run_group, about.job_type) == (f"a-{run_id}", "s", "train")
+    assert {"phantom", "resnet10", "location", "bce"} <= set(about.tags)
+    logged = {key.removeprefix("figures/").split(".")[0] for key in history if key.startswith("figures/")}
+    assert logged == {path.stem for path in (run / "figures").glob("*.png")}
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert events.Scalars("val/loss")[-1].value == pytest.approx(log["val/loss"].iloc[-1])
     assert sorted(path.name for path in here.iterdir()) == ["runs"]
 
 
-def test_tensorboard_writes_beside_the_log(train: Callable[..., Any], here: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+@pytest.mark.parametrize("way", [["name=b", "resume=true"], []])
+def test_the_old_key_of_a_logger_is_answered_with_the_new_one(train: Callable[..., Any], way: list[str]) -> None:
+    said = train("logger=wandb", "logger.offline=true", *way).err
+    assert "there is no option logger.offline; " in said and "write logger.wandb.offline=" in said
+    assert "with logger=wandb" in train("+logger.offline=true", *way).err
+    assert "add logger=wandb" in train("logger.wandb.offline=true", *way).err
 
+
+def test_a_run_of_one_logger_without_a_name_goes_on(train: Callable[..., Any], here: Path) -> None:
     assert train(*ONE, "name=a", "logger=tensorboard").code == 0
+    file = here / "runs" / "a" / "config.yaml"
+    saved = OmegaConf.load(file)
+    saved.logger = saved.logger.tensorboard  # as earlier versions wrote it
+    OmegaConf.save(saved, file)
+    again = train("name=a", "resume=true", "logger=tensorboard", "trainer.max_epochs=2", plain=True)
+    assert again.code == 0, again.err
     events = EventAccumulator(str(here / "runs" / "a" / "tensorboard"))
     events.Reload()
-    log = pd.read_csv(here / "runs" / "a" / "metrics.csv")
-    assert events.Scalars("val/loss")[-1].value == pytest.approx(log["val/loss"].iloc[-1])
+    assert len(events.Scalars("val/loss")) == 2 and OmegaConf.load(file).logger.tensorboard.version == "tensorboard"

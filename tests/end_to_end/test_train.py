@@ -143,6 +143,7 @@ class TestNames:
         ("arguments", "message"),
         [
             (["image_size=7"], "image_size=7 does not fit resnet10t"),
+            (["backbone=vgg19", "image_size=12"], "image_size=12 does not fit vgg19: its feature map would be empty"),
             (["data.findings=[Mass,Nodul]"], "data.findings names an unknown finding 'Nodul'; did you mean Nodule"),
             (
                 ["data=nih", "data.root=/nowhere"],
@@ -213,6 +214,12 @@ def test_help_and_mistakes_are_answered_in_under_two_seconds(environment: dict[s
             assert done.returncode == code and said in (done.stdout + done.stderr).decode()
             assert b"Traceback" not in done.stderr
         assert min(times) < 2
+
+
+def test_flags_that_hydra_would_answer_with_a_traceback_are_one_line(train: Callable[..., Any]) -> None:
+    for words in (["-m", "--cfg", "job"], ["--help", "backbone"], ["--config-name", "foo"], ["-sc", "foo"]):
+        result = train(*words, plain=True)
+        assert result.code == 1 and result.err.startswith("error: ") and result.err.count("\n") == 1
 
 
 def test_heavy_imports_wait(environment: dict[str, str]) -> None:

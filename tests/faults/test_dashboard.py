@@ -16,7 +16,7 @@ from tests.end_to_end.test_resume import ROOT
 
 pytestmark = pytest.mark.slow
 RUN = ("backbone=resnet10", "image_size=32", "batch_size=16", "trainer=cpu", "trainer.max_epochs=1", "name=a",
-       "logger=wandb", "logger.settings.init_timeout=5", "logger.settings.finish_timeout=3")  # fmt: skip
+       "logger=wandb", "logger.wandb.settings.init_timeout=5", "logger.wandb.settings.finish_timeout=3")  # fmt: skip
 
 
 class Server(BaseHTTPRequestHandler):

@@ -173,7 +173,7 @@ def test_only_the_home_folder_itself_becomes_a_tilde(monkeypatch: pytest.MonkeyP
 
 
 def test_weights_and_biases_is_told_no_command_line_and_no_machine() -> None:
-    settings = composed("logger=wandb").logger.settings
+    settings = composed("logger=wandb").logger.wandb.settings
     assert settings.x_disable_meta and settings.x_disable_machine_info and settings.disable_git
 
 

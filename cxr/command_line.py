@@ -1,0 +1,235 @@
+"""The command line of any program: flags and overrides, composed once so that a mistake is found before work begins."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cxr.errors import CxrError
+from cxr.mistakes import (
+    ADDABLE,
+    WITHOUT_VALIDATION,
+    explain,
+    groups_of,
+    keys_of,
+    options_of,
+    unknown_flag,
+    unknown_key,
+    unreadable,
+)
+from cxr.private import refuse_secrets
+
+_NOT_OURS = {  # flags of Hydra that would compose something else than what is checked here
+    "config_name": "--config-name",
+    "config_path": "--config-path",
+    "config_dir": "--config-dir",
+    "experimental_rerun": "--experimental-rerun",
+}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What was asked for.
+
+    Attributes:
+        flags: as Hydra's parser names them.
+        overrides: `key=value` each.
+        config: the first job's configuration; none where nothing is composed.
+    """
+
+    flags: argparse.Namespace
+    overrides: list[str]
+    config: DictConfig | None
+
+    @property
+    def runs(self) -> bool:
+        """Whether a job is to be started; else something is shown."""
+        asked = self.flags
+        return not (asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion)
+
+    @property
+    def arguments(self) -> list[str]:
+        """As Hydra parses them: flags first, wherever they stood."""
+        flags = ["--multirun"] if self.flags.multirun else []
+        for name in ("help", "hydra_help", "resolve", "run", "shell_completion"):
+            flags += [f"--{name.replace('_', '-')}"] if getattr(self.flags, name) else []
+        for name in ("cfg", "package", "info"):
+            flags += [f"--{name}", getattr(self.flags, name)] if getattr(self.flags, name) else []
+        return [*flags, *self.overrides]
+
+
+def read_command_line(program: str, arguments: Sequence[str], folder: str) -> CommandLine:
+    """Parses arguments and composes every choice that they name once.
+
+    Args:
+        program: name of the primary configuration.
+        arguments: without the program's own name.
+        folder: where the configuration lies.
+
+    Raises:
+        CxrError: a flag, a key or an option that does not exist, or that cannot be read; or a secret.
+    """
+    with initialize_config_dir(folder, version_base="1.3"):
+        try:
+            flags = _flags(program, list(arguments))
+            overrides = [str(word) for word in flags.overrides]
+            nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
+            if flags.hydra_help or flags.shell_completion or nothing:
+                return CommandLine(flags, overrides, None)
+            config = _composed(program, overrides, flags)
+            if flags.package and OmegaConf.select(config, flags.package, throw_on_missing=False) is None:
+                raise CxrError(f"--package {flags.package}: there is no such part of the configuration")
+            return CommandLine(flags, overrides, config)
+        except OverrideParseException as error:
+            raise CxrError(explain(error, program)) from error
+
+
+def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+    parser.allow_abbrev = False
+
+    def refuse(message: str) -> NoReturn:
+        raise CxrError(f"the command line cannot be read: {message} (--help shows examples)")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    flags, unknown = parser.parse_known_intermixed_args(arguments)
+    wrong = next((word for word in unknown if word.startswith("-")), None)
+    if wrong is not None:
+        following = arguments[arguments.index(wrong) + 1 :] if wrong in arguments else []
+        raise CxrError(unknown_flag(wrong, following[0] if following else "", program))
+    for name, flag in _NOT_OURS.items():
+        if getattr(flags, name) is not None:
+            raise CxrError(
+                f"{flag} is not supported, since conf/{program}.yaml is what is composed and checked; choose options "
+                "with group=option, and add a folder of your own with 'hydra.searchpath=[file:///path]'"
+            )
+    shows = [f"--{name}" for name in ("cfg", "info", "help") if getattr(flags, name)]
+    if flags.multirun and (shows or flags.run):
+        raise CxrError(f"-m and {(shows or ['--run'])[0]} exclude each other; leave -m out, and name one value a key")
+    if len(shows) > 1 or (shows and flags.run):
+        raise CxrError(f"{' and '.join([*shows, *['--run'] * flags.run])} exclude each other; give one of them")
+    if (flags.resolve or flags.package) and not flags.cfg:
+        raise CxrError(f"--{'resolve' if flags.resolve else 'package'} belongs to --cfg job; add that, or leave it out")
+    wanted = [word for word in flags.overrides if word.startswith(("install=", "uninstall=", "query="))]
+    if flags.shell_completion and len(flags.overrides) != len(wanted):
+        raise CxrError("--shell-completion takes install=SHELL, uninstall=SHELL or query=SHELL")
+    return flags
+
+
+def _composed(program: str, arguments: list[str], flags: argparse.Namespace) -> DictConfig:
+    """The first job's configuration; those of a sweep's other values are composed and checked too."""
+    _refuse_spaces(arguments)
+    for word in arguments:
+        if "=" not in word and not word.startswith("~"):
+            raise CxrError(unreadable(word, program, ""))
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    swept = [override for override in parsed if override.is_sweep_override()]
+    if swept and not flags.multirun:
+        line = str(swept[0].input_line)
+        remedy = "name one" if flags.cfg or flags.help or flags.info else "add -m for a sweep"
+        raise CxrError(f"{line} names several values; {remedy}, or quote a list: '{line.split('=')[0]}=[a,b]'")
+    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    values = [_sweep_values(override) for override in swept]
+    base = [*fixed, *(choices[0] for choices in values)]
+    config = _checked(program, base, any(_edits(override) for override in parsed))
+    for override, choices in zip(swept, values, strict=True):
+        for choice in choices[1:]:
+            _checked(program, [choice if line == choices[0] else line for line in base], _edits(override))
+    return config
+
+
+def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
+    overrides = OverridesParser.create().parse_overrides(lines)
+    try:
+        groups = groups_of(program) if edited or any(override.value() is None for override in overrides) else []
+        for override in overrides:
+            group = str(override.key_or_group)
+            if group in groups and override.value() is None and not (override.is_delete() and group == "experiment"):
+                raise CxrError(f"{group} cannot be null; choose one of {', '.join(options_of(group))}")
+        config = compose(program, lines)
+        refuse_secrets(config)
+        if edited:
+            _check_edits(program, overrides, config, groups)
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        ValueError,
+    ) as error:  # the last where Hydra has no error of its own
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        raise CxrError(explain(error, program, overrides)) from error
+    return config
+
+
+def _edits(override: Override) -> bool:
+    """Whether it adds a key or deletes one."""
+    return bool(override.is_add() or override.is_force_add() or override.is_delete())
+
+
+def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig, groups: list[str]) -> None:
+    """Raises CxrError for an added key that nothing reads, and for a deleted one that is needed.
+
+    What stands below a `_target_` is an argument of it, and is checked against its signature when it is built.
+    """
+    kept = [o for o in overrides if not _edits(o) or (o.key_or_group in groups and not o.is_delete() and not o.package)]
+    lines = [str(o.input_line) for o in kept]
+    before = compose(program, lines)
+    had, has = keys_of(before), keys_of(config)
+    for key in sorted(set(has) - set(had), key=lambda key: -key.count(".")):
+        argument = key.removeprefix("trainer.").partition(".")[0]
+        in_trainer = program == "train" and key.startswith("trainer.") and argument in (*ADDABLE, *WITHOUT_VALIDATION)
+        of_a_logger = key.startswith("logger.") and _has_target(key, config)
+        if not (in_trainer or of_a_logger or _has_target(key.rpartition(".")[0], before)):
+            raise CxrError(unknown_key(key, program, overrides))
+    for key in sorted(set(had) - set(has)):
+        parent, _, last = key.rpartition(".")
+        if last == "_target_" or not (parent == "points" or _has_target(parent, before)):
+            raise CxrError(f"{key} cannot be left out; take ~{key} away" + f", or set {key}=null" * (parent != ""))
+    of_hydra = [str(o.key_or_group) for o in overrides if _edits(o) and str(o.key_or_group).startswith("hydra.")]
+    for key in of_hydra:
+        whole = compose(program, lines, return_hydra_config=True)
+        node = OmegaConf.select(whole, key.rpartition(".")[0], throw_on_missing=False)
+        if not isinstance(node, DictConfig) or (
+            OmegaConf.get_type(node) is not dict and key.rpartition(".")[2] not in node
+        ):
+            raise CxrError(unknown_key(key, program, overrides))
+
+
+def _has_target(key: str, config: DictConfig) -> bool:
+    """Whether a key, or one above it, holds a `_target_`."""
+    while key:
+        node = OmegaConf.select(config, key, throw_on_missing=False)
+        if isinstance(node, DictConfig) and node.get("_target_") is not None:
+            return True
+        key = key.rpartition(".")[0]
+    return False
+
+
+def _refuse_spaces(arguments: Sequence[str]) -> None:
+    """Raises CxrError for `a = b`, which a shell hands over as three words."""
+    for position, word in enumerate(arguments):
+        before = arguments[position - 1] if position else ""
+        after = arguments[position + 1] if position + 1 < len(arguments) else ""
+        joined = ""
+        if word.startswith("="):
+            joined = f"{before or 'KEY'}{word}{after if word == '=' else ''}"
+        elif word.endswith("=") and after and "=" not in after and not after.startswith("~"):
+            joined = f"{word}{after}"
+        elif "=" in word and (word.partition("=")[0].endswith(" ") or word.partition("=")[2].startswith(" ")):
+            joined = "=".join(part.strip() for part in word.split("=", 1))
+        if joined:
+            raise CxrError(f"spaces around = are not allowed; write {joined}")
+
+
+def _sweep_values(override: Override) -> list[str]:
+    prefix = "++" if override.is_force_add() else "+" if override.is_add() else ""
+    return [f"{prefix}{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
