@@ -1,41 +1,32 @@
 """Runs ranked on the same images, and which differences are noise: the work of `python -m cxr.compare`."""
 
 import glob
-import json
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr.errors import CxrError
+from cxr.evaluation.rows import configuration, row_names
 from cxr.evaluation.run import resampling
-from cxr.evaluation.tables import notes_of
+from cxr.evaluation.tables import few_patients, notes_of
 from cxr.guard import count_test, ledger_beside
-from cxr.metrics.bootstrap import (
-    Interval,
-    Resampling,
-    bootstrap_auroc,
-    bootstrap_average_precision,
-    interval,
-    scale,
-)
+from cxr.metrics.bootstrap import bootstrap_auroc, bootstrap_average_precision
 from cxr.metrics.comparison import METRICS, compare, holm
+from cxr.metrics.interval import Interval, Resampling
+from cxr.metrics.patients import FEWEST, too_few
+from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
 from cxr.predictions import Predictions, read_predictions
 from cxr.report.results import Cell, Results, WithInterval
 from cxr.runs import Run, say_left_out, smoke_refused
 
-NOISE, REAL, BEST = "within noise", "beyond noise", "best"
-_DIFFERENCES = (-1.0, 1.0)
-# What may differ between seeds of one configuration: who ran it, where, and how it was stored.
-_SAME = re.compile(
-    r"seed|name|sweep|run_id|resume|runs_dir|choices.*|logger.*|checkpoint\..*|cache\.(dir|processes|on_error)"
-    r"|data\.workers|trainer\.(accelerator|devices|strategy|log_every_n_steps)"
+NOISE, REAL, BEST, UNKNOWN = "within noise", "beyond noise", "best", "undetermined"
+_ONE_SEED = (
+    "Where a side has one run, the verdict ignores seeds: with another seed the difference may vanish. Train several "
+    "seeds before you call it real."
 )
 
 
@@ -46,19 +37,12 @@ class Row:
     Attributes:
         name: of its run, or of what its runs have in common.
         runs: one, or one a seed.
-        values: (S,) macro average of each run.
-        resamples: (R,) means over runs, which are drawn anew in each resample where there are several.
+        macro: macro average of each run, over the findings with patients enough for an interval, if there are any.
     """
 
     name: str
     runs: tuple[Run, ...]
-    values: NDArray[np.float64]
-    resamples: NDArray[np.float64]
-
-    @property
-    def mean(self) -> float:
-        """Of its runs."""
-        return float(self.values.mean())
+    macro: Seeds
 
 
 def compare_runs(config: Mapping[str, Any]) -> float:
@@ -79,8 +63,8 @@ def compare_runs(config: Mapping[str, Any]) -> float:
         raise CxrError(
             f"runs has {len(rows)} configuration to compare; give two or more that share their {split} images"
         )
-    rows.sort(key=lambda row: -row.mean)
-    notes = _notes(kept, split, left_out)
+    rows.sort(key=lambda row: -row.macro.mean)
+    notes = [*_few(kept[0][1]), *_notes(kept, split, left_out)]
     table = _ranking(rows, metric, split, plan, notes)
     first = kept[0][0].path
     stem = Path(config["out"]) if config["out"] else first.parent / f"comparison-{split}"
@@ -88,11 +72,11 @@ def compare_runs(config: Mapping[str, Any]) -> float:
     print(table.as_text())
     if len(rows) == 2 and all(len(row.runs) == 1 for row in rows):
         predictions = {run.path: p for run, p in kept}
-        two = _by_finding(rows, [predictions[row.runs[0].path] for row in rows], metric, plan, notes[:2])
+        two = _by_finding(rows, [predictions[row.runs[0].path] for row in rows], metric, plan, [_ONE_SEED, *notes])
         two.write(stem.with_name(f"{stem.name}-findings"))
         print(f"\n{two.as_text()}")
     print(f"tables are {stem}*.csv, .md and .tex", flush=True)
-    return rows[0].mean
+    return rows[0].macro.mean
 
 
 def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predictions]]:
@@ -120,14 +104,14 @@ def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predicti
 def _on_the_same_images(
     runs: Sequence[tuple[Run, Predictions]], split: str
 ) -> tuple[list[tuple[Run, Predictions]], list[str]]:
-    """The largest group of runs with the same images, findings and labels, lined up; and the names of the others."""
+    """The largest group of runs with the same images, patients, findings and labels, lined up; and the other names."""
     groups = defaultdict(list)
     for run, p in runs:
         order = sorted(p.findings)
         columns = [p.findings.index(name) for name in order]
         lined = p.ordered(sorted(p.image))
         target = lined.target[:, columns]
-        key = ("\n".join(lined.image), "\n".join(order), target.tobytes())
+        key = (tuple(lined.image), tuple(lined.patient), tuple(order), target.tobytes())
         same = Predictions(lined.image, lined.patient, tuple(order), lined.score[:, columns], target, split=p.split)
         groups[key].append((run, same))
     largest = max(groups.values(), key=len)
@@ -140,70 +124,57 @@ def _rows(runs: Sequence[tuple[Run, Predictions]], metric: str, plan: Resampling
     kept = Resampling(plan.resamples, plan.seed, plan.level, keep=True)
     by_configuration = defaultdict(list)
     for run, p in runs:
-        macro = judge(p.target, p.score, p.patient, kept).macro
+        found = judge(p.target, p.score, p.patient, kept)
+        macro = found.supported
+        if np.isnan(macro.value):  # no finding has patients enough: a rank, but no interval and no verdict
+            macro = replace(found.macro, resamples=np.full(plan.resamples, np.nan))
         if not np.isnan(macro.value):
-            by_configuration[_configuration(run)].append((run, macro))
+            by_configuration[configuration(run)].append((run, macro))
+    names = row_names([[run for run, _ in members] for members in by_configuration.values()])
     rows = []
-    for members in by_configuration.values():
+    for name, members in zip(names, by_configuration.values(), strict=True):
         values = np.array([float(macro.value) for _, macro in members])
-        drawn = np.array([macro.resamples for _, macro in members], np.float64)  # (S, R)
-        if len(members) > 1:
-            seeds = np.random.default_rng(plan.seed).integers(len(members), size=drawn.shape)
-            drawn = np.take_along_axis(drawn, seeds, axis=0)
-        rows.append(
-            Row(_name([run for run, _ in members]), tuple(run for run, _ in members), values, drawn.mean(axis=0))
-        )
+        drawn = np.array([macro.resamples for _, macro in members], np.float64)
+        rows.append(Row(name, tuple(run for run, _ in members), Seeds(values, drawn)))
     return rows
-
-
-def _configuration(run: Run) -> str:
-    """What makes two runs seeds of one configuration; a folder without one is its own."""
-    if not run.config_path.is_file() or not run.best.exists():
-        return str(run.path.resolve())
-    leaves = dict(_leaves(run.config(), ""))
-    return json.dumps(
-        {key: value for key, value in leaves.items() if not _SAME.fullmatch(key)}, sort_keys=True, default=str
-    )
-
-
-def _leaves(node: Any, prefix: str) -> list[tuple[str, Any]]:
-    if not isinstance(node, dict):
-        return [(prefix, node)]
-    return [leaf for key, value in node.items() for leaf in _leaves(value, f"{prefix}.{key}" if prefix else str(key))]
-
-
-def _name(runs: Sequence[Run]) -> str:
-    names = [run.path.name for run in runs]
-    if len(names) == 1:
-        return names[0]
-    common = re.sub(r"[-_.]?(seed)?[-_.]?$", "", _prefix(names))
-    return f"{common or runs[0].path.parent.name} ({len(names)} seeds)"
-
-
-def _prefix(names: Sequence[str]) -> str:
-    shortest = min(names, key=len)
-    same = next((k for k, sign in enumerate(shortest) if any(name[k] != sign for name in names)), len(shortest))
-    return shortest[:same]
 
 
 def _ranking(rows: Sequence[Row], metric: str, split: str, plan: Resampling, notes: Sequence[str]) -> Results:
     best = rows[0]
-    differences = [
-        interval(row.mean - best.mean, row.resamples - best.resamples, plan, _DIFFERENCES) for row in rows[1:]
-    ]
-    p = holm([_p_value(d, row.resamples - best.resamples) for d, row in zip(differences, rows[1:], strict=True)])
+    apart = [difference_over_seeds(row.macro, best.macro, plan) for row in rows[1:]]
+    p = holm([value for _, value in apart])
     cells: list[list[Cell]] = []
     for rank, row in enumerate(rows):
-        found = interval(row.mean, row.resamples, plan)
-        spread = float(row.values.std(ddof=1)) if len(row.values) > 1 else None
-        line: list[Cell] = [f"{rank + 1}. {row.name}", len(row.runs), _with(found), spread]
+        values = row.macro.values
+        spread = float(values.std(ddof=1)) if len(values) > 1 else None
+        line: list[Cell] = [f"{rank + 1}. {row.name}", len(values), _with(mean_over_seeds(row.macro, plan)), spread]
         if rank == 0:
-            cells.append([*line, None, None, BEST])
-        else:
-            mark = REAL if p[rank - 1] < 1 - plan.level else NOISE
-            cells.append([*line, _with(differences[rank - 1]), float(p[rank - 1]), mark])
+            cells.append([*line, None, None, BEST, None])
+            continue
+        corrected = float(p[rank - 1])
+        verdict = UNKNOWN if np.isnan(corrected) else REAL if corrected < 1 - plan.level else NOISE
+        cells.append([*line, _with(apart[rank - 1][0]), _known(corrected), verdict, _noise(row, best)])
     columns = ["configuration", "runs", f"macro_{metric}", "sd_over_seeds", "difference_to_best", "p_holm", "verdict"]
-    return Results(f"{split}: macro average {metric.replace('_', ' ')}", columns, cells, notes)
+    lost = max(int(np.isnan(row.macro.resamples).any(axis=0).sum()) for row in rows) % plan.resamples
+    said = [f"Resamples without a value, left out of {plan.resamples}: {lost}."] if lost else []
+    if any(len(row.runs) == 1 for row in rows):
+        said.append(_ONE_SEED)
+    title = f"{split}: macro average {metric.replace('_', ' ')}"
+    return Results(title, [*columns, "noise"], cells, [*said, *notes])
+
+
+def _few(p: Predictions) -> list[str]:
+    """Which findings the macro average leaves out for want of patients."""
+    few = too_few(p.target, p.patient, p.findings)
+    if len(few) < len(p.findings):
+        return few_patients(few, "so in no macro average here")
+    return [f"No finding has {FEWEST} positive and {FEWEST} negative patients, so there is no interval and no verdict."]
+
+
+def _noise(row: Row, best: Row) -> str:
+    """What a verdict counts."""
+    several = sum(len(one.runs) > 1 for one in (row, best))
+    return ("patients", "patients, seeds of one side", "patients and seeds")[several]
 
 
 def _by_finding(
@@ -216,12 +187,12 @@ def _by_finding(
         [
             name,
             WithInterval(float(d.value[k]), float(d.low[k]), float(d.high[k])),
-            float(found.p[k]),
-            float(found.p_holm[k]),
+            _known(found.p[k]),
+            _known(found.p_holm[k]),
         ]
         for k, name in enumerate(first.findings)
     ]
-    cells.append(["macro average", _with(found.difference.macro), found.p_macro, None])
+    cells.append(["macro average", _with(found.difference.supported), _known(found.p_macro), None])
     title = f"{rows[0].name} minus {rows[1].name}, {metric.replace('_', ' ')}"
     return Results(title, ["finding", "difference", "p", "p_holm"], cells, notes)
 
@@ -238,16 +209,14 @@ def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequen
     if split == "test":
         notes.append("To choose between configurations, rank them on validation (split=val).")
     if left_out:
-        notes.append(f"Left out, since their {split} images, findings or labels are others: {', '.join(left_out)}.")
+        others = ", ".join(left_out)
+        notes.append(f"Left out, since their {split} images, patients, findings or labels are others: {others}.")
     return notes
-
-
-def _p_value(difference: Interval, resamples: NDArray[np.float64]) -> float:
-    if not resamples.any():
-        return 1.0
-    centre, spread = scale(float(difference.value), resamples[~np.isnan(resamples)], _DIFFERENCES)
-    return 2 * NormalDist().cdf(-abs(centre) / spread) if spread > 0 else float("nan")
 
 
 def _with(found: Interval) -> WithInterval:
     return WithInterval(float(found.value), float(found.low), float(found.high))
+
+
+def _known(number: float) -> float | None:
+    return None if np.isnan(number) else float(number)

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from cxr.errors import CxrError
 from cxr.guard import check_chosen_on_validation
 from cxr.metrics.auroc import macro
-from cxr.metrics.bootstrap import Resampling, bootstrap_rates
+from cxr.metrics.bootstrap import bootstrap_rates
 from cxr.metrics.calibration import brier, expected_calibration_error
+from cxr.metrics.cells import undefined
 from cxr.metrics.delong import delong
-from cxr.metrics.plain import named, number, single, value_of
+from cxr.metrics.interval import Resampling
+from cxr.metrics.patients import too_few
+from cxr.metrics.plain import intervals_of, named, number, single, value_of, with_mean
 from cxr.metrics.scaling import Scaling, fit_platt, fit_temperature
 from cxr.metrics.subgroups import (
     Division,
@@ -78,7 +81,7 @@ def judge(
     if train_positives is not None:
         found["test"]["by_frequency"] = _by_frequency(found["test"], test.findings, train_positives)
     if resampling is not None:
-        area = delong(test.target, test.score, resampling.level)
+        area = delong(test.target, test.score, resampling.level, test.patient)
         each = zip(test.findings, area.value, area.low, area.high, strict=True)
         found["test"]["delong"] = {name: number(*values) for name, *values in each}
         cuts = thresholds.get(SUBGROUP_POINT)
@@ -144,13 +147,18 @@ def _at(p: Predictions, threshold: _Floats, resampling: Resampling | None) -> di
     target = np.where(np.isnan(threshold), np.float32(np.nan), p.target)
     cut = np.where(np.isnan(threshold), np.inf, threshold)
     said: dict[str, Any] = {"threshold": named(p.findings, threshold)}
+    every = rates(target, p.score, cut)
     if resampling is None:
-        for name, values in rates(target, p.score, cut).items():
+        for name, values in every.items():
             said |= {name: named(p.findings, values), f"macro_{name}": number(macro(values))}
     else:
-        for name, found in bootstrap_rates(target, p.score, cut, p.patient, resampling).items():
-            said |= {name: named(p.findings, found.findings), f"macro_{name}": single(found.macro)}
-    return said
+        found = bootstrap_rates(target, p.score, cut, p.patient, resampling)
+        for name in every:
+            said |= with_mean(name, p.findings, found[name])
+        few = too_few(target, p.patient, p.findings)
+        said["intervals"] = intervals_of(resampling.resamples, few, p.findings, found)
+    left_out = {name: undefined(values, p.findings) for name, values in every.items()}
+    return said | {"left_out_of_macro": {name: findings for name, findings in left_out.items() if findings}}
 
 
 def _by_frequency(
@@ -174,10 +182,12 @@ def _division(division: Division, findings: Sequence[str]) -> dict[str, Any]:
             "n": group.images,
             "patients": group.patients,
             "positives": {name: int(count) for name, count in zip(findings, group.positives, strict=True)},
-            "macro_auroc": single(group.auroc.macro),
+            "macro_auroc": single(group.auroc.supported),
             "auroc": named(findings, group.auroc.findings),
             "sensitivity": named(findings, group.sensitivity),
             "specificity": named(findings, group.specificity),
+            "too_few_patients": [name for name, has in zip(findings, group.auroc.enough, strict=True) if not has],
+            "undefined_resamples": int(group.auroc.supported.undefined) if group.auroc.enough.any() else 0,
         }
         for group in division.groups
     }
@@ -186,5 +196,7 @@ def _division(division: Division, findings: Sequence[str]) -> dict[str, Any]:
         "unknown": division.unknown,
         "auroc_gap": named(findings, division.auroc_gap),
         "macro_auroc_gap": number(division.macro_gap),
+        "macro_auroc_gap_findings": [name for name, has in zip(findings, division.common, strict=True) if has],
+        "left_out_of_gaps": [group.name for group in division.groups if not group.auroc.enough.any()],
         "equal_opportunity_gap": named(findings, division.sensitivity_gap),
     }

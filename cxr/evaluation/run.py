@@ -12,7 +12,7 @@ from cxr.evaluation.judge import calibrate, judge
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files import check_links, write_text
 from cxr.guard import describe_split, ledger_beside
-from cxr.metrics.bootstrap import Resampling
+from cxr.metrics.interval import Resampling
 from cxr.metrics.plain import value_of
 from cxr.predictions import Predictions
 from cxr.report.intervals import forest, precision_recall_curves, reliability, subgroup_points

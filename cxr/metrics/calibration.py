@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cxr.errors import CxrError
-from cxr.metrics.bootstrap import USUAL, Bootstrap, Draws, Resampling, per_patient, resampled
+from cxr.metrics.bootstrap import Bootstrap, Draws, resampled
 from cxr.metrics.cells import patient_numbers, probabilities
+from cxr.metrics.interval import USUAL, Resampling
+from cxr.metrics.patients import FEWEST, enough, per_patient
 
 _Floats = NDArray[np.float64]
 BINS = 15
@@ -110,7 +112,8 @@ def bootstrap_calibration_error(
         with np.errstate(invalid="ignore"):
             return np.abs(times @ sums).reshape(len(times), -1, bins).sum(axis=2) / (times @ counts)
 
-    return resampled(error, patients, plan)
+    few = enough(targets, number, patients)
+    return resampled(error, patients, few, plan, in_mean=(counts > 0).sum(axis=0) >= FEWEST)
 
 
 def reliability_curves(

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cxr.errors import CxrError
-from cxr.metrics.bootstrap import USUAL, Bootstrap, Draws, Interval, Resampling, resampled, scale
+from cxr.metrics.bootstrap import Bootstrap, Draws, resampled
 from cxr.metrics.cells import patient_numbers
+from cxr.metrics.interval import USUAL, Interval, Resampling, scale
+from cxr.metrics.patients import enough
 from cxr.metrics.ranking import Ranking
 
 _Floats = NDArray[np.float64]
@@ -21,10 +23,12 @@ class Comparison:
     """First model minus second.
 
     Attributes:
-        difference: intervals of every finding, (L,), and of the mean, (); the resamples are kept.
-        p: (L,), two-sided, of every finding; NaN where undefined; 1 where no resample differs.
+        difference: intervals of every finding, (L,), and of the means, (); the resamples are kept.
+        p: (L,), two-sided, of every finding; NaN where undefined or where patients are too few for an interval; 1 where
+            no resample differs.
         p_holm: (L,), the same corrected for looking at several findings (Holm 1979).
-        p_macro: two-sided, of the mean; one question, so no correction.
+        p_macro: two-sided, of the mean over the findings with patients enough (`difference.supported`); one question,
+            so no correction.
     """
 
     difference: Bootstrap
@@ -65,9 +69,9 @@ def compare(
     def difference(times: Draws) -> _Floats:
         return ours(times) - theirs(times)
 
-    found = resampled(difference, patients, replace(plan, keep=True), _RANGE)
-    p = _p_values(found.findings)
-    return Comparison(found, p, holm(p), float(_p_values(found.macro)[0]))
+    found = resampled(difference, patients, enough(target, number, patients), replace(plan, keep=True), _RANGE)
+    p = np.where(found.enough, _p_values(found.findings), np.nan)
+    return Comparison(found, p, holm(p), float(_p_values(found.supported)[0]))
 
 
 def holm(p: ArrayLike) -> _Floats:

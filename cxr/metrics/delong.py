@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cxr.metrics.cells import cells
+from cxr.metrics.cells import cells, patient_numbers
+from cxr.metrics.patients import enough
 
 _Floats = NDArray[np.float64]
 
@@ -23,7 +24,8 @@ class DeLong:
     Attributes:
         value: AUROC.
         variance: NaN with fewer than two positives or two negatives.
-        low, high: bounds on the logit scale (Pepe 2003, section 5.2.5); NaN where the variance is 0 or undefined.
+        low, high: bounds on the logit scale (Pepe 2003, section 5.2.5); NaN where the variance is 0 or undefined, or
+            positive or negative patients are too few.
     """
 
     value: _Floats
@@ -47,13 +49,15 @@ class DeLongTest:
     p: _Floats
 
 
-def delong(target: ArrayLike, score: ArrayLike, level: float = 0.95) -> DeLong:
+def delong(target: ArrayLike, score: ArrayLike, level: float = 0.95, patient: ArrayLike | None = None) -> DeLong:
     """AUROC, variance and interval of every finding.
 
     Args:
         target: (N, L), 1, 0 or NaN for unknown (left out).
         score: (N, L), larger means more likely.
         level: nominal coverage, in (0, 1).
+        patient: (N,), the patient's id of every image, by which it is told whether they are enough for an interval;
+            without it each image counts as a patient.
 
     Raises:
         ValueError: shapes, targets or scores as for `auroc`.
@@ -61,9 +65,13 @@ def delong(target: ArrayLike, score: ArrayLike, level: float = 0.95) -> DeLong:
     targets, scores = cells(target, score)
     parts = [_moments(*_placements(t, s)) for t, s in zip(targets.T, scores.T, strict=True)]
     value, variance = np.array(parts, np.float64).reshape(-1, 2).T
+    number, patients = np.arange(len(targets)), len(targets)
+    if patient is not None:
+        number, patients = patient_numbers(patient, len(targets))
+    bounded = (variance > 0) & enough(targets, number, patients)
     with np.errstate(invalid="ignore", divide="ignore"):
         reach = NormalDist().inv_cdf((1 + level) / 2) * np.sqrt(variance) / (value * (1 - value))
-        centre = np.where(variance > 0, np.log(value / (1 - value)), np.nan)
+        centre = np.where(bounded, np.log(value / (1 - value)), np.nan)
         return DeLong(value, variance, 1 / (1 + np.exp(reach - centre)), 1 / (1 + np.exp(-reach - centre)))
 
 

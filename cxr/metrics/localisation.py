@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cxr.metrics.bootstrap import USUAL, Bootstrap, Resampling, bootstrap_mean
+from cxr.metrics.bootstrap import Bootstrap, bootstrap_mean
+from cxr.metrics.interval import USUAL, Resampling
 
 _Floats = NDArray[np.float64]
 THRESHOLDS = (0.25, 0.5, 0.75)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cxr.metrics.auroc import macro
-from cxr.metrics.bootstrap import USUAL, Bootstrap, Resampling, bootstrap_auroc
+from cxr.metrics.bootstrap import Bootstrap, bootstrap_auroc
 from cxr.metrics.cells import cells
+from cxr.metrics.interval import USUAL, Resampling
 from cxr.metrics.thresholds import rates
 
 _Floats = NDArray[np.float64]
@@ -48,18 +49,21 @@ class Division:
         attribute: for instance `sex`.
         groups: in the order of their names.
         unknown: images that belong to no group.
-        auroc_gap: (L,), largest minus smallest AUROC; NaN with fewer than two groups that have one.
-        macro_gap: the same of the macro AUROC; groups that lack a finding average over fewer, see `Group.positives`.
+        auroc_gap: (L,), largest minus smallest AUROC, over the groups that have patients enough for an interval, since
+            groups of one or two lie farther apart than any two large ones; NaN with fewer than two such groups.
         sensitivity_gap: (L,), the same of sensitivity at the operating point: the equal-opportunity gap (Hardt, Price
             and Srebro, NeurIPS 2016).
+        common: (L,), the findings of which all groups have enough that have enough of any.
+        macro_gap: largest minus smallest mean AUROC over the common findings, of these groups.
     """
 
     attribute: str
     groups: tuple[Group, ...]
     unknown: int
     auroc_gap: _Floats
-    macro_gap: float
     sensitivity_gap: _Floats
+    common: NDArray[np.bool_]
+    macro_gap: float
 
 
 def divide(
@@ -95,14 +99,7 @@ def divide(
         groups = tuple(
             _group(name, targets[some], scores[some], threshold, patients[some], plan) for name, some in rows.items()
         )
-        found[attribute] = Division(
-            attribute,
-            groups,
-            unknown=int((names == "").sum()),
-            auroc_gap=_gap([group.auroc.findings.value for group in groups], targets.shape[1]),
-            macro_gap=float(_gap([group.auroc.macro.value.reshape(1) for group in groups], 1)[0]),
-            sensitivity_gap=_gap([group.sensitivity for group in groups], targets.shape[1]),
-        )
+        found[attribute] = _division(attribute, groups, int((names == "").sum()), targets.shape[1])
     return found
 
 
@@ -201,9 +198,26 @@ def _group(
     )
 
 
-def _gap(values: Sequence[_Floats], findings: int) -> _Floats:
+def _division(attribute: str, groups: tuple[Group, ...], unknown: int, findings: int) -> Division:
+    enough = np.array([group.auroc.enough for group in groups], bool).reshape(-1, findings)
+    areas = np.array([group.auroc.findings.value for group in groups], np.float64).reshape(-1, findings)
+    called = np.array([group.sensitivity for group in groups], np.float64).reshape(-1, findings)
+    some = enough[enough.any(axis=1)]
+    common: NDArray[np.bool_] = np.asarray(some.all(axis=0)) if len(some) else np.zeros(findings, bool)
+    means = areas[enough.any(axis=1)][:, common].sum(axis=1, keepdims=True) / max(common.sum(), 1)
+    return Division(
+        attribute,
+        groups,
+        unknown,
+        auroc_gap=_gap(np.where(enough, areas, np.nan)),
+        sensitivity_gap=_gap(np.where(enough, called, np.nan)),
+        common=common,
+        macro_gap=float(_gap(means)[0]) if common.any() else float("nan"),
+    )
+
+
+def _gap(rows: _Floats) -> _Floats:
     """Largest minus smallest of (G, L) values, over the groups that have one."""
-    rows = np.array(values, np.float64).reshape(-1, findings)
     defined = ~np.isnan(rows)
     most = np.where(defined, rows, -np.inf).max(axis=0, initial=-np.inf)
     least = np.where(defined, rows, np.inf).min(axis=0, initial=np.inf)

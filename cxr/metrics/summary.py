@@ -10,13 +10,10 @@ from cxr.errors import CxrError
 from cxr.metrics.auroc import auroc, average_precision, macro, micro, prevalence_weighted
 from cxr.metrics.bootstrap import (
     Bootstrap,
-    Interval,
-    Resampling,
     bootstrap_auroc,
     bootstrap_average_precision,
     bootstrap_mean,
     bootstrap_rates,
-    interval,
 )
 from cxr.metrics.calibration import (
     bootstrap_calibration_error,
@@ -25,7 +22,9 @@ from cxr.metrics.calibration import (
     squared_error,
 )
 from cxr.metrics.cells import undefined
-from cxr.metrics.plain import named, number, single
+from cxr.metrics.interval import Resampling, interval
+from cxr.metrics.patients import too_few
+from cxr.metrics.plain import intervals_of, named, number, single, with_mean
 
 THRESHOLD = 0.5
 
@@ -68,7 +67,8 @@ def summarise(
 
     Returns:
         `macro_auroc`, `auroc` (finding to number or None), `macro_accuracy`, `accuracy`, `n`, `positives`, `unknown`,
-        and `left_out_of_macro_auroc`, the findings without a positive or without a negative image. If `rich`, also
+        and `left_out_of_macro_auroc`, the findings without a positive or without a negative image. With `ci` also
+        `intervals`, see `intervals_of`. If `rich`, also
         `average_precision`, `brier` and `ece` (15 bins of equal width), each with its `macro_` mean, `micro_auroc` and
         `weighted_auroc`; intervals of the last take the share of each finding as it is in the data.
 
@@ -80,15 +80,18 @@ def summarise(
         raise CxrError("intervals need the patient of every image; pass patient, or no ci")
     area = auroc(target, score)
     metrics: dict[str, Any] = {}
+    resampled: dict[str, Bootstrap] = {}
     for name, (values, intervals) in _metrics(rich).items():
         if ci is None:
             found = area if name == "auroc" else values(target, score)
-            _put(metrics, name, macro(found), found, findings)
+            metrics |= {f"macro_{name}": number(macro(found)), name: named(findings, found)}
         else:
-            resampled = intervals(target, score, patient, ci)
-            _put(metrics, name, resampled.macro, resampled.findings, findings)
+            resampled[name] = intervals(target, score, patient, ci)
+            metrics |= with_mean(name, findings, resampled[name])
     if rich:
         metrics["micro_auroc"], metrics["weighted_auroc"] = _averages(target, score, area, ci, patient)
+    if ci is not None and patient is not None:
+        metrics["intervals"] = intervals_of(ci.resamples, too_few(target, patient, findings), findings, resampled)
     return metrics | {
         "n": len(target),
         "positives": {name: int(count) for name, count in zip(findings, (target == 1).sum(axis=0), strict=True)},
@@ -105,7 +108,7 @@ def _metrics(rich: bool) -> dict[str, tuple[Callable[..., NDArray[np.float64]], 
     }
     more = {
         "average_precision": (average_precision, bootstrap_average_precision),
-        "brier": (brier, lambda t, s, p, plan: bootstrap_mean(squared_error(t, s), p, plan)),
+        "brier": (brier, lambda t, s, p, plan: bootstrap_mean(squared_error(t, s), p, plan, target=t)),
         "ece": (expected_calibration_error, bootstrap_calibration_error),
     }
     return plain | more if rich else plain
@@ -121,29 +124,15 @@ def _averages(
     """Micro and prevalence-weighted AUROC."""
     weighted = prevalence_weighted(area, target)
     if ci is None or patient is None:
-        return _plain(micro(auroc, target, score)), _plain(weighted)
+        return number(micro(auroc, target, score)), number(weighted)
     plan = Resampling(ci.resamples, ci.seed, ci.level, keep=True)
     repeated = np.repeat(np.asarray(patient), target.shape[1])
     pooled = bootstrap_auroc(target.reshape(-1, 1), score.reshape(-1, 1), repeated, plan)
-    resamples = bootstrap_auroc(target, score, patient, plan).findings.resamples
+    single_ones = bootstrap_auroc(target, score, patient, plan)
+    resamples = single_ones.findings.resamples
     assert resamples is not None
     defined = ~np.isnan(area)
     share = (target == 1).sum(axis=0)[defined]
     spread = resamples[:, defined] @ share / share.sum() if defined.any() else np.full(ci.resamples, np.nan)
-    return _plain(pooled.macro), _plain(interval(weighted, spread, ci))
-
-
-def _put(
-    metrics: dict[str, Any],
-    name: str,
-    mean: float | Interval,
-    values: NDArray[np.float64] | Interval,
-    findings: Sequence[str],
-) -> None:
-    """Adds the mean and the value of every finding, plain."""
-    metrics[f"macro_{name}"] = _plain(mean)
-    metrics[name] = named(findings, values)
-
-
-def _plain(value: float | Interval) -> object:
-    return single(value) if isinstance(value, Interval) else number(value)
+    mean = interval(weighted, spread, ci)
+    return single(pooled.macro), single(mean) if single_ones.enough[defined].all() else number(weighted)

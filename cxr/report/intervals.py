@@ -17,10 +17,14 @@ from cxr.report.canvas import COLOURS, DASHES, blank, heading, note, plain, save
 from cxr.report.results import WithInterval
 
 _ACROSS = 5  # small pictures in a row
+_HOLLOW = "; hollow: no interval"
 
 
 def forest(test: Mapping[str, Any], findings: Sequence[str], path: Path, title: str = "") -> None:
     """Draws the AUROC of every finding with its interval, best above, the macro average below a line.
+
+    A value without an interval has a hollow marker. If the macro average has none for want of patients of some
+    findings, the mean over the others stands beside it.
 
     Args:
         test: of `metrics.json`, with intervals.
@@ -30,31 +34,38 @@ def forest(test: Mapping[str, Any], findings: Sequence[str], path: Path, title: 
     """
     areas = {name: WithInterval.of(test["auroc"][name]) for name in findings}
     drawn = sorted((name for name in findings if not np.isnan(areas[name].value)), key=lambda name: areas[name].value)
-    figure = blank(8.0, 1.8 + 0.28 * (len(drawn) + 1))
+    about = test.get("intervals", {})
+    means = [("macro average", WithInterval.of(test["macro_auroc"]))]
+    supported = about.get("macro_of_supported", {}).get("auroc")
+    if supported is not None:
+        fewest = about["fewest_patients"]
+        means.insert(0, (f"macro average\n({fewest}+ patients each)", WithInterval.of(supported)))
+    rows = [*means, *((shown(name), areas[name]) for name in drawn)]
+    figure = blank(8.0, 2.0 + 0.28 * len(rows))
     axes = plain(figure.add_subplot())
-    rows = [("macro average", WithInterval.of(test["macro_auroc"])), *((shown(name), areas[name]) for name in drawn)]
-    for height, (name, area) in enumerate(rows):
-        colour = "black" if height == 0 else COLOURS[0]
-        _bar(axes, area, height, colour)
-        positives = "" if height == 0 else f"  {test['positives'][drawn[height - 1]]} positive"
+    for height, (_, area) in enumerate(rows):
+        below = height < len(means)
+        _bar(axes, area, height, "black" if below else COLOURS[0])
+        positives = "" if below else f"  {test['positives'][drawn[height - len(means)]]} positive"
         axes.annotate(
             f"{area.value:.3f}{positives}", (1.01, height), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
         axes.axhline(height, color="0.94", linewidth=0.6, zorder=0)
-        rows[height] = (name, area)
     axes.axvline(0.5, color="0.6", linewidth=1)
-    axes.axhline(0.5, color="0.5", linewidth=0.8)
+    axes.axhline(len(means) - 0.5, color="0.5", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set_xlabel("AUROC, 95 % interval over patients")
+    axes.set_xlabel("AUROC, 95 % interval over patients" + _HOLLOW * any(np.isnan(area.low) for _, area in rows))
     heading(figure, title or "AUROC with intervals")
     save(figure, path)
 
 
 def _bar(axes: Axes, area: WithInterval, height: float, colour: str) -> None:
+    """The value and its interval; hollow where there is none, so that it does not look exact."""
     if not np.isnan(area.low):
         axes.plot([area.low, area.high], [height, height], color=colour, linewidth=2)
-    axes.plot([area.value], [height], marker="o", color=colour, markersize=5)
+    inside = "white" if np.isnan(area.low) else colour
+    axes.plot([area.value], [height], marker="o", color=colour, markerfacecolor=inside, markersize=5)
 
 
 def reliability(
@@ -139,29 +150,32 @@ def _precision_recall_figure(
 def subgroup_points(divisions: Mapping[str, Any], path: Path, title: str = "") -> None:
     """Draws the macro AUROC of every group with its interval, attributes one below the other.
 
+    A group whose findings all have too few patients is named without a value, and a value without an interval has a
+    hollow marker.
+
     Args:
         divisions: `subgroups` of `metrics.json`.
         path: the PNG to write.
         title: replaces the default heading.
     """
     rows = [
-        (f"{attribute}: {name}", group["n"], WithInterval.of(group["macro_auroc"]), attribute)
+        (f"{attribute}: {name}", group["patients"], WithInterval.of(group["macro_auroc"]), attribute)
         for attribute, about in divisions.items()
         for name, group in about["groups"].items()
     ][::-1]
     figure = blank(8.0, 1.8 + 0.28 * max(3, len(rows)))
     axes = plain(figure.add_subplot())
     attributes = list(divisions)
-    for height, (_, images, area, attribute) in enumerate(rows):
+    for height, (_, patients, area, attribute) in enumerate(rows):
         if not np.isnan(area.value):
             _bar(axes, area, height, COLOURS[attributes.index(attribute) % len(COLOURS)])
-        said = "undefined" if np.isnan(area.value) else f"{area.value:.3f}"
-        axes.annotate(
-            f"{said}  {images} images", (1.01, height), xycoords=("axes fraction", "data"), va="center", fontsize=8
-        )
+        said = "not judged" if np.isnan(area.value) else f"{area.value:.3f} "
+        counted = f"{said} {patients} patient{'s' * (patients != 1)}"
+        axes.annotate(counted, (1.01, height), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         axes.axhline(height, color="0.94", linewidth=0.6, zorder=0)
     axes.set_yticks(range(len(rows)), [shown(row[0]) for row in rows])
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set_xlabel("macro AUROC, 95 % interval over patients")
+    hollow = any(np.isnan(area.low) and not np.isnan(area.value) for _, _, area, _ in rows)
+    axes.set_xlabel("macro AUROC, 95 % interval over patients" + _HOLLOW * hollow)
     heading(figure, title or "Subgroups")
     save(figure, path)

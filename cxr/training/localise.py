@@ -7,9 +7,10 @@ import torch
 
 from cxr.data.datamodule import RadiographData
 from cxr.data.sources.nih import read_boxes
-from cxr.metrics.bootstrap import USUAL, Resampling
+from cxr.metrics.interval import USUAL, Resampling
 from cxr.metrics.localisation import THRESHOLDS, by_finding, localise
-from cxr.metrics.plain import named, single
+from cxr.metrics.patients import FEWEST
+from cxr.metrics.plain import intervals_of, named, single
 from cxr.training.checkpoint import LoadedNetwork
 from cxr.training.predict import attention_of
 
@@ -56,10 +57,14 @@ def localisation(
     measures = {"pointing_game": found.pointing, "energy": found.energy}
     measures |= {f"iou_{limit:g}": found.iou[:, k] for k, limit in enumerate(THRESHOLDS)}
     said: dict[str, Any] = {"pairs": len(pairs)}
-    for name, values in measures.items():
-        spread = by_finding(values, columns, len(findings), patients, resampling)
-        said[name] = {"macro": single(spread.macro), "findings": named(findings, spread.findings)}
-    return said
+    spread = {
+        name: by_finding(values, columns, len(findings), patients, resampling) for name, values in measures.items()
+    }
+    for name, mean in spread.items():
+        said[name] = {"macro": single(mean.macro), "findings": named(findings, mean.findings)}
+    boxed = {name: len(set(patients[columns == k])) for k, name in enumerate(findings)}
+    few = {name: count for name, count in boxed.items() if 0 < count < FEWEST}
+    return said | {"intervals": intervals_of(resampling.resamples, few, findings, spread)}
 
 
 def _maps(

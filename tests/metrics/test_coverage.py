@@ -66,3 +66,51 @@ def test_equal_models_are_called_different_about_one_time_in_twenty() -> None:
 @pytest.mark.slow
 def test_equal_models_are_called_different_2_to_8_percent_of_the_time() -> None:
     assert 0.02 <= false_alarms(1000, 1000) / 1000 <= 0.08
+
+
+def few(positive: int, simulations: int, resamples: int) -> list[bool]:
+    """Whether the interval holds the truth, where there is one, with so many positive patients of 200."""
+    rng, held = np.random.default_rng(positive), []
+    target = (np.arange(200) < positive).astype(np.float32)[:, None]
+    for seed in range(simulations):
+        found = bootstrap_auroc(
+            target, rng.normal(size=(200, 1)) + 1.19 * target, np.arange(200), Resampling(resamples, seed)
+        ).findings
+        if not np.isnan(found.low[0]):
+            held.append(bool(found.low[0] <= 0.8 <= found.high[0]))
+    return held
+
+
+@pytest.mark.parametrize("positive", [1, 2, 3, 4])
+def test_fewer_than_five_positive_patients_give_no_interval(positive: int) -> None:
+    assert few(positive, 30, 50) == []
+
+
+@pytest.mark.parametrize("positive", [5, 10])
+def test_five_or_ten_positive_patients_cover_about_as_often_as_they_say(positive: int) -> None:
+    held = few(positive, 200, 150)
+    assert len(held) > 190 and binom.ppf(0.001, 200, 0.92) <= sum(held)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("positive", [5, 6, 10, 20])
+def test_few_positive_patients_cover_92_to_98_percent(positive: int) -> None:
+    held = few(positive, 1500, 1000)
+    assert 0.92 <= np.mean(held) <= 0.98
+
+
+def of_means(rare: int, simulations: int, resamples: int) -> list[bool]:
+    """Whether a mean of three findings with 40 positive patients and of a rare one is held."""
+    rng, held = np.random.default_rng(rare), []
+    target = (np.arange(200)[:, None] < [40, 40, 40, rare]).astype(np.float32)
+    for seed in range(simulations):
+        score = rng.normal(size=target.shape) + 1.19 * target
+        found = bootstrap_auroc(target, score, np.arange(200), Resampling(resamples, seed))
+        assert np.isnan(found.macro.low) == (rare < 5)
+        held.append(bool(found.supported.low <= 0.8 <= found.supported.high))
+    return held
+
+
+@pytest.mark.parametrize("rare", [1, 3])
+def test_a_mean_without_the_rare_finding_covers_about_as_often_as_it_says(rare: int) -> None:
+    assert binom.ppf(0.001, 150, 0.93) <= sum(of_means(rare, 150, 150))

@@ -77,10 +77,11 @@ def test_x_runs_to_the_right_and_rows_have_their_own_size() -> None:
 
 
 def test_means_over_findings_leave_out_what_is_undefined() -> None:
-    found = by_finding([1.0, 0.0, 0.5, NAN, 1.0], [0, 0, 1, 1, 0], 3, ["a", "a", "b", "c", "d"], Resampling(200))
-    assert found.findings.value[:2].tolist() == [pytest.approx(2 / 3), 0.5] and np.isnan(found.findings.value[2])
-    assert found.findings.low[0] < 2 / 3 < found.findings.high[0]
-    assert found.macro.value == pytest.approx((2 / 3 + 0.5) / 2)
+    values, finding, owner = [1.0, 0.0, 0.5, NAN, *[1.0, 0.0, 1.0, 1.0] * 2], [0, 0, 1, 1, *[0] * 8], [*"aabcdefghijk"]
+    found = by_finding(values, finding, 3, owner, Resampling(200))
+    assert found.findings.value[:2].tolist() == [pytest.approx(7 / 10), 0.5] and np.isnan(found.findings.value[2])
+    assert found.findings.low[0] < 7 / 10 < found.findings.high[0]
+    assert found.macro.value == pytest.approx((7 / 10 + 0.5) / 2)
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,30 @@ def test_frequency_groups_and_their_means() -> None:
     assert np.isnan(macro_by_frequency([0.9], ["head"])["tail"])
     with pytest.raises(ValueError, match="must not be above"):
         frequency_groups([1], head=10, tail=20)
+
+
+def test_groups_of_one_or_two_patients_set_no_gap() -> None:
+    target, score, patient, sex = case()
+    sex = np.where(sex == "", "F", sex)
+    few = np.isin(patient, np.unique(patient)[:2])
+    rest = ~few
+    score = np.where(few[:, None], 1 - target, score)  # as bad as can be
+    tiny = divide(target, score, 0.4, patient, {"sex": np.where(few, "X", sex)}, PLAN)["sex"]
+    without = divide(target[rest], score[rest], 0.4, patient[rest], {"sex": sex[rest]}, PLAN)["sex"]
+    assert [group.name for group in tiny.groups] == ["F", "M", "X"] and tiny.groups[2].patients == 2
+    assert np.isnan(tiny.groups[2].auroc.findings.low).all() and np.isnan(tiny.groups[2].auroc.supported.value)
+    for gap in ("auroc_gap", "sensitivity_gap", "macro_gap"):
+        np.testing.assert_array_equal(getattr(tiny, gap), getattr(without, gap))
+        assert np.less(getattr(tiny, gap), 0.5).all()  # that of the tiny group would be 1
+    assert tiny.common.tolist() == [True, True]
+
+
+def test_the_macro_gap_is_over_findings_that_all_groups_have() -> None:
+    target, score, patient, _ = case()
+    view = np.array(["AP", "PA"])[np.arange(400) % 2]
+    mine = np.flatnonzero((view == "PA") & (target[:, 1] == 1))
+    target[mine[3:], 1] = 0  # three positive images are left of the second finding
+    division = divide(target, score, 0.4, patient, {"view": view}, PLAN)["view"]
+    areas = [group.auroc.findings.value[0] for group in division.groups]
+    assert division.common.tolist() == [True, False] and np.isnan(division.auroc_gap[1])
+    assert division.macro_gap == pytest.approx(max(areas) - min(areas)) == pytest.approx(division.auroc_gap[0])
