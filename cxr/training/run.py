@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from omegaconf import OmegaConf
 
 from cxr.errors import CxrError, first_line
@@ -25,10 +25,10 @@ from cxr.targets import build
 from cxr.training.build import build_loss, build_network
 from cxr.training.checkpoint import load_network, place, read_checkpoint
 from cxr.training.failures import explained
-from cxr.training.keeping import RunCheckpoints
+from cxr.training.keeping import EarlyStopping, RunCheckpoints
 from cxr.training.launch import launch
 from cxr.training.localise import localisation
-from cxr.training.log import EpochLog, StepLog
+from cxr.training.log import EpochLog, StepLog, shown
 from cxr.training.loggers import build_logger, check_logger, log_result
 from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
@@ -85,7 +85,7 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):
         value = run.macro_auroc("val")
-        print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
+        print(f"{run.path} is finished: best validation macro AUROC {shown(value)}")
         return float("nan") if value is None else float(value)
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
@@ -213,7 +213,7 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
         work(config, run, prepared, devices, Rank())
     result = run.metrics()
     value, test = run.macro_auroc("val"), run.macro_auroc("test")
-    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {_show(value)} val, {_show(test)} test")
+    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {shown(value)} val, {shown(test)} test")
     print(f"pictures are in {run.figures}", flush=True)
     return float("nan") if value is None else float(value)
 
@@ -268,10 +268,6 @@ def _splits(prepared: Prepared) -> str:
     return (
         f"{', '.join(sizes)} images of {table['patient'].nunique()} patients, {len(prepared.catalog.findings)} findings"
     )
-
-
-def _show(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _quieten() -> None:
