@@ -15,7 +15,7 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from cxr.errors import CxrError
 from cxr.findings import NIH14
-from cxr.report import canvas, figures, maps
+from cxr.report import canvas, figures, learning, maps
 from tests.report.drawing import (
     LABELS,
     MANY,
@@ -129,7 +129,7 @@ LOG = pd.DataFrame(
 
 
 def test_learning_curves_draw_known_values_and_mark_the_best_epoch() -> None:
-    figure = figures._learning_curves_figure(LOG.iloc[::-1], "")
+    figure = learning._learning_curves_figure(LOG.iloc[::-1], "")
     loss, auroc, lr = figure.axes
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "macro AUROC", "learning rate"]
     lines = {str(line.get_label()): points(line).tolist() for line in loss.get_lines()}
@@ -142,7 +142,7 @@ def test_learning_curves_draw_known_values_and_mark_the_best_epoch() -> None:
 
 
 def test_learning_curves_shade_and_state_the_gap_where_both_are_known() -> None:
-    loss, auroc, _ = figures._learning_curves_figure(LOG, "").axes
+    loss, auroc, _ = learning._learning_curves_figure(LOG, "").axes
     assert loss.get_title("right") == "training − validation at epoch 2: −0.1000"
     (shade,) = loss.collections
     corners = {tuple(corner) for corner in np.round(np.asarray(shade.get_paths()[0].vertices, np.float64), 6).tolist()}
@@ -152,7 +152,7 @@ def test_learning_curves_shade_and_state_the_gap_where_both_are_known() -> None:
 
 
 def test_learning_curves_of_one_epoch_show_markers() -> None:
-    figure = figures._learning_curves_figure(random_log(1), "")
+    figure = learning._learning_curves_figure(random_log(1), "")
     curves = [line for axes in figure.axes for line in axes.get_lines() if len(points(line)) == 1]
     assert [line.get_marker() for line in curves] == ["o"] * 7
     assert list(figure.axes[-1].get_xticks()) == [0]
@@ -160,7 +160,7 @@ def test_learning_curves_of_one_epoch_show_markers() -> None:
 
 def test_learning_curves_refuse_a_log_without_values() -> None:
     with pytest.raises(CxrError, match="val/loss"):
-        figures._learning_curves_figure(pd.DataFrame({"epoch": [0], "val/loss": [NAN]}), "")
+        learning._learning_curves_figure(pd.DataFrame({"epoch": [0], "val/loss": [NAN]}), "")
 
 
 def test_comparison_draws_each_model_at_its_values_beside_its_finding() -> None:
@@ -187,8 +187,8 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "co-occurrence of 1": lambda: figures._cooccurrence_figure(LABELS, ["Pleural_B"], ""),
     "ROC of 40": lambda: figures._roc_curves_figure(TARGET, 1 - TARGET, MANY, "run " * 40),
     "ROC of 1": lambda: figures._roc_curves_figure(TARGET[:, :1], TARGET[:, 1:2], MANY[:1], ""),
-    "learning of 30": lambda: figures._learning_curves_figure(random_log(30), "run " * 40),
-    "learning of 1": lambda: figures._learning_curves_figure(random_log(1), ""),
+    "learning of 30": lambda: learning._learning_curves_figure(random_log(30), "run " * 40),
+    "learning of 1": lambda: learning._learning_curves_figure(random_log(1), ""),
     "comparison of 40": lambda: figures._comparison_figure(auroc_table(MANY), ""),
     "comparison of 1": lambda: figures._comparison_figure(auroc_table(["A"]).iloc[:, :1], ""),
     "ensemble of 2": lambda: maps._ensemble_landscape_figure(grid_of_mixtures(2), MODELS[:2], "AUROC"),
@@ -227,7 +227,7 @@ def test_every_public_function_writes_the_same_picture_again(tmp_path: Path) -> 
         "prevalence": lambda path: figures.prevalence(LABELS, ["A", "C"], path),
         "cooccurrence": lambda path: figures.cooccurrence(LABELS, ["A", "C"], path, "title"),
         "roc_curves": lambda path: figures.roc_curves(target, target, ["A", "C"], path, "title"),
-        "learning_curves": lambda path: figures.learning_curves(LOG, path, "title"),
+        "learning_curves": lambda path: learning.learning_curves(LOG, path, "title"),
         "comparison": lambda path: figures.comparison(auroc_table(["A"]), path, "title"),
         "attention_maps": lambda path: maps.attention_maps([case()], path, "title"),
         "contact_sheet": lambda path: maps.contact_sheet([image], ["a"], path, columns=2, title="title"),
