@@ -198,7 +198,7 @@ def _ranking(rows: Sequence[Row], metric: str, split: str, plan: Resampling, not
             mark = REAL if p[rank - 1] < 1 - plan.level else NOISE
             cells.append([*line, _with(differences[rank - 1]), float(p[rank - 1]), mark])
     columns = ["configuration", "runs", f"macro_{metric}", "sd_over_seeds", "difference_to_best", "p_holm", "verdict"]
-    return Results(f"{split}: macro average {metric.replace('_', ' ')}", columns, cells, notes)
+    return Results(f"{split}: macro average {metric.replace('_', ' ')}", columns, cells, notes, (columns[2],))
 
 
 def _by_finding(
