@@ -103,6 +103,11 @@ def note(figure: Figure, text: str) -> None:
     figure.supxlabel(wrapped(text, max(20, int(figure.get_figwidth() * 15))), fontsize=8, x=0.01, ha="left")
 
 
+def below(figure: Figure, text: str) -> None:
+    """Names the horizontal axis that all axes of the figure share, wrapped to the figure's width."""
+    figure.supxlabel(wrapped(text, int(figure.get_figwidth() * 11)), fontsize=10)
+
+
 def plain(axes: Axes) -> Axes:
     """`axes` without the upper and right edges of its frame."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -23,6 +23,7 @@ from cxr.metrics.curves import roc_curve
 from cxr.report.canvas import (
     COLOURS,
     MARKERS,
+    below,
     blank,
     count_positives,
     heading,
@@ -190,7 +191,7 @@ def _roc_curves_figure(
             axes.plot(fpr, tpr, color=COLOURS[0], linewidth=1.6)
             axes.fill_between(fpr, tpr, color=COLOURS[0], alpha=0.08, linewidth=0)
     unit_square(panels)
-    figure.supxlabel("false positive rate (1 − specificity)", fontsize=10)
+    below(figure, "false positive rate (1 − specificity)")
     figure.supylabel("true positive rate (sensitivity)", fontsize=10)
     defined = int((~np.isnan(areas)).sum())
     average = f"{macro(areas):.3f}, over {defined} of {len(findings)} findings" if defined else "undefined"

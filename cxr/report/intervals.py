@@ -15,6 +15,7 @@ from cxr.metrics.calibration import BIN, expected_calibration_error, reliability
 from cxr.metrics.curves import precision_recall_curve
 from cxr.report.canvas import (
     COLOURS,
+    below,
     blank,
     count_positives,
     heading,
@@ -120,7 +121,7 @@ def _reliability_figure(
         axes.set_ylim(-0.02 * end, end)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(4))
-    figure.supxlabel(f"mean score of a bin; bins of at least {BIN} images, bars: 95 % intervals", fontsize=10)
+    below(figure, f"mean score of a bin; bins of {BIN} images or more, bars: 95 % intervals")
     figure.supylabel("share of images with the finding", fontsize=10)
     heading(figure, title or "Reliability")
     return figure
@@ -156,7 +157,7 @@ def _precision_recall_figure(
             axes.axhline(np.nanmean(target[:, i]), color="0.6", linewidth=0.8, linestyle="--")
             axes.plot(recall, precision, color=COLOURS[0], linewidth=1.4, drawstyle="steps-pre")
     unit_square(panels)
-    figure.supxlabel("recall (sensitivity); dashed: the finding's prevalence", fontsize=10)
+    below(figure, "recall (sensitivity); dashed: the finding's prevalence")
     figure.supylabel("precision (positive predictive value)", fontsize=10)
     average = "undefined" if np.isnan(values).all() else f"{macro(values):.3f}"
     heading(figure, title or "Precision and recall", f"macro average precision (AP) {average}")

@@ -98,10 +98,10 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
             raise CxrError(f"the data of {run.path} have changed since it was started; restore them or start a new run")
         epoch, had = place(checkpoint)
         batches_here(checkpoint, int(config["batch_size"]), devices.count)
-        where = f"epoch {epoch}, batch {had}" if had else f"epoch {epoch}"
+        where = f"epoch {epoch + 1}, batch {had}" if had else f"epoch {epoch + 1}"
         print(f"{run.path} goes on from {where}, step {checkpoint['global_step']}", flush=True)
     else:
-        print(f"{run.path} goes on from epoch 0, step 0: it was stopped before its first checkpoint", flush=True)
+        print(f"{run.path} goes on from epoch 1, step 0: it was stopped before its first checkpoint", flush=True)
     run.save_config(config)
     return _execute(config, run, prepared, devices)
 

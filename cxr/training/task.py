@@ -167,6 +167,6 @@ class ClassificationTask(pl.LightningModule):
     def _not_finite(self, batch: Batch) -> str:
         images = [self.names[i] if i < len(self.names) else str(i) for i in batch["index"].tolist() if i >= 0]
         return (
-            f"the training loss is not finite at epoch {self.current_epoch}, step {self.global_step}, on the images "
-            f"{', '.join(images)}; lower optimizer.lr or set trainer.gradient_clip_val, and look at these images"
+            f"the training loss is not finite at epoch {self.current_epoch + 1}, step {self.global_step}, on the "
+            f"images {', '.join(images)}; lower optimizer.lr or set trainer.gradient_clip_val, and look at these images"
         )
