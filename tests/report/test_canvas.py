@@ -62,6 +62,16 @@ def test_names_are_drawn_as_they_are_written(tmp_path: Path, capsys: pytest.Capt
     assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(pictures)
 
 
+def test_a_legend_leaves_no_name_out() -> None:
+    names = ["_hidden", "$x$", "c"]
+    table = pd.DataFrame(np.full((2, 3), 0.7), index=["A", "macro average"], columns=names)
+    (legend,) = figures._comparison_figure(table, "").legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"{name} (0.700)" for name in names]
+    mixtures = grid_of_mixtures(4).set_axis([*names, "d", "value"], axis=1)
+    (legend,) = maps._ensemble_landscape_figure(mixtures, [*names, "d"], "AUROC").legends
+    assert [text.get_text() for text in legend.get_texts()] == [*names, "d"]
+
+
 def test_a_dollar_is_drawn_as_the_sign_that_it_is() -> None:
     """Beside a font that has the same glyphs but no formula: the text's path is that of the characters in turn."""
     from matplotlib.textpath import TextPath

@@ -13,6 +13,7 @@ from PIL import Image
 from cxr.findings import NIH14
 from cxr.report import canvas, figures, intervals, learning, maps
 from tests.report.drawing import (
+    GROUPS,
     LABELS,
     MANY,
     MODELS,
@@ -20,6 +21,7 @@ from tests.report.drawing import (
     auroc_table,
     case,
     grid_of_mixtures,
+    judged,
     random_labels,
     random_log,
     texts,
