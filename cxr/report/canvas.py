@@ -125,8 +125,8 @@ def shown(finding: str) -> str:
 
 
 def labels(names: Sequence[str], width: int = 26) -> tuple[list[str], int]:
-    """Names as `shown` on the ticks of an axis, long ones on several lines, and the most lines that one has."""
-    found = [wrapped(shown(name), width) for name in names]
+    """Names for the ticks of an axis, long ones on several lines, and the most lines that one has."""
+    found = [wrapped(name, width) for name in names]
     return found, max((label.count("\n") + 1 for label in found), default=1)
 
 

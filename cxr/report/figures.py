@@ -68,7 +68,7 @@ def _prevalence_figure(table: pd.DataFrame, findings: Sequence[str]) -> Figure:
     order = [*np.argsort(-totals[:-1], kind="stable"), len(findings)]
     at = np.arange(len(order)) + 0.5 * (np.arange(len(order)) == len(findings))
 
-    names, lines = labels([[*findings, NO_FINDING][i] for i in order])
+    names, lines = labels([shown([*findings, NO_FINDING][i]) for i in order])
     figure = blank(9, 1.6 + (0.1 + 0.18 * lines) * len(order))
     axes = plain(figure.add_subplot())
     left = np.zeros(len(order))
@@ -126,7 +126,7 @@ def _cooccurrence_figure(table: pd.DataFrame, findings: Sequence[str], title: st
     shares = np.divide(100.0 * counts, known, out=np.full(counts.shape, np.nan), where=known > 0)
 
     cell, size = (0.5, 8.5) if len(findings) <= 20 else (0.36, 6.0)
-    names, _ = labels(findings)
+    names, _ = labels([shown(name) for name in findings])
     side, name = (
         max(cell * len(findings), 2.2),
         0.08 * max((len(line) for n in names for line in n.split("\n")), default=0),
@@ -216,7 +216,7 @@ def _comparison_figure(table: pd.DataFrame, title: str) -> Figure:
     values = table.to_numpy(dtype=float)
     averaged = rows > 1 and table.index[-1] == MACRO_AVERAGE
     at = np.arange(rows) + 0.3 * (np.arange(rows) == rows - 1) * averaged
-    names, lines = labels([str(name) for name in table.index])
+    names, lines = labels([shown(str(name)) for name in table.index])
     height = max(0.14 + 0.18 * lines, 0.085 * len(models))
     figure = blank(9, 2.2 + height * rows + 0.2 * len(models))
     axes = plain(figure.add_subplot())

@@ -47,7 +47,7 @@ def forest(test: Mapping[str, Any], findings: Sequence[str], path: Path, title: 
 def _forest_figure(test: Mapping[str, Any], findings: Sequence[str], title: str) -> Figure:
     areas = {name: WithInterval.of(test["auroc"][name]) for name in findings}
     drawn = sorted((name for name in findings if not np.isnan(areas[name].value)), key=lambda name: areas[name].value)
-    names, lines = labels(["macro average", *drawn])
+    names, lines = labels(["macro average", *map(shown, drawn)])
     figure = blank(8.0, 1.8 + (0.1 + 0.18 * lines) * len(names))
     axes = plain(figure.add_subplot())
     rows = [WithInterval.of(test["macro_auroc"]), *(areas[name] for name in drawn)]
@@ -63,6 +63,7 @@ def _forest_figure(test: Mapping[str, Any], findings: Sequence[str], title: str)
     axes.axhline(0.5, color="0.5", linewidth=0.8)
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.set_xlabel("AUROC, 95 % interval over patients")
     heading(figure, title or "AUROC with intervals")
     return figure
@@ -196,6 +197,7 @@ def _subgroup_figure(divisions: Mapping[str, Any], title: str) -> Figure:
         axes.axhline(height, color="0.94", linewidth=0.6, zorder=0)
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.set_xlabel("macro AUROC, 95 % interval over patients")
     heading(figure, title or "Subgroups")
     return figure

@@ -42,6 +42,6 @@ def plateau(
 
 
 class _Plateau(ReduceLROnPlateau):
-    def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:
+    def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         if not math.isnan(float(metrics)):
             super().step(metrics, epoch)

@@ -72,6 +72,12 @@ def test_a_legend_leaves_no_name_out() -> None:
     assert [text.get_text() for text in legend.get_texts()] == [*names, "d"]
 
 
+def test_the_names_of_groups_stand_as_they_are() -> None:
+    (axes,) = intervals._subgroup_figure(GROUPS, "").axes
+    names = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()][::-1]
+    assert names == ["sex: F", f"sex: {'M ' * 30}".strip(), "sex: $x_{", "sex: _"]
+
+
 def test_a_dollar_is_drawn_as_the_sign_that_it_is() -> None:
     """Beside a font that has the same glyphs but no formula: the text's path is that of the characters in turn."""
     from matplotlib.textpath import TextPath
