@@ -240,7 +240,7 @@ def test_no_result_hangs_on_a_picture(
 
 
 def test_a_finding_of_any_name_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(globals(), "FINDINGS", ("Cost $5 {x$", r"$\frac$", "_[a]"))
+    monkeypatch.setitem(globals(), "FINDINGS", ("Cost $5 {x$", "$a_{", "_[a]"))
     run = make_run(tmp_path / "runs" / "$5 {x$", 1)
     evaluate(options("evaluate", run=str(run), resamples=20))
     drawn = {path.name for path in (run / "figures").iterdir()}
