@@ -1,8 +1,11 @@
 """From a configuration node to an object: the one place where `_target_` becomes an instance, and which may."""
 
 import inspect
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hydra.utils import instantiate
@@ -93,8 +96,8 @@ def _check_target(target: Any) -> None:
         raise CxrError(f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}")
     module, _, name = target.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # a module may do anything when it is imported
+        found = getattr(_imported(module, target), name)
+    except AttributeError as error:
         raise CxrError(f"_target_={target} does not exist: {first_line(error)}") from error
     if inspect.isclass(found):
         ours = found.__module__.startswith("cxr.")
@@ -107,3 +110,20 @@ def _check_target(target: Any) -> None:
             f"_target_={target} is not allowed; it is no layer, optimizer, augmentation, logger, or part of this "
             "framework that is made for configurations"
         )
+
+
+def _imported(module: str, target: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except Exception as error:  # a module may do anything when it is imported
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module}.".startswith(f"{missing}."):
+            raise CxrError(f"_target_={target} does not exist: {first_line(error)}") from error
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        file, line = frame.filename, frame.lineno
+        if isinstance(error, SyntaxError):
+            file, line = str(error.filename), error.lineno
+        raise CxrError(
+            f"_target_={target}: {module} breaks when it is imported, at {Path(file).name} line {line}: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error

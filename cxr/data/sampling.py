@@ -54,8 +54,9 @@ class WeightedByFindings:
 class Balanced:
     """As many images as the split has, drawn by the rarest of their findings: weight is its prevalence ** -power.
 
-    Images without a finding count as one more class. Power 1 is the inverse of prevalence, one half its square root
-    (Mahajan et al., "Exploring the Limits of Weakly Supervised Pretraining", ECCV 2018).
+    Images without a finding count as one more class; images without a known label are never drawn. Power 1 is the
+    inverse of prevalence, one half its square root (Mahajan et al., "Exploring the Limits of Weakly Supervised
+    Pretraining", ECCV 2018).
 
     Args:
         power: 0 draws all alike.
@@ -76,8 +77,8 @@ class Balanced:
 class ClassAware:
     """As many images as the split has: a class is drawn, all alike, then the next image of its shuffled list.
 
-    Images without a finding are one more class (Shen, Lin and Huang, "Relay Backpropagation for Effective Learning of
-    Deep Convolutional Neural Networks", ECCV 2016).
+    Images without a finding are one more class; images without a known label are in none (Shen, Lin and Huang, "Relay
+    Backpropagation for Effective Learning of Deep Convolutional Neural Networks", ECCV 2016).
     """
 
     def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
@@ -159,9 +160,13 @@ class EpochBatches(Sampler[Batch]):
 
 
 def _classes(target: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(N, L + 1): which findings an image has; last, that it has none."""
-    present = target == 1
-    return np.concatenate([present, ~present.any(axis=1, keepdims=True)], axis=1)
+    """(N, L + 1): which findings an image has; last, that it has none as far as is known.
+
+    An image without a known label is in no class, unless all images are: then they are one.
+    """
+    present, known = target == 1, ~np.isnan(target).all(axis=1)
+    none = ~present.any(axis=1) & (known | ~known.any())
+    return np.concatenate([present, none[:, None]], axis=1)
 
 
 def _draw(weight: NDArray[np.floating], seed: int, epoch: int) -> NDArray[np.int64]:

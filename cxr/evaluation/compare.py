@@ -160,7 +160,7 @@ def _ranking(rows: Sequence[Row], metric: str, split: str, plan: Resampling, not
     if any(len(row.runs) == 1 for row in rows):
         said.append(_ONE_SEED)
     title = f"{split}: macro average {metric.replace('_', ' ')}"
-    return Results(title, [*columns, "noise"], cells, [*said, *notes])
+    return Results(title, [*columns, "noise"], cells, [*said, *notes], (columns[2],))
 
 
 def _few(p: Predictions) -> list[str]:

@@ -90,6 +90,6 @@ def _localisation(run: Run, metrics: Mapping[str, Any], plan: Resampling, option
 def _draw(run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, Any]) -> None:
     title = f"{run.path.name}, test"
     forest(metrics["test"], test.findings, run.figures / "intervals_test.png", title)
-    reliability(test.target, test.score, test.findings, run.figures / "reliability_test.png", title)
+    reliability(test.target, test.score, test.findings, run.figures / "reliability_test.png", title, test.patient)
     precision_recall_curves(test.target, test.score, test.findings, run.figures / "precision_recall_test.png", title)
     subgroup_points(metrics["test"]["subgroups"], run.figures / "subgroups_test.png", f"{title}, subgroups")

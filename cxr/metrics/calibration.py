@@ -1,6 +1,7 @@
 """Whether probabilities mean what they say: Brier score, calibration error, reliability curves."""
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,7 @@ from cxr.metrics.patients import FEWEST, enough, per_patient
 _Floats = NDArray[np.float64]
 BINS = 15
 BINNINGS = ("width", "mass")
+BIN = 80  # images at least, in a bin of a reliability diagram
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,18 @@ class Reliability:
     score: _Floats
     prevalence: _Floats
     images: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class ReliabilityBins(Reliability):
+    """With an interval of each bin's prevalence.
+
+    Attributes:
+        low, high: (B,), its ends.
+    """
+
+    low: _Floats
+    high: _Floats
 
 
 def brier(target: ArrayLike, score: ArrayLike) -> _Floats:
@@ -137,6 +151,54 @@ def reliability_curves(
     """
     targets, scores = _checked(target, score, bins, equal)
     return [_curve(t[t == t], s[t == t], bins, equal) for t, s in zip(targets.T, scores.T, strict=True)]
+
+
+def reliability_bins(
+    target: ArrayLike, score: ArrayLike, patient: ArrayLike, most: int = 10, level: float = 0.95
+) -> list[ReliabilityBins]:
+    """The reliability diagram of every finding: bins of equal numbers of images, at least `BIN`, with intervals.
+
+    Equal scores share a bin, and a bin that this leaves too small joins its neighbour. Intervals are Wilson's (1927)
+    with the bin's patients in the place of its images, which count as less the more alike a patient's images are.
+
+    Args:
+        target: (N, L), 1, 0 or NaN for unknown (left out).
+        score: (N, L), probabilities.
+        patient: (N,), whose image each is.
+        most: bins a finding.
+        level: of the intervals.
+
+    Returns:
+        L diagrams; one without any bin where nothing is known, one bin where fewer than `BIN` images are.
+
+    Raises:
+        ValueError: shapes, targets, or a score that counts and is not in [0, 1].
+    """
+    targets, scores = _checked(target, score, most, "mass")
+    number, _ = patient_numbers(patient, len(targets))
+    z, found = NormalDist().inv_cdf(0.5 + level / 2), []
+    for column, scored in zip(targets.T, scores.T, strict=True):
+        known = column == column
+        truth, scored, who = column[known], scored[known], number[known]
+        place = _joined(_places(scored, max(1, min(most, len(scored) // BIN)), "mass"))
+        images = np.bincount(place)
+        mean, share = (np.bincount(place, values) / images for values in (scored, truth))
+        n = np.array([len(np.unique(who[place == k])) for k in range(len(images))], np.float64)
+        centre, reach = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        low, high = (np.clip((centre + sign * reach) / (1 + z**2 / n), 0, 1) for sign in (-1, 1))
+        found.append(ReliabilityBins(mean, share, images, low, high))
+    return found
+
+
+def _joined(place: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Bins with those of fewer than `BIN` images joined to the next one, the last to the one before."""
+    images = np.bincount(place)
+    joined, now, held = np.zeros(len(images), np.intp), 0, 0
+    for k, count in enumerate(images):
+        joined[k], held = now, held + count
+        if held >= BIN and images[k + 1 :].sum() >= BIN:
+            now, held = now + 1, 0
+    return joined[place]
 
 
 def _checked(target: ArrayLike, score: ArrayLike, bins: int, equal: str) -> tuple[_Floats, _Floats]:

@@ -1,8 +1,8 @@
-"""Charts of the report: what the labels hold, how a model learnt, and how well models tell each finding.
+"""Charts of the report: what the labels hold, and how well models tell each finding.
 
 Each public function takes arrays or tables and writes one PNG. The figure itself is built by a function of the same
-name with `_..._figure` around it, so that tests read the drawn numbers rather than pixels. Pictures of radiographs and
-of ensemble weights are in `cxr.report.maps`.
+name with `_..._figure` around it, so that tests read the drawn numbers rather than pixels. How a model learnt is in
+`cxr.report.learning`, pictures of radiographs and of ensemble weights are in `cxr.report.maps`.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,32 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from cxr.errors import CxrError
 from cxr.findings import NO_FINDING
 from cxr.metrics.auroc import auroc, macro
 from cxr.metrics.curves import roc_curve
-from cxr.report.canvas import COLOURS, DASHES, MARKERS, blank, heading, legend_columns, note, plain, save, shown
+from cxr.report.canvas import (
+    COLOURS,
+    MARKERS,
+    below,
+    blank,
+    count_positives,
+    heading,
+    labels,
+    legend_columns,
+    picture,
+    plain,
+    save,
+    shown,
+    small_multiples,
+    unit_square,
+    wrapped,
+)
 
 SPLITS = ("train", "val", "test")
 MACRO_AVERAGE = "macro average"
-_PANELS = {"loss": "loss", "macro_auroc": "macro AUROC", "accuracy": "accuracy"}
-_PARTS = {"train": ("training", COLOURS[0], "-"), "val": ("validation", COLOURS[1], "--")}
 
 
+@picture
 def prevalence(table: pd.DataFrame, findings: Sequence[str], path: Path) -> None:
     """Draws how many images bear each finding, and how many bear none, as bars split by train, val and test.
 
@@ -54,7 +68,8 @@ def _prevalence_figure(table: pd.DataFrame, findings: Sequence[str]) -> Figure:
     order = [*np.argsort(-totals[:-1], kind="stable"), len(findings)]
     at = np.arange(len(order)) + 0.5 * (np.arange(len(order)) == len(findings))
 
-    figure = blank(9, 1.6 + 0.28 * len(order))
+    names, lines = labels([shown([*findings, NO_FINDING][i]) for i in order])
+    figure = blank(9, 1.6 + (0.1 + 0.18 * lines) * len(order))
     axes = plain(figure.add_subplot())
     left = np.zeros(len(order))
     for (split, counts), colour in zip(parts.items(), COLOURS, strict=False):
@@ -63,7 +78,7 @@ def _prevalence_figure(table: pd.DataFrame, findings: Sequence[str]) -> Figure:
     for y, total in zip(at, totals[order], strict=True):
         axes.text(total, y, f"  {total:,} ({total / max(len(table), 1):.1%})", va="center", fontsize=9)
     axes.axhline(len(findings) - 0.25, color="0.6", linewidth=0.8, linestyle=":")
-    axes.set_yticks(at, [shown([*findings, NO_FINDING][i]) for i in order])
+    axes.set_yticks(at, names)
     axes.set_ylim(at[-1] + 0.6, -0.6)
     axes.set_xlim(0, 1.25 * max(totals.max(), 1))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -89,6 +104,7 @@ def cooccurrence_counts(table: pd.DataFrame, findings: Sequence[str]) -> pd.Data
     return pd.DataFrame(positive.T @ positive, index=list(findings), columns=list(findings))
 
 
+@picture
 def cooccurrence(table: pd.DataFrame, findings: Sequence[str], path: Path, title: str = "") -> None:
     """Draws which findings occur on the same image: counts, and shares of the row's images.
 
@@ -110,7 +126,11 @@ def _cooccurrence_figure(table: pd.DataFrame, findings: Sequence[str], title: st
     shares = np.divide(100.0 * counts, known, out=np.full(counts.shape, np.nan), where=known > 0)
 
     cell, size = (0.5, 8.5) if len(findings) <= 20 else (0.36, 6.0)
-    side, name = max(cell * len(findings), 2.2), 0.08 * max(map(len, findings), default=0)
+    names, _ = labels([shown(name) for name in findings])
+    side, name = (
+        max(cell * len(findings), 2.2),
+        0.08 * max((len(line) for n in names for line in n.split("\n")), default=0),
+    )
     figure = blank(2 * (side + name + 1.4), side + name + 1.2)
     left, right = figure.subplots(1, 2)
     log = LogNorm(1, max(counts.max(initial=0), 2))
@@ -122,8 +142,8 @@ def _cooccurrence_figure(table: pd.DataFrame, findings: Sequence[str], title: st
     figure.colorbar(left.images[0], ax=left, fraction=0.05, label="images (log scale)", format="{x:,.0f}")
     figure.colorbar(right.images[0], ax=right, fraction=0.05, label="% of the row's images")
     for axes in (left, right):
-        axes.set_xticks(range(len(findings)), [shown(finding) for finding in findings], rotation=90)
-        axes.set_yticks(range(len(findings)), [shown(finding) for finding in findings])
+        axes.set_xticks(range(len(findings)), names, rotation=90)
+        axes.set_yticks(range(len(findings)), names)
     heading(figure, title or "Findings on the same image")
     return figure
 
@@ -140,15 +160,16 @@ def _annotated(axes: Axes, values: NDArray[np.float64], norm: Normalize, texts: 
     axes.tick_params(length=0)
 
 
+@picture
 def roc_curves(
     target: NDArray[np.floating], score: NDArray[np.floating], findings: Sequence[str], path: Path, title: str = ""
 ) -> None:
-    """Draws every finding's ROC curve, named with its AUROC from best to worst, and the macro average in the title.
+    """Draws a panel for every finding's ROC curve, from the best AUROC to the worst, and names their macro average.
 
     Args:
         target: (N, L), 1 present, 0 absent, NaN unknown and left out of that finding's curve.
         score: (N, L), higher for present.
-        findings: L names; one that lacks positive or negative images is named below the axes instead of drawn.
+        findings: L names; the panel of one that lacks positive or negative images comes last and says so.
         path: the PNG to write.
         title: replaces the default heading.
     """
@@ -159,98 +180,26 @@ def _roc_curves_figure(
     target: NDArray[np.floating], score: NDArray[np.floating], findings: Sequence[str], title: str
 ) -> Figure:
     areas = auroc(target, score)
-    defined = [i for i in np.argsort(-areas, kind="stable") if not np.isnan(areas[i])]
-    figure = blank(9.5, max(6.8, 1.6 + 0.2 * len(findings)))
-    axes = plain(figure.add_subplot())
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="chance  0.500", zorder=1)
-    for rank, i in enumerate(defined):
-        fpr, tpr, _ = roc_curve(target[:, i], score[:, i])
-        colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
-        label = f"{shown(findings[i])}  {areas[i]:.3f}"
-        axes.plot(fpr, tpr, color=colour, linestyle=dash, linewidth=1.6, label=label, zorder=100 - rank)
-    axes.set_aspect("equal")
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.01)
-    axes.grid(color="0.9", linewidth=0.6)
-    axes.set_xlabel("false positive rate (1 − specificity)")
-    axes.set_ylabel("true positive rate (sensitivity)")
-    chance, *curves = axes.get_lines()
-    figure.legend(
-        handles=[*curves, chance], title="AUROC", loc="outside right center", handlelength=4, fontsize=9, frameon=False
-    )
-    average = f"{macro(areas):.3f}, over {len(defined)} of {len(findings)} findings" if defined else "undefined"
+    figure, panels = small_multiples(len(findings))
+    for axes, i in zip(panels, np.argsort(-areas, kind="stable"), strict=True):  # NaN is sorted last
+        area = "undefined" if np.isnan(areas[i]) else f"{areas[i]:.3f}"
+        axes.set_title(f"{wrapped(shown(findings[i]), 22)}\nAUROC {area}", fontsize=9)
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
+        count_positives(axes, target[:, i], 0.08)
+        if not np.isnan(areas[i]):
+            fpr, tpr, _ = roc_curve(target[:, i], score[:, i])
+            axes.plot(fpr, tpr, color=COLOURS[0], linewidth=1.6)
+            axes.fill_between(fpr, tpr, color=COLOURS[0], alpha=0.08, linewidth=0)
+    unit_square(panels)
+    below(figure, "false positive rate (1 − specificity)")
+    figure.supylabel("true positive rate (sensitivity)", fontsize=10)
+    defined = int((~np.isnan(areas)).sum())
+    average = f"{macro(areas):.3f}, over {defined} of {len(findings)} findings" if defined else "undefined"
     heading(figure, title or "ROC curve of each finding", f"macro average AUROC {average}")
-    undefined = [shown(finding) for finding, area in zip(findings, areas, strict=True) if np.isnan(area)]
-    if undefined:
-        note(figure, f"Not drawn, for want of positive or of negative images: {', '.join(undefined)}.")
     return figure
 
 
-def learning_curves(log: pd.DataFrame, path: Path, title: str = "") -> None:
-    """Draws training and validation against the epoch, the gap between them shaded, and the best epoch marked.
-
-    Args:
-        log: one row an epoch: `epoch` and any of `train/` and `val/` `loss`, `macro_auroc`, `accuracy`, and `lr`; NaN
-            where a value was not taken.
-        path: the PNG to write.
-        title: replaces the default heading.
-
-    Raises:
-        CxrError: `log` has no value in any of these columns.
-    """
-    save(_learning_curves_figure(log, title), path)
-
-
-def _learning_curves_figure(log: pd.DataFrame, title: str) -> Figure:
-    log = log.sort_values("epoch").set_index("epoch")
-    series = {str(name): log[name].dropna() for name in log if log[name].notna().any()}
-    panels = [key for key in _PANELS if f"train/{key}" in series or f"val/{key}" in series]
-    panels += ["lr"] if "lr" in series else []
-    if not panels:
-        raise CxrError(f"the log has no value to draw; its columns are {', '.join(map(str, log.columns)) or 'none'}")
-    figure = blank(8.5, 1.4 + 2.4 * len(panels))
-    columns = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    mark = "o" if len(log) <= 40 else ""
-    for key, axes in zip(panels, columns, strict=True):
-        plain(axes).grid(color="0.9", linewidth=0.6)
-        if key == "lr":
-            axes.plot(series["lr"], color="black", marker=mark, markersize=3)
-            axes.set_ylabel("learning rate")
-            axes.set_yscale("log" if 0 < 10 * series["lr"].min() < series["lr"].max() else "linear")
-            continue
-        axes.set_ylabel(_PANELS[key])
-        for part, (name, colour, dash) in _PARTS.items():
-            if f"{part}/{key}" in series:
-                line = series[f"{part}/{key}"]
-                axes.plot(line, color=colour, linestyle=dash, marker=mark, markersize=4, label=name)
-        if f"train/{key}" in series and f"val/{key}" in series:
-            _gap(axes, series[f"train/{key}"], series[f"val/{key}"])
-    if "val/macro_auroc" in series:
-        reached = series["val/macro_auroc"]
-        label = f"best epoch {reached.idxmax():g} (validation macro AUROC {reached.max():.4f})"
-        for axes in columns:
-            axes.axvline(reached.idxmax(), color=COLOURS[2], linestyle=":", linewidth=1.8, label=label)
-    columns[-1].set_xlabel("epoch")
-    columns[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    if log.index.min() == log.index.max():
-        columns[-1].set_xticks([log.index.min()])
-    named = {label: handle for axes in columns for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2, frameon=False)
-    heading(figure, title or "Learning curves")
-    return figure
-
-
-def _gap(axes: Axes, train: pd.Series, val: pd.Series) -> None:
-    """Shades between two curves over the epochs that have both, and states the last difference above the axes."""
-    both = train.index.intersection(val.index)
-    if not len(both):
-        return
-    axes.fill_between(both, train[both], val[both], color="0.5", alpha=0.25, linewidth=0, label="gap")
-    gap = train[both[-1]] - val[both[-1]]
-    stated = f"{gap:+.4f}".replace("-", "−")
-    axes.set_title(f"training − validation at epoch {both[-1]:g}: {stated}", loc="right", fontsize=9)
-
-
+@picture
 def comparison(table: pd.DataFrame, path: Path, title: str = "") -> None:
     """Draws the AUROC of several models or ensembles side by side: findings down, one marker a column of `table`.
 
@@ -267,7 +216,8 @@ def _comparison_figure(table: pd.DataFrame, title: str) -> Figure:
     values = table.to_numpy(dtype=float)
     averaged = rows > 1 and table.index[-1] == MACRO_AVERAGE
     at = np.arange(rows) + 0.3 * (np.arange(rows) == rows - 1) * averaged
-    height = max(0.32, 0.085 * len(models))
+    names, lines = labels([shown(str(name)) for name in table.index])
+    height = max(0.14 + 0.18 * lines, 0.085 * len(models))
     figure = blank(9, 2.2 + height * rows + 0.2 * len(models))
     axes = plain(figure.add_subplot())
     for y in at[::2]:
@@ -283,14 +233,14 @@ def _comparison_figure(table: pd.DataFrame, title: str) -> Figure:
         axes.axhline(at[-1] - 0.65, color="black", linewidth=1)
     if (values < 0.55).any():
         axes.axvline(0.5, color="0.5", linewidth=1, linestyle="--", zorder=1)
-    axes.set_yticks(at, [shown(str(name)) for name in table.index])
+    axes.set_yticks(at, names)
     axes.set_ylim(at[-1] + 0.6, -0.6)
     axes.grid(axis="x", color="0.88", linewidth=0.6)
     axes.set_xlabel("AUROC" + (" (0.5 is chance)" if (values < 0.55).any() else ""))
-    labels = [str(line.get_label()) for line in axes.get_lines()[: len(models)]]
-    columns = legend_columns(figure, labels)
     handles = axes.get_lines()[: len(models)]
+    said = [wrapped(str(line.get_label()), 80) for line in handles]
     heading_of = "macro average in brackets" if averaged else None
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, title=heading_of)
+    columns = legend_columns(figure, said)
+    figure.legend(handles, said, loc="outside lower center", ncols=columns, frameon=False, title=heading_of)
     heading(figure, title or "AUROC of each finding")
     return figure

@@ -16,21 +16,35 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from cxr.report.canvas import COLOURS, DASHES, blank, heading, legend_columns, note, plain, save, shown, wrapped
+from cxr.report.canvas import (
+    COLOURS,
+    DASHES,
+    blank,
+    heading,
+    legend_columns,
+    note,
+    picture,
+    plain,
+    save,
+    shown,
+    wrapped,
+)
 
 HIT, CORRECT_REJECTION, FALSE_ALARM, MISS, UNKNOWN = "hit", "correct rejection", "false alarm", "miss", "not known"
 _ROWS = (HIT, CORRECT_REJECTION, FALSE_ALARM, MISS, UNKNOWN)  # the order down the page
-_COLUMNS = 4
+_COLUMNS = 2  # cases in a row
+_GAP = 1.04  # from the radiograph's left edge to the overlay's, in widths
 _STEPS = 50  # a profile over more weights than this is taken over bins of 1 / _STEPS
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionCase:
-    """One radiograph, one finding, and where the model looked for it.
+    """One radiograph, one finding, and where the model looked on it.
 
     Attributes:
         image: (H, W) uint8.
-        attention: (h, w) float, not negative, any resolution; it covers the whole image.
+        attention: (h, w) float, not negative, any resolution; it covers the whole image. It is one map for all
+            findings: the attentions of this framework weigh positions before the head tells findings apart.
         finding: the finding's name.
         score: the model's probability of it.
         target: 1 present, 0 absent, NaN unknown.
@@ -58,8 +72,9 @@ class AttentionCase:
         return MISS if self.target == 1 else CORRECT_REJECTION
 
 
+@picture
 def attention_maps(cases: Sequence[AttentionCase], path: Path, title: str = "") -> None:
-    """Draws radiographs with the attention laid over them and marked regions outlined, right answers above wrong ones.
+    """Draws radiographs, each beside itself under the attention with marked regions outlined, right answers first.
 
     Args:
         cases: at least one; each outcome begins a new row and keeps the order given.
@@ -82,7 +97,7 @@ def _attention_maps_figure(cases: Sequence[AttentionCase], title: str) -> Figure
         for outcome, group in groups.items()
         for start in range(0, len(group), width)
     ]
-    figure = blank(max(2.6 * width, 4.2) + 1.3, 3.08 * len(rows) + 0.85, tight=True)
+    figure = blank(4.0 * width + 1.4, 2.4 * len(rows) + 1.1, tight=True)
     grid = figure.subplots(len(rows), width, squeeze=False)
     for (outcome, row), line in zip(rows, grid, strict=True):
         for axes, case in zip(line, row, strict=False):
@@ -93,29 +108,36 @@ def _attention_maps_figure(cases: Sequence[AttentionCase], title: str) -> Figure
     bar = ScalarMappable(Normalize(0, 1), "viridis")
     label = "attention, share of the map's maximum"
     figure.colorbar(bar, ax=grid, shrink=min(1.0, 2.4 / len(rows)), aspect=30, label=label)
-    boxed = any(len(case.boxes) for case in cases)
-    heading(figure, title or "Where the model looked", "white boxes: marked regions" if boxed else "")
+    said = "Right of each radiograph: the model's attention, one map for all findings"
+    boxed = "; white: marked regions of the named finding" if any(len(case.boxes) for case in cases) else ""
+    heading(figure, title or "Where the model looked", f"{said}{boxed}.")
     return figure
 
 
 def _attention_map(axes: Axes, case: AttentionCase) -> None:
     height, width = case.image.shape
-    whole = (0.0, float(width), float(height), 0.0)  # pixel edges at whole numbers, for the image and the map alike
-    axes.imshow(case.image, cmap="gray", vmin=0, vmax=255, extent=whole)
+    # Pixel edges at whole numbers; the radiograph, and right of it the same under its map, which has the same edges.
+    film, right = (0.0, float(width), float(height), 0.0), _GAP * width
+    overlay = (right, right + width, float(height), 0.0)
     attention = case.attention / max(float(case.attention.max()), 1e-12)
     opacity = 0.6 * np.sqrt(attention)
-    axes.imshow(attention, "viridis", vmin=0, vmax=1, alpha=opacity, extent=whole, interpolation="bilinear")
+    for extent in (film, overlay):
+        axes.imshow(case.image, cmap="gray", vmin=0, vmax=255, extent=extent)
+    axes.imshow(attention, "viridis", vmin=0, vmax=1, alpha=opacity, extent=overlay, interpolation="bilinear")
+    axes.set_xlim(0, right + width)
+    axes.set_ylim(height, 0)
     for x, y, box_width, box_height in case.boxes:
-        box = Rectangle((x, y), box_width, box_height, fill=False, edgecolor="white", linewidth=1.6)
+        box = Rectangle((right + x, y), box_width, box_height, fill=False, edgecolor="white", linewidth=1.6)
         box.set_path_effects([patheffects.withStroke(linewidth=3.2, foreground="black")])
         axes.add_patch(box)
     score = f"{case.score:.2f}".removeprefix("0")
     truth = UNKNOWN if isnan(case.target) else "present" if case.target == 1 else "absent"
     judged = truth if truth == UNKNOWN else f"{truth} → {case.outcome}"
-    axes.set_title(f"{wrapped(shown(case.finding), 26)}: score {score},\n{judged}", fontsize=9)
-    axes.set_xlabel(wrapped(case.image_name, 34), fontsize=7.5, color="0.3")
+    axes.set_title(wrapped(f"{shown(case.finding)}: score {score}, {judged}", 54), fontsize=9)
+    axes.set_xlabel(wrapped(case.image_name, 60), fontsize=7.5, color="0.3")
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.spines[:].set_visible(False)
 
 
 def contact_sheet(
@@ -157,6 +179,7 @@ def _contact_sheet_figure(
     return figure
 
 
+@picture
 def ensemble_landscape(
     landscape: pd.DataFrame, members: Sequence[str], path: Path, objective: str = "validation macro AUROC"
 ) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cxr.files import write_text
-from cxr.report.tables import escaped, no_formula, printable
+from cxr.report import latex
+from cxr.report.tables import MACRO, escaped, no_formula, printable
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class Results:
         columns: headings; the first is that of the names of rows.
         rows: as many cells each as there are columns.
         notes: sentences below it, such as which split this is.
+        best: columns whose greatest value is bold in LaTeX.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
+    best: Sequence[str] = ()
 
     def as_text(self) -> str:
         """For a terminal."""
@@ -67,13 +70,23 @@ class Results:
         return "\n".join([escaped(self.title), "", *lines, "", *(f"- {escaped(note)}" for note in self.notes)]) + "\n"
 
     def as_latex(self) -> str:
-        """A `tabular` with rules of the package booktabs; title and notes are comments above it."""
-        cells = [[_tex(text) for text in row] for row in [self.columns, *map(_shown, self.rows)]]
-        lines = [" & ".join(row) + r" \\" for row in cells]
-        above = [f"% {printable(text)}" for text in (self.title, *self.notes)]
-        begin = rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}"
-        body = [begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]
-        return "\n".join([*above, *body]) + "\n"
+        """Tables of the packages booktabs and graphicx, no wider and no longer than a page, see `cxr.report.latex`."""
+        rows = [self._latex_row(row) for row in self.rows]
+        return latex.tables(self.title, [latex.heading(name) for name in self.columns], rows, self.notes)
+
+    def _latex_row(self, row: Sequence[Cell]) -> latex.Row:
+        first, group = str(row[0]), ""
+        if self.columns[0] != "configuration":  # the names of runs stay as they are
+            first = first.replace("_", " ")
+        if self.columns[0] in ("point", "group"):
+            group, _, first = first.partition(": ")
+        cells, below = [latex.tex(first)], [""]
+        for k, cell in enumerate(row[1:], 1):
+            text, small = _latex(cell, self.columns[k])
+            best = self.columns[k] in self.best and _value(cell) == max(_value(other[k]) for other in self.rows)
+            cells.append(latex.bold(text) if best else text)
+            below.append(small)
+        return latex.Row(cells, below, latex.heading(group), apart=first == MACRO)
 
     def as_csv(self) -> str:
         """All digits; a column with intervals is three, `<name>`, `<name>_low` and `<name>_high`."""
@@ -109,8 +122,17 @@ def _digits(number: object) -> object:
     return "" if number is None or (isinstance(number, float) and np.isnan(number)) else number
 
 
-def _tex(text: object) -> str:
-    special = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
-        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    }  # fmt: skip
-    return "".join(special.get(sign, sign) for sign in printable(text))
+def _latex(cell: Cell, column: str) -> tuple[str, str]:
+    """A cell and, if it has one, its interval."""
+    if isinstance(cell, WithInterval):
+        ends = "" if np.isnan(cell.low) else f"({latex.number(cell.low)}, {latex.number(cell.high)})"
+        return latex.number(cell.value), ends
+    if cell is None or isinstance(cell, float):
+        return latex.number(cell, p=column in ("p", "p_holm")), ""
+    return latex.tex(cell), ""
+
+
+def _value(cell: Cell) -> float:
+    """For the greatest of a column; what is undefined is least."""
+    value = cell.value if isinstance(cell, WithInterval) else cell
+    return float(value) if isinstance(value, int | float) and not np.isnan(value) else -np.inf

@@ -1,5 +1,6 @@
 """Tables of AUROC: findings down, models and ensemble methods across, the macro average last."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from cxr.files import replacing, write_text
 from cxr.metrics.auroc import macro
+from cxr.report import latex
 
 MACRO = "macro average"
 
@@ -47,10 +49,23 @@ def as_markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def as_latex(table: pd.DataFrame, caption: str, notes: Sequence[str] = ()) -> str:
+    """The table in LaTeX, see `cxr.report.latex`; the best value of each row, and what is printed like it, in bold."""
+    rows = []
+    for finding, row in table.iterrows():
+        cells = [latex.number(value) for value in row]
+        best = latex.number(row.max())
+        marked = [latex.bold(cell) if cell == best and not np.isnan(row.max()) else cell for cell in cells]
+        name = str(finding).replace("_", " ")
+        rows.append(latex.Row([latex.tex(name), *marked], apart=finding == MACRO))
+    return latex.tables(caption, ["Finding", *(latex.method(str(name)) for name in table.columns)], rows, notes)
+
+
 def escaped(name: object) -> str:
-    """A name as one cell of a Markdown table that shows it as it is: no cell ends in it, no tag or link begins."""
-    text = printable(name).replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
-    return "".join(f"\\{sign}" if sign in "|`*[]" else sign for sign in text)
+    """A name as a cell of a Markdown table that shows it as it is: no cell ends in it, nothing is taken for markup."""
+    text = printable(name).replace("&", "&amp;").replace("<", "&lt;").replace("$", "&#36;").replace("\\", "\\\\")
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word `_` is no emphasis
+    return "".join(f"\\{sign}" if sign in "|`*[]~" else sign for sign in text)
 
 
 def printable(name: object) -> str:
@@ -64,8 +79,10 @@ def no_formula(name: object) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def write_table(table: pd.DataFrame, stem: Path, notes: Sequence[str] = ()) -> None:
-    """Writes `<stem>.csv`, with all digits, and `<stem>.md`, with the notes below.
+def write_table(
+    table: pd.DataFrame, stem: Path, notes: Sequence[str] = (), caption: str = "AUROC of each finding"
+) -> None:
+    """Writes `<stem>.csv`, with all digits, and `<stem>.md` and `<stem>.tex`, with the notes below.
 
     A name that a spreadsheet would take for a formula gets an apostrophe before it in the CSV file.
     """
@@ -73,3 +90,4 @@ def write_table(table: pd.DataFrame, stem: Path, notes: Sequence[str] = ()) -> N
         table.rename(index=no_formula, columns=no_formula).to_csv(temporary)
     below = "".join(f"\n{escaped(note)}\n" for note in notes)
     write_text(stem.with_suffix(".md"), as_markdown(table) + below)
+    write_text(stem.with_suffix(".tex"), as_latex(table, f"{caption}. The best of each row is bold.", notes))

@@ -1,4 +1,7 @@
-"""When checkpoints are written: after optimizer steps, between epochs, at the end, and when the process must stop."""
+"""When checkpoints are written: after optimizer steps, between epochs, at the end, and when the process must stop.
+
+Also when training ends early because validation no longer improves.
+"""
 
 import math
 import time
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import Checkpoint
 
 from cxr.runs import Run
@@ -141,3 +145,15 @@ class RunCheckpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores it."""
         self.best = [(float(score), int(epoch)) for score, epoch in state_dict.get("best", [])]
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, which passes over epochs whose monitored value is undefined.
+
+    It bears the same name since checkpoints keep its state under that.
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Counts an epoch whose value is defined."""
+        if not math.isnan(float(trainer.callback_metrics.get(self.monitor, 0.0))):
+            super().on_train_epoch_end(trainer, pl_module)

@@ -67,8 +67,8 @@ class EpochLog(Callback):
             last = (trainer.max_epochs or 0) if trainer.max_epochs != -1 else "?"
             print(
                 f"epoch {trainer.current_epoch + 1}/{last}  step {trainer.global_step}  "
-                f"loss {values['train/loss']:.4f} train {values['val/loss']:.4f} val  "
-                f"AUROC {values['train/macro_auroc']:.4f} train {values['val/macro_auroc']:.4f} val  "
+                f"loss {shown(values['train/loss'])} train {shown(values['val/loss'])} val  "
+                f"AUROC {shown(values['train/macro_auroc'])} train {shown(values['val/macro_auroc'])} val  "
                 f"{values['images_per_second']:.0f} images/s",
                 flush=True,
             )
@@ -129,6 +129,11 @@ class StepLog(Callback):
             with suppress(OSError):
                 self._file.close()
             self._file = None
+
+
+def shown(value: float | None) -> str:
+    """A metric as the terminal says it."""
+    return "undefined" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def read_steps(path: Path) -> list[dict[str, str]]:

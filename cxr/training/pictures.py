@@ -9,7 +9,9 @@ from cxr.data.datamodule import RadiographData
 from cxr.data.sources.nih import read_boxes
 from cxr.findings import NIH8
 from cxr.predictions import Predictions
-from cxr.report.figures import cooccurrence, learning_curves, prevalence, roc_curves
+from cxr.report.canvas import attempt
+from cxr.report.figures import cooccurrence, prevalence, roc_curves
+from cxr.report.learning import learning_curves
 from cxr.report.maps import AttentionCase, attention_maps
 from cxr.runs import Run
 from cxr.training.checkpoint import LoadedNetwork
@@ -38,9 +40,11 @@ def draw_run(
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
     if "test" not in predictions:  # of a smoke run
         return
-    cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device, root)
-    if cases:
-        attention_maps(cases, run.figures / "attention_test.png", f"{title}, test")
+    path = run.figures / "attention_test.png"
+    with attempt(path):
+        cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device, root)
+        if cases:
+            attention_maps(cases, path, f"{title}, test")
 
 
 def draw_catalog(run: Run, catalog: Catalog) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from omegaconf import OmegaConf
 
 from cxr.errors import CxrError, first_line
@@ -25,10 +25,10 @@ from cxr.targets import build
 from cxr.training.build import build_loss, build_network
 from cxr.training.checkpoint import load_network, place, read_checkpoint
 from cxr.training.failures import explained
-from cxr.training.keeping import RunCheckpoints
+from cxr.training.keeping import EarlyStopping, RunCheckpoints
 from cxr.training.launch import launch
 from cxr.training.localise import localisation
-from cxr.training.log import EpochLog, StepLog, read_rows, read_steps
+from cxr.training.log import EpochLog, StepLog, read_rows, read_steps, shown
 from cxr.training.loggers import build_loggers, check_loggers, log_result
 from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
@@ -75,7 +75,7 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # also where nothing can be written
         value = run.macro_auroc("val")
-        print(f"{run.path} is finished: best validation macro AUROC {_show(value)}")
+        print(f"{run.path} is finished: best validation macro AUROC {shown(value)}")
         return float("nan") if value is None else float(value)
     check_links(run.path)
     with run.held():
@@ -97,10 +97,10 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
             raise CxrError(f"the data of {run.path} have changed since it was started; restore them or start a new run")
         epoch, had = place(checkpoint)
         batches_here(checkpoint, int(config["batch_size"]), devices.count)
-        where = f"epoch {epoch}, batch {had}" if had else f"epoch {epoch}"
+        where = f"epoch {epoch + 1}, batch {had}" if had else f"epoch {epoch + 1}"
         print(f"{run.path} goes on from {where}, step {checkpoint['global_step']}", flush=True)
     else:
-        print(f"{run.path} goes on from epoch 0, step 0: it was stopped before its first checkpoint", flush=True)
+        print(f"{run.path} goes on from epoch 1, step 0: it was stopped before its first checkpoint", flush=True)
     run.check_there(config)
     run.save_config(config)
     return _execute(config, run, prepared, devices)
@@ -229,8 +229,8 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
         work(config, run, prepared, devices, Rank())
     result = run.metrics()
     value, test = run.macro_auroc("val"), run.macro_auroc("test")
-    said = "smoke run, no test" if is_smoke(config) else f"{_show(test)} test"
-    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {_show(value)} val, {said}")
+    said = "smoke run, no test" if is_smoke(config) else f"{shown(test)} test"
+    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {shown(value)} val, {said}")
     print(f"pictures are in {run.figures}", flush=True)
     return float("nan") if value is None else float(value)
 
@@ -287,10 +287,6 @@ def _splits(prepared: Prepared) -> str:
     return (
         f"{', '.join(sizes)} images of {table['patient'].nunique()} patients, {len(prepared.catalog.findings)} findings"
     )
-
-
-def _show(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _quieten() -> None:

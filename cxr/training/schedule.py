@@ -1,7 +1,7 @@
 """Learning rate schedules, as entries that Lightning understands."""
 
 import math
-from typing import Any
+from typing import Any, SupportsFloat
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
@@ -33,6 +33,15 @@ def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> dict[str, A
 def plateau(
     optimizer: Optimizer, steps: int, patience: int = 2, factor: float = 0.2, monitor: str = "val/loss"
 ) -> dict[str, Any]:
-    """Multiplies the rate by `factor` when `monitor` has not fallen for more than `patience` epochs."""
-    scheduler = ReduceLROnPlateau(optimizer, mode="min", patience=patience, factor=factor)
+    """Multiplies the rate by `factor` when `monitor` has not fallen for more than `patience` epochs.
+
+    Epochs in which it is undefined are not counted.
+    """
+    scheduler = _Plateau(optimizer, mode="min", patience=patience, factor=factor)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+
+
+class _Plateau(ReduceLROnPlateau):
+    def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
+        if not math.isnan(float(metrics)):
+            super().step(metrics, epoch)

@@ -92,7 +92,7 @@ class ClassificationTask(pl.LightningModule):
         self.names, self.seed, self.provenance = names, seed, provenance or {}
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         self.window: Tensor | None = None  # known targets of the open window and their summed loss, on this rank
-        self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks
+        self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks; NaN if nothing was known
         self.nominal = 1.0  # a batch's usual number of targets; keeps summed losses in the range of float16
 
     def forward(self, image: Tensor) -> NetworkOutput:
@@ -121,7 +121,7 @@ class ClassificationTask(pl.LightningModule):
         assert self.window is not None
         sums = self.trainer.strategy.reduce(self.window, reduce_op="sum")
         count, total = sums if isinstance(sums, Tensor) else self.window
-        self.step_loss, self.window = total / count.clamp(min=1), None
+        self.step_loss, self.window = total / count, None
         batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
         factor = self.nominal * batches / count.clamp(min=1)
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -153,7 +153,7 @@ class ClassificationTask(pl.LightningModule):
         terms: LossTerms = self.loss.to("cpu")(logits.double(), target.double())
         self.loss.to(self.device)
         probability, truth = torch.sigmoid(logits).numpy(), target.numpy()
-        self.log(f"{stage}/loss", float(terms.total / terms.number.clamp(min=1)), prog_bar=True)
+        self.log(f"{stage}/loss", float(terms.total / terms.number), prog_bar=True)  # NaN where nothing is known
         self.log(f"{stage}/macro_auroc", macro(auroc(truth, probability)), prog_bar=stage == "val")
         self.log(f"{stage}/accuracy", macro(accuracy(truth, probability)))
 
@@ -167,6 +167,6 @@ class ClassificationTask(pl.LightningModule):
     def _not_finite(self, batch: Batch) -> str:
         images = [self.names[i] if i < len(self.names) else str(i) for i in batch["index"].tolist() if i >= 0]
         return (
-            f"the training loss is not finite at epoch {self.current_epoch}, step {self.global_step}, on the images "
-            f"{', '.join(images)}; lower optimizer.lr or set trainer.gradient_clip_val, and look at these images"
+            f"the training loss is not finite at epoch {self.current_epoch + 1}, step {self.global_step}, on the "
+            f"images {', '.join(images)}; lower optimizer.lr or set trainer.gradient_clip_val, and look at these images"
         )

@@ -224,6 +224,28 @@ def test_class_aware_shows_every_class_alike_and_its_images_in_turn() -> None:
     assert set(ClassAware()(np.zeros((7, 2), np.float32), 0, 0)) == set(range(7))
 
 
+@pytest.mark.parametrize("order", [ClassAware(), Balanced(1.0), Balanced(0.5)])
+def test_images_whose_labels_are_all_unknown_are_not_taken_for_no_finding(order: Order) -> None:
+    target = np.zeros((60, 2), np.float32)
+    target[:20, 0] = 1
+    target[20:50] = np.nan  # 30 unknown, 10 without a finding
+    target[50:55, 1] = np.nan  # half known: no finding that is known
+    often = counted(order, target, epochs=100)
+    assert not often[20:50].any()
+    assert often[50:].sum() == pytest.approx(often[:20].sum() * shares(order), rel=0.1)
+
+
+def shares(order: Order) -> float:
+    """How often the 10 images without a finding come for each time that the 20 with one do."""
+    return 1.0 if isinstance(order, ClassAware) else 10 / 20 * (20 / 10) ** order.power  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("order", [ClassAware(), Balanced(1.0)])
+def test_images_of_which_nothing_at_all_is_known_are_drawn_alike(order: Order) -> None:
+    often = counted(order, np.full((20, 3), np.nan, np.float32), epochs=200)
+    assert often.min() > 0.7 and often.max() < 1.3
+
+
 def test_a_repeated_image_is_numbered() -> None:
     target = labelled(50)
     sampler = EpochBatches(target, 7, 3, Balanced())

@@ -104,6 +104,20 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(train: Cal
         assert (runs / "a" / part).read_bytes() != (runs / "c" / part).read_bytes()
 
 
+def test_pictures_that_fail_cost_no_results(
+    train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ValueError("the renderer broke")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", broken)
+    monkeypatch.setattr("cxr.training.pictures.attention_cases", broken)
+    result = train(*ONE, "name=a")
+    assert result.code == 0 and (here / "runs" / "a" / "metrics.json").is_file()
+    said = [line for line in result.out.splitlines() if line.startswith("WARNING: the picture runs/a/figures/")]
+    assert len(said) == 7 and all(line.endswith("cannot be drawn: the renderer broke") for line in said)
+
+
 class TestNames:
     """Which run directory appears, and when."""
 
@@ -135,7 +149,7 @@ class TestNames:
             key = change.split("=")[0]
             assert refused.code == 1 and f"error: {key} is " in refused.err, refused.err
         longer = train("name=a", "resume=true", "trainer.max_epochs=2", plain=True)
-        assert longer.code == 0 and "goes on from epoch 1, step " in longer.out
+        assert longer.code == 0 and "goes on from epoch 2, step " in longer.out
         metrics = json.loads((here / "runs" / "a" / "metrics.json").read_text())
         assert metrics["epochs"] == 2 and len(logged(here / "runs" / "a" / "metrics.csv")) == 3
 

@@ -222,3 +222,28 @@ def test_runs_on_other_images_are_left_out_and_named(tmp_path: Path) -> None:
     ).read_text().replace("\\", "")
     with pytest.raises(CxrError, match="give two or more that share their test images"):
         ranked(tmp_path, runs[0], other)
+
+
+def test_no_result_hangs_on_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "runs" / "a", 1)
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise ValueError("the renderer broke")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", broken)
+    value = evaluate(options("evaluate", run=str(run), resamples=20))
+    assert json.loads((run / "metrics.json").read_text())["test"]["macro_auroc"]["value"] == pytest.approx(value)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING")]
+    assert len(said) == 4 and all(line.endswith("cannot be drawn: the renderer broke") for line in said)
+
+
+def test_a_finding_of_any_name_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "FINDINGS", ("Cost $5 {x$", "$a_{", "_[a]"))
+    run = make_run(tmp_path / "runs" / "$5 {x$", 1)
+    evaluate(options("evaluate", run=str(run), resamples=20))
+    drawn = {path.name for path in (run / "figures").iterdir()}
+    assert {"intervals_test.png", "reliability_test.png", "precision_recall_test.png", "subgroups_test.png"} == drawn
+    assert r"Cost \$5 \{x\$" in (run / "evaluation" / "auroc.tex").read_text()
+    assert "Cost &#36;5 {x&#36;" in (run / "evaluation" / "auroc.md").read_text()

@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
-from sklearn.metrics import roc_curve as sklearn_roc_curve
 
-from cxr.errors import CxrError
 from cxr.findings import NIH14
-from cxr.report import canvas, figures, maps
+from cxr.report import canvas, figures, intervals, learning, maps
 from tests.report.drawing import (
+    GROUPS,
     LABELS,
     MANY,
     MODELS,
@@ -24,7 +21,7 @@ from tests.report.drawing import (
     auroc_table,
     case,
     grid_of_mixtures,
-    points,
+    judged,
     random_labels,
     random_log,
     texts,
@@ -76,93 +73,6 @@ def test_cooccurrence_leaves_shares_of_an_absent_finding_blank() -> None:
     assert [text.get_text() for text in right.texts] == ["100", "0", "", ""]
 
 
-def test_roc_curves_draw_the_oracles_points_and_sort_by_area() -> None:
-    rng = np.random.default_rng(3)
-    target = (rng.random((200, 3)) < 0.3).astype(float)
-    score = np.round(target * [0.2, 1.0, 0.5] + rng.random((200, 3)), 1)  # rounded: many ties
-    target[rng.random(target.shape) < 0.1] = NAN
-    figure = figures._roc_curves_figure(target, score, ["A", "Pleural_B", "C"], "")
-    chance, *curves = figure.axes[0].get_lines()
-    expected = {}
-    for i, name in enumerate(["A", "Pleural B", "C"]):
-        known = ~np.isnan(target[:, i])
-        fpr, tpr, _ = sklearn_roc_curve(target[known, i], score[known, i], drop_intermediate=False)
-        expected[f"{name}  {roc_auc_score(target[known, i], score[known, i]):.3f}"] = np.array([fpr, tpr]).T
-    assert [str(curve.get_label()) for curve in curves] == sorted(expected, key=lambda name: -float(name.split()[-1]))
-    for curve in curves:
-        np.testing.assert_allclose(points(curve), expected[str(curve.get_label())])
-    assert points(chance).tolist() == [[0, 0], [1, 1]]
-    macro = np.mean([float(name.split()[-1]) for name in expected])
-    shown = float(figure.get_suptitle().split("AUROC ")[1].split(",")[0])
-    assert shown == pytest.approx(macro, abs=0.0011)
-
-
-def test_roc_curves_name_what_is_undefined_instead_of_drawing_it() -> None:
-    target = np.array([[1, 0, 1], [0, 0, NAN], [1, 0, 1]])
-    figure = figures._roc_curves_figure(target, np.arange(9.0).reshape(3, 3), ["A", "Pleural_B", "C"], "")
-    assert [str(line.get_label()).split()[0] for line in figure.axes[0].get_lines()] == ["chance", "A"]
-    assert "Pleural B, C" in figure.get_supxlabel()
-    assert "1 of 3" in figure.get_suptitle()
-
-
-def test_roc_curves_without_any_defined_finding_say_so() -> None:
-    figure = figures._roc_curves_figure(np.zeros((4, 1)), np.zeros((4, 1)), ["A"], "run 7")
-    assert figure.get_suptitle() == "run 7\nmacro average AUROC undefined"
-
-
-def test_forty_roc_curves_differ_by_colour_or_dashes() -> None:
-    target = random_labels(MANY).to_numpy()
-    lines = figures._roc_curves_figure(target, target, MANY, "").axes[0].get_lines()[1:]
-    assert len({(to_hex(line.get_color()), str(line._dash_pattern)) for line in lines}) == 40  # type: ignore[attr-defined]
-
-
-LOG = pd.DataFrame(
-    {
-        "epoch": [0, 1, 2, 3],
-        "train/loss": [0.7, 0.6, 0.4, 0.25],
-        "val/loss": [0.7, NAN, 0.5, NAN],
-        "val/macro_auroc": [0.6, 0.8, 0.75, NAN],
-        "lr": [0.1, 0.1, 0.01, 0.001],
-        "val/accuracy": [NAN] * 4,
-    }
-)
-
-
-def test_learning_curves_draw_known_values_and_mark_the_best_epoch() -> None:
-    figure = figures._learning_curves_figure(LOG.iloc[::-1], "")
-    loss, auroc, lr = figure.axes
-    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "macro AUROC", "learning rate"]
-    lines = {str(line.get_label()): points(line).tolist() for line in loss.get_lines()}
-    assert lines["training"] == [[0, 0.7], [1, 0.6], [2, 0.4], [3, 0.25]]
-    assert lines["validation"] == [[0, 0.7], [2, 0.5]]
-    for axes in (loss, auroc, lr):
-        assert points(axes.get_lines()[-1])[:, 0].tolist() == [1, 1]
-    assert "best epoch 1 (validation macro AUROC 0.8000)" in texts(figure)
-    assert lr.get_yscale() == "log"
-
-
-def test_learning_curves_shade_and_state_the_gap_where_both_are_known() -> None:
-    loss, auroc, _ = figures._learning_curves_figure(LOG, "").axes
-    assert loss.get_title("right") == "training − validation at epoch 2: −0.1000"
-    (shade,) = loss.collections
-    corners = {tuple(corner) for corner in np.round(np.asarray(shade.get_paths()[0].vertices, np.float64), 6).tolist()}
-    assert corners == {(0, 0.7), (2, 0.4), (2, 0.5)}
-    assert not auroc.collections
-    assert auroc.get_title("right") == ""
-
-
-def test_learning_curves_of_one_epoch_show_markers() -> None:
-    figure = figures._learning_curves_figure(random_log(1), "")
-    curves = [line for axes in figure.axes for line in axes.get_lines() if len(points(line)) == 1]
-    assert [line.get_marker() for line in curves] == ["o"] * 7
-    assert list(figure.axes[-1].get_xticks()) == [0]
-
-
-def test_learning_curves_refuse_a_log_without_values() -> None:
-    with pytest.raises(CxrError, match="val/loss"):
-        figures._learning_curves_figure(pd.DataFrame({"epoch": [0], "val/loss": [NAN]}), "")
-
-
 def test_comparison_draws_each_model_at_its_values_beside_its_finding() -> None:
     table = pd.DataFrame({"x": [0.9, NAN, 0.9], "y": [0.8, NAN, 0.8]}, index=["A", "Pleural_B", "macro average"])
     figure = figures._comparison_figure(table, "")
@@ -180,15 +90,21 @@ def test_comparison_draws_each_model_at_its_values_beside_its_finding() -> None:
 
 
 TARGET = random_labels(MANY).to_numpy()
+RARE = np.where(np.arange(40) % 7, TARGET * 0.8, 0.02)
 DRAWN: dict[str, Callable[[], Figure]] = {
     "prevalence of 40": lambda: figures._prevalence_figure(random_labels(MANY), MANY),
     "prevalence of 1": lambda: figures._prevalence_figure(LABELS, ["A"]),
     "co-occurrence of 14": lambda: figures._cooccurrence_figure(random_labels(list(NIH14)), NIH14, ""),
     "co-occurrence of 1": lambda: figures._cooccurrence_figure(LABELS, ["Pleural_B"], ""),
-    "ROC of 40": lambda: figures._roc_curves_figure(TARGET, 1 - TARGET, MANY, "run " * 40),
+    "ROC of 21": lambda: figures._roc_curves_figure(TARGET[:, -21:], 1 - TARGET[:, -21:], MANY[-21:], "run " * 40),
     "ROC of 1": lambda: figures._roc_curves_figure(TARGET[:, :1], TARGET[:, 1:2], MANY[:1], ""),
-    "learning of 30": lambda: figures._learning_curves_figure(random_log(30), "run " * 40),
-    "learning of 1": lambda: figures._learning_curves_figure(random_log(1), ""),
+    "precision of 14": lambda: intervals._precision_recall_figure(TARGET[:, :14], RARE[:, :14], NIH14, ""),
+    "reliability of 14": lambda: intervals._reliability_figure(TARGET[:, :14], RARE[:, :14], NIH14, "", None),
+    "reliability of 1": lambda: intervals._reliability_figure(TARGET[:, :1], RARE[:, :1], MANY[-1:], "run " * 40, None),
+    "intervals of 40": lambda: intervals._forest_figure(judged(MANY), MANY, "run " * 40),
+    "subgroups": lambda: intervals._subgroup_figure(GROUPS, ""),
+    "learning of 30": lambda: learning._learning_curves_figure(random_log(30), "run " * 40),
+    "learning of 1": lambda: learning._learning_curves_figure(random_log(1), ""),
     "comparison of 40": lambda: figures._comparison_figure(auroc_table(MANY), ""),
     "comparison of 1": lambda: figures._comparison_figure(auroc_table(["A"]).iloc[:, :1], ""),
     "ensemble of 2": lambda: maps._ensemble_landscape_figure(grid_of_mixtures(2), MODELS[:2], "AUROC"),
@@ -227,7 +143,7 @@ def test_every_public_function_writes_the_same_picture_again(tmp_path: Path) -> 
         "prevalence": lambda path: figures.prevalence(LABELS, ["A", "C"], path),
         "cooccurrence": lambda path: figures.cooccurrence(LABELS, ["A", "C"], path, "title"),
         "roc_curves": lambda path: figures.roc_curves(target, target, ["A", "C"], path, "title"),
-        "learning_curves": lambda path: figures.learning_curves(LOG, path, "title"),
+        "learning_curves": lambda path: learning.learning_curves(random_log(3), path, "title"),
         "comparison": lambda path: figures.comparison(auroc_table(["A"]), path, "title"),
         "attention_maps": lambda path: maps.attention_maps([case()], path, "title"),
         "contact_sheet": lambda path: maps.contact_sheet([image], ["a"], path, columns=2, title="title"),
@@ -241,16 +157,6 @@ def test_every_public_function_writes_the_same_picture_again(tmp_path: Path) -> 
         with Image.open(first) as picture:
             assert picture.format == "PNG"
             assert np.ptp(np.asarray(picture.convert("L"))) > 100
-
-
-@pytest.mark.parametrize("before", [None, b"the picture of yesterday"])
-def test_a_drawing_that_fails_leaves_what_was_there(tmp_path: Path, before: bytes | None) -> None:
-    path = tmp_path / "roc.png"
-    if before is not None:
-        path.write_bytes(before)
-    with pytest.raises(ValueError, match="frac"):  # mathtext is read only when the figure is drawn
-        figures.comparison(auroc_table(["A"]), path, r"$\frac$")
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == ([] if before is None else [before])
 
 
 def test_figures_are_known_to_no_global_state(tmp_path: Path) -> None:

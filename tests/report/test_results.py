@@ -37,8 +37,25 @@ def test_markdown_has_as_many_cells_in_each_row_and_shows_names_as_they_are() ->
 
 def test_latex_escapes_what_it_would_obey() -> None:
     text = TABLE.as_latex()
-    assert r"a\_b \& <c>" in text and text.count(r"\\") == 4 and "% own patient split" in text
-    assert text.count("&") - text.count(r"\&") == 4 * 3
+    assert r"a b \& \textless{}c\textgreater{}" in text and r"=cmd\textbar{}'x'" in text
+    assert "own patient split" in text and r"\caption{a run}" in text
+
+
+def test_latex_has_three_decimals_and_intervals_below_their_values() -> None:
+    lines = TABLE.as_latex().splitlines()
+    at = lines.index(r"Mass & 12 & 0.812 & 0.040 \\[-2pt]")
+    assert lines[at + 1] == r" &  & {\scriptsize (0.700, 0.900)} &  \\[1pt]"
+    assert lines[at + 2].startswith("=cmd") and lines[at + 2].endswith(r"& 3 & -- & -- \\")
+    small = Results("", ["finding", "p", "gain"], [["A", 0.0001, WithInterval(-0.5, -0.6, 0.1)]]).as_latex()
+    assert r"A & $<$0.001 & $-$0.500" in small and r"($-$0.600, 0.100)" in small
+
+
+def test_latex_marks_the_best_of_the_columns_that_have_one() -> None:
+    rows = [["a", WithInterval(0.7)], ["b", WithInterval(0.9, 0.8, 1.0)], ["c_d", WithInterval(float("nan"))]]
+    text = Results("", ["configuration", "macro_auroc"], rows, best=("macro_auroc",)).as_latex()
+    assert text.count(r"\textbf") == 1 and r"b & \textbf{0.900}" in text and r"c\_d & --" in text
+    assert "configuration" not in text and r"Configuration & Macro AUROC \\" in text
+    assert r"\textbf" not in Results("", ["configuration", "macro_auroc"], rows).as_latex()
 
 
 def test_text_is_aligned() -> None:

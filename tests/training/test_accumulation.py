@@ -115,7 +115,7 @@ def test_a_window_of_unknown_targets_changes_nothing() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_images_of_the_batch() -> None:
-    with pytest.raises(CxrError, match=r"not finite at epoch 0, step 1, on the images 016\.png, 017\.png, .*031\.png;"):
+    with pytest.raises(CxrError, match=r"not finite at epoch 1, step 1, on the images 016\.png, 017\.png, .*031\.png;"):
         trained(16, 1, lr=float("inf"))
 
 

@@ -94,6 +94,17 @@ def test_tables_hold_their_shape_whatever_the_names(
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in read for cell in row)
 
 
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("Cost $5 {x$", "Cost &#36;5 {x&#36;"), ("_a_ b_c _", r"\_a\_ b_c \_"), ("~~a~~", r"\~\~a\~\~"),
+        ("**a**", r"\*\*a\*\*"), ("&#36;", "&amp;#36;"), ("__a__", r"\_\_a\_\_"), ("é_é", "é_é"),
+    ],
+)  # fmt: skip
+def test_no_name_is_taken_for_markup_or_a_formula_of_markdown(name: str, cell: str) -> None:
+    assert f"| {cell} | **0.5000** |" in as_markdown(auroc_table({"model": np.array([0.5])}, [name]))
+
+
 def test_usual_names_stand_in_tables_as_they_are(tmp_path: Path) -> None:
     made = auroc_table({"paper_vgg": np.array([0.75])}, ["Pleural_Thickening"])
     write_table(made, tmp_path / "table")
