@@ -23,4 +23,5 @@ def test_make_paper_combines_the_members_where_they_were_trained(tmp_path: Path,
     assert [line[1] for line in lines[:3]] == [f"experiment={member}" for member in MEMBERS]
     assert all((f"runs_dir={runs}" in line) == bool(arguments) for line in lines[:3])
     combined = ",".join(f"{runs}/paper/{member}" for member in MEMBERS)
+    assert "method.robust=false" in lines[3]  # the paper's weights are the best on validation
     assert lines[3][0] == "ensemble.py" and {f"runs_dir={runs}", f"runs=[{combined}]"} <= set(lines[3])

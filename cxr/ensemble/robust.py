@@ -33,8 +33,9 @@ from cxr.ensemble.objective import Landscape, evaluate
 from cxr.ensemble.resample import patient_counts, resampled_values
 from cxr.ensemble.search import best_of
 from cxr.ensemble.splits import Validation
+from cxr.metrics.cells import patient_numbers
+from cxr.metrics.patients import enough
 
-ENOUGH = 5  # patients with a finding, and without it, from which it takes part
 RESAMPLES = 200
 
 _Floats = NDArray[np.float64]
@@ -59,9 +60,9 @@ def learnt_share(gain: ArrayLike, error: ArrayLike, members: int, known: float =
 
 
 def enough_patients(data: Validation) -> NDArray[np.bool_]:
-    """(L,) whether a finding has enough patients with it and without it."""
-    counts = [[len(set(data.patient[column == label])) for label in (0, 1)] for column in data.target.T]
-    return np.array(counts).reshape(-1, 2).min(axis=1) >= ENOUGH
+    """(L,) whether a finding has enough patients with it and without it, see `cxr.metrics.patients`."""
+    number, patients = patient_numbers(data.patient.astype(str), len(data))
+    return enough(data.target, number, patients)
 
 
 def best_on(seen: Landscape, findings: NDArray[np.bool_]) -> _Floats:
@@ -89,20 +90,20 @@ def towards_equal(
     Returns:
         Shared weights (M,), weights of each finding (L, M), and plain values for `metrics.json`.
     """
-    enough, members = enough_patients(data), int((equal > 0).sum())
+    used, members = enough_patients(data), int((equal > 0).sum())
     points = np.concatenate([equal[None], shared[None], np.empty((0, len(shared))) if own is None else own])
     value = evaluate(points, data, objective).value
     drawn = resampled_values(points, data, objective, patient_counts(data.patient, RESAMPLES, seed))
     gain, spread = value - value[0], drawn - drawn[:, :1]
-    here, error = float(mean_over(gain[1], enough)), float(deviation(mean_over(spread[:, 1], enough)))
-    share = float(learnt_share(here, error, members, enough.mean()))
+    here, error = float(mean_over(gain[1], used)), float(deviation(mean_over(spread[:, 1], used)))
+    share = float(learnt_share(here, error, members, used.mean()))
     moved = equal + share * (shared - equal)
     each = np.repeat(moved[None], len(data.findings), axis=0)
-    for k in np.flatnonzero(enough) if own is not None else []:
+    for k in np.flatnonzero(used) if own is not None else []:
         kept = learnt_share(gain[2 + k, k], deviation(spread[:, 2 + k, k]), members)
         each[k] = equal + kept * (points[2 + k] - equal)
     said = {"share": share, "gain": _plain(here), "standard_error": _plain(error)}
-    return moved, each, said | {"left_out": [f for f, used in zip(data.findings, enough, strict=True) if not used]}
+    return moved, each, said | {"left_out": [f for f, known in zip(data.findings, used, strict=True) if not known]}
 
 
 def mean_over(values: _Floats, findings: NDArray[np.bool_]) -> _Floats:

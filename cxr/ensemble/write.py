@@ -189,4 +189,7 @@ def _write_landscape(run: Run, seen: Landscape, ensemble: Ensemble) -> None:
     said = "validation " + {"macro_auroc": "macro AUROC", "brier": "negative Brier score"}.get(
         seen.objective, "macro average precision"
     )
-    ensemble_landscape(weights.assign(value=seen.macro), names, run.figures / "landscape.png", said)
+    chosen = ensemble.fit.weights
+    one = chosen is not None and "robust" in ensemble.fit.record and (chosen == chosen[0]).all()
+    robust = chosen[0].tolist() if one and chosen is not None else None
+    ensemble_landscape(weights.assign(value=seen.macro), names, run.figures / "landscape.png", said, robust)

@@ -20,6 +20,7 @@ _WORDS = {
 _METHODS = {
     "average": "Average", "geometric": "Geometric mean", "rank average": "Rank average", "max vote": "Maximum vote",
     "hard vote": "Hard vote", "weighted": "Weighted ensemble", "greedy": "Greedy ensemble", "stacking": "Stacking",
+    "weighted (robust)": "Weighted ensemble, robust", "greedy (robust)": "Greedy ensemble, robust",
 }  # fmt: skip
 _NETWORKS = {
     "densenet121": "DenseNet121", "efficientnet_lite0": "EfficientNet-Lite0", "mobilenet": "MobileNet",

@@ -181,7 +181,11 @@ def _contact_sheet_figure(
 
 @picture
 def ensemble_landscape(
-    landscape: pd.DataFrame, members: Sequence[str], path: Path, objective: str = "validation macro AUROC"
+    landscape: pd.DataFrame,
+    members: Sequence[str],
+    path: Path,
+    objective: str = "validation macro AUROC",
+    robust: Sequence[float] | None = None,
 ) -> None:
     """Draws how the objective depends on the members' weights, and marks where it is greatest.
 
@@ -193,14 +197,17 @@ def ensemble_landscape(
         members: columns of `landscape`.
         path: the PNG to write.
         objective: what `value` is, for the axis and the heading.
+        robust: (M,) weights that the ensemble takes in place of the best ones, marked too; none if it takes the best.
 
     Raises:
         ValueError: no row has a value.
     """
-    save(_ensemble_landscape_figure(landscape, members, objective), path)
+    save(_ensemble_landscape_figure(landscape, members, objective, robust), path)
 
 
-def _ensemble_landscape_figure(landscape: pd.DataFrame, members: Sequence[str], objective: str) -> Figure:
+def _ensemble_landscape_figure(
+    landscape: pd.DataFrame, members: Sequence[str], objective: str, robust: Sequence[float] | None = None
+) -> Figure:
     landscape = landscape.dropna(subset=["value"])
     if landscape.empty:
         raise ValueError("ensemble_landscape was given no mixture that has a value")
@@ -212,8 +219,12 @@ def _ensemble_landscape_figure(landscape: pd.DataFrame, members: Sequence[str], 
         note(figure, "Dotted lines: a member's weight is 0.25, 0.5 or 0.75.")
         x, y = _in_triangle(best[list(members)].to_numpy(dtype=float))
         _mark_optimum(axes, float(x), float(y), COLOURS[1])
+        if robust is not None:
+            axes.plot(*_in_triangle(np.array(robust)), "o", color="white", markersize=10, markeredgecolor="black")
     elif len(members) == 2:
         _profiles(axes, landscape, members[:1])
+        if robust is not None:
+            axes.axvline(robust[0], color="0.4", linestyle="--", linewidth=1)
         _mark_optimum(axes, best[members[0]], best["value"], COLOURS[1])
         axes.set_xlabel(f"weight of {members[0]}; the rest is on {members[1]}")
         axes.set_ylabel(objective)
@@ -225,12 +236,13 @@ def _ensemble_landscape_figure(landscape: pd.DataFrame, members: Sequence[str], 
         axes.set_ylabel(f"best {objective} at that weight")
         lines, columns = axes.get_lines()[: len(members)], legend_columns(figure, members)
         figure.legend(lines, members, loc="outside lower center", ncols=columns, frameon=False)
-    mixture = ", ".join(f"{member} {best[member]:.2f}" for member in members)
-    heading(
-        figure,
-        f"{objective[:1].upper()}{objective[1:]} over the members' weights",
-        f"★ {best['value']:.4f} at {mixture}",
-    )
+    said = f"★ {best['value']:.4f} at " + ", ".join(f"{member} {best[member]:.2f}" for member in members)
+    taken = ""
+    if robust is not None:
+        mark = {2: "dashed: ", 3: "○ "}.get(len(members), "")
+        mixture = ", ".join(f"{member} {weight:.2f}" for member, weight in zip(members, robust, strict=True))
+        taken = f"{mark}robust weights: {mixture}"
+    heading(figure, f"{objective[:1].upper()}{objective[1:]} over the members' weights", said, taken)
     return figure
 
 
