@@ -72,16 +72,17 @@ def loading(data: RadiographData) -> Callable[[], int]:
 
 def stepping(config: dict[str, Any], device: torch.device) -> Callable[[], int]:
     network = build_network(config, len(NIH14)).to(device).train()
-    loss = build_loss(config, np.eye(len(NIH14), dtype=np.float32)).to(device)
+    loss = build_loss(config, np.eye(len(NIH14), dtype=np.float32), NIH14).to(device)
     optimizer = build(config["optimizer"])(network.parameters())
     size, batch = int(config["image_size"]), int(config["batch_size"])
     image = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8, device=device)
-    target = torch.zeros(batch, len(NIH14), device=device)
+    made = {"image": image, "target": torch.zeros(batch, len(NIH14), device=device)}
 
     def step() -> int:
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            terms = loss(network(image).logits.float(), target)
+            output = network(made)
+            terms = loss(output._replace(logits=output.logits.float()), made, 0)
         (terms.total / terms.number).backward()
         optimizer.step()
         if device.type == "cuda":

@@ -119,6 +119,9 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     if "_target_" in (saved.logger or {}):  # runs of earlier versions have one logger, without its name
         name = next((name for name in ("wandb", "tensorboard") if name in str(saved.logger._target_).lower()), "csv")
         saved.logger = {name: saved.logger}
+    if "task" not in saved:  # runs of earlier versions
+        saved.task = {"_target_": "cxr.task.multi_label.MultiLabel"}
+        OmegaConf.update(saved, "choices.task", "multi_label")
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if key in _HOUSEKEEPING or key.startswith("hydra"):

@@ -23,6 +23,7 @@ ALLOWED = (
     "cxr.ensemble.weighted.",
     "cxr.loss.",
     "cxr.model.",
+    "cxr.task.",
     "cxr.training.schedule.",
     "albumentations.",
     "lightning.pytorch.loggers.",
@@ -60,6 +61,7 @@ def build(config: Any, *args: Any, acting: str = "", **kwargs: Any) -> Any:
     """
     node: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     _check(node, acting)
+    _check(kwargs)  # a finding's name could be a reference too
     try:
         return instantiate(node, *args, _convert_="all", **kwargs)
     except Exception as error:
@@ -70,10 +72,20 @@ def build(config: Any, *args: Any, acting: str = "", **kwargs: Any) -> Any:
         raise CxrError(f"the configuration of {target} does not work: {first_line(cause)}") from error
 
 
+def taken(config: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the arguments `offered` that the signature of a node's `_target_` names.
+
+    Raises:
+        CxrError: the target lies outside the allowed packages, or does not exist.
+    """
+    parameters = inspect.signature(_found(config.get("_target_"))).parameters
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
 def _check(node: Any, acting: str = "") -> None:
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
-            _check_target(node["_target_"])
+            _found(node["_target_"])
             if node["_target_"].startswith((SOURCES, LOGGERS)) and not (acting and node["_target_"].startswith(acting)):
                 raise CxrError(f"_target_={node['_target_']} is not allowed in this place")
         for value in node.values():
@@ -86,8 +98,11 @@ def _check(node: Any, acting: str = "") -> None:
             _check(value)
 
 
-def _check_target(target: Any) -> None:
-    """Raises CxrError unless `target` is `<module>.<name>` of a public class or function made for configurations.
+def _found(target: Any) -> Any:
+    """The class or function that is `target`.
+
+    Raises:
+        CxrError: `target` is not `<module>.<name>` of a public class or function made for configurations.
 
     The name is looked up in a module and no further: `torch.nn.modules.module.functools.partial` begins like an
     allowed name and leads elsewhere.
@@ -110,6 +125,7 @@ def _check_target(target: Any) -> None:
             f"_target_={target} is not allowed; it is no layer, optimizer, augmentation, logger, or part of this "
             "framework that is made for configurations"
         )
+    return found
 
 
 def _imported(module: str, target: str) -> ModuleType:

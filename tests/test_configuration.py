@@ -15,8 +15,9 @@ from cxr.data.cache import CacheSettings
 from cxr.ensemble.combine import Method
 from cxr.ensemble.splits import Validation
 from cxr.errors import CxrError
+from cxr.model.network import NetworkOutput
 from cxr.targets import build
-from cxr.training.build import build_loss, build_network
+from cxr.training.build import build_loss, build_network, build_task
 from cxr.training.prepare import build_augmentation, resolve_devices
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
@@ -40,9 +41,12 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     config["image_size"] = 80
     if group in ("backbone", "experiment"):
         network = build_network(config, 3)
-        assert network(torch.zeros(2, 1, 80, 80, dtype=torch.uint8)).logits.shape == (2, 3)
-    loss = build_loss(config, np.array([[1, 0, np.nan], [0, 0, 1]]))
-    assert float(loss(torch.zeros(1, 3), torch.ones(1, 3)).number) == 3
+        assert network({"image": torch.zeros(2, 1, 80, 80, dtype=torch.uint8)}).logits.shape == (2, 3)
+    loss = build_loss(config, np.array([[1, 0, np.nan], [0, 0, 1]]), ["a", "b", "c"])
+    output = NetworkOutput(torch.zeros(1, 3), None, torch.zeros(1, 4))
+    assert float(loss(output, {"target": torch.ones(1, 3)}, 0).number) == (1 if option == "cross_entropy" else 3)
+    scores = build_task(config).scores(output.logits)
+    assert scores.tolist() == [pytest.approx([1 / 3] * 3 if option == "single_label" else [0.5] * 3)]
     optimizer = build(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
     entry = build(config["scheduler"])(optimizer, 10)
     assert entry is None or entry["interval"] in ("step", "epoch")

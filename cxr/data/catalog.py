@@ -145,6 +145,23 @@ def choose_findings(
     return replace(catalog, table=catalog.table.drop(columns=dropped), findings=kept)
 
 
+def single_finding(catalog: Catalog) -> Catalog:
+    """Leaves out images that do not have exactly one of the findings, or of which one is unknown, and says how many.
+
+    Raises:
+        CxrError: no image is left.
+    """
+    labels = catalog.table[list(catalog.findings)].to_numpy(float)
+    kept = ((labels == 1).sum(axis=1) == 1) & ~np.isnan(labels).any(axis=1)
+    if not kept.any():
+        raise CxrError(
+            f"data.single_finding=true leaves no image: none of {catalog.origin} has exactly one of "
+            f"{', '.join(catalog.findings)}; choose others with data.findings"
+        )
+    print(f"{(~kept).sum()} of {len(catalog)} images are left out: they do not have exactly one finding", flush=True)
+    return replace(catalog, table=catalog.table[kept].reset_index(drop=True))
+
+
 def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
     """Holds every row to an image file; `path` is empty where the source found none.
 

@@ -117,6 +117,10 @@ class Radiographs(Dataset[Batch]):
             )
         return self._images
 
+    def batch(self, positions: NDArray[np.int64]) -> Batch:
+        """The batch of these images of the split, as the first epoch shows them."""
+        return self.__getitems__(np.stack([positions, *2 * [np.zeros_like(positions)]], axis=1))
+
     def image(self, position: int) -> np.ndarray:
         """One image of the split, (size, size) uint8, as the first epoch shows it."""
         first = np.zeros(1, np.int64)

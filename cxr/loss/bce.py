@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cxr.loss.terms import LossTerms, over_known
+from cxr.loss.terms import Batch, LossTerms, Scored, over_known
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -19,6 +19,7 @@ class BinaryCrossEntropy(nn.Module):
             keeps 1).
     """
 
+    activation = "sigmoid"
     weight: Tensor | None
 
     def __init__(self, positive: Sequence[int], negative: Sequence[int], positive_weights: bool = False) -> None:
@@ -27,10 +28,10 @@ class BinaryCrossEntropy(nn.Module):
         weight = torch.where(counts > 0, others / counts.clamp(min=1), 1.0)
         self.register_buffer("weight", weight if positive_weights else None, persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor) -> LossTerms:
+    def forward(self, output: Scored, batch: Batch, epoch: int) -> LossTerms:
         """Logits and targets (B, L), NaN unknown, to their summed loss."""
-        known = ~target.isnan()
+        target = batch["target"]
         values = F.binary_cross_entropy_with_logits(
-            logits, target.nan_to_num(0.0), pos_weight=self.weight, reduction="none"
+            output.logits, target.nan_to_num(0.0), pos_weight=self.weight, reduction="none"
         )
-        return over_known(values, known)
+        return over_known(values, ~target.isnan())

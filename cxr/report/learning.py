@@ -10,32 +10,42 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from cxr.errors import CxrError
 from cxr.report.canvas import COLOURS, blank, heading, picture, plain, save
 
-_PANELS = {"loss": "loss", "macro_auroc": "macro AUROC", "accuracy": "accuracy"}
+_PANELS = {
+    "loss": "loss", "macro_auroc": "macro AUROC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
+    "top1_accuracy": "top-1 accuracy",
+}  # fmt: skip
 _PARTS = {"train": ("training", COLOURS[0], "-"), "val": ("validation", COLOURS[1], "--")}
 
 
 @picture
-def learning_curves(log: pd.DataFrame, path: Path, title: str = "") -> None:
+def learning_curves(
+    log: pd.DataFrame, path: Path, title: str = "", monitor: str = "val/macro_auroc", mode: str = "max"
+) -> None:
     """Draws training and validation against the epoch, the gap between them shaded, and the best epoch marked.
 
     Epochs are drawn and named from 1, as the terminal counts them.
 
     Args:
-        log: one row an epoch: `epoch`, from 0, and any of `train/` and `val/` `loss`, `macro_auroc`, `accuracy`, and
-            `lr`; NaN where a value was not taken or is undefined.
+        log: one row an epoch: `epoch`, from 0, `lr`, and any of `train/` and `val/` `loss`, `macro_auroc`, `accuracy`,
+            and other metrics; NaN where a value was not taken or is undefined.
         path: the PNG to write.
         title: replaces the default heading.
+        monitor: the column that says which epoch is the best.
+        mode: `max` or `min`, whichever of its values is better.
 
     Raises:
         CxrError: `log` has no value in any of these columns.
     """
-    save(_learning_curves_figure(log, title), path)
+    save(_learning_curves_figure(log, title, monitor, mode), path)
 
 
-def _learning_curves_figure(log: pd.DataFrame, title: str) -> Figure:
+def _learning_curves_figure(
+    log: pd.DataFrame, title: str, monitor: str = "val/macro_auroc", mode: str = "max"
+) -> Figure:
     log = log.assign(epoch=log["epoch"] + 1).sort_values("epoch").set_index("epoch")
     series = {str(name): log[name].dropna() for name in log if log[name].notna().any()}
-    panels = [key for key in _PANELS if f"train/{key}" in series or f"val/{key}" in series]
+    logged = [name.partition("/")[2] for name in series if name.startswith(("train/", "val/"))]
+    panels = [key for key in dict.fromkeys([*_PANELS, *logged]) if key in logged]
     panels += ["lr"] if "lr" in series else []
     if not panels:
         raise CxrError(f"the log has no value to draw; its columns are {', '.join(map(str, log.columns)) or 'none'}")
@@ -52,18 +62,20 @@ def _learning_curves_figure(log: pd.DataFrame, title: str) -> Figure:
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
                 axes.yaxis.set_minor_formatter(NullFormatter())
             continue
-        axes.set_ylabel(_PANELS[key])
+        axes.set_ylabel(_label(key))
         for part, (name, colour, dash) in _PARTS.items():
             if f"{part}/{key}" in series:
                 line = series[f"{part}/{key}"]
                 axes.plot(line, color=colour, linestyle=dash, marker=mark, markersize=4, label=name)
         if f"train/{key}" in series and f"val/{key}" in series:
             _gap(axes, series[f"train/{key}"], series[f"val/{key}"])
-    if "val/macro_auroc" in series:
-        reached = series["val/macro_auroc"]
-        label = f"best epoch {reached.idxmax():g} (validation macro AUROC {reached.max():.4f})"
+    if monitor in series:
+        reached = series[monitor]
+        least = mode == "min"
+        best, value = (reached.idxmin(), reached.min()) if least else (reached.idxmax(), reached.max())
+        label = f"best epoch {best:g} (validation {_label(monitor.partition('/')[2])} {value:.4f})"
         for axes in columns:
-            axes.axvline(reached.idxmax(), color=COLOURS[2], linestyle=":", linewidth=1.8, label=label)
+            axes.axvline(best, color=COLOURS[2], linestyle=":", linewidth=1.8, label=label)
     columns[-1].set_xlabel("epoch")
     columns[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     if log.index.min() == log.index.max():
@@ -72,6 +84,10 @@ def _learning_curves_figure(log: pd.DataFrame, title: str) -> Figure:
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2, frameon=False)
     heading(figure, title or "Learning curves")
     return figure
+
+
+def _label(metric: str) -> str:
+    return _PANELS.get(metric, metric.replace("_", " "))
 
 
 def _gap(axes: Axes, train: pd.Series, val: pd.Series) -> None:

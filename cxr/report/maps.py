@@ -43,8 +43,8 @@ class AttentionCase:
 
     Attributes:
         image: (H, W) uint8.
-        attention: (h, w) float, not negative, any resolution; it covers the whole image. It is one map for all
-            findings: the attentions of this framework weigh positions before the head tells findings apart.
+        attention: (h, w) float, not negative, any resolution; it covers the whole image. It is the finding's own where
+            the network gives each one, else the same for all findings.
         finding: the finding's name.
         score: the model's probability of it.
         target: 1 present, 0 absent, NaN unknown.

@@ -1,29 +1,74 @@
-"""From a configuration to the network and its loss."""
+"""From a configuration to the network, its loss and its task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from cxr.errors import CxrError
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network, Preprocessing
-from cxr.targets import build
+from cxr.targets import build, taken
+from cxr.task.base import ClassificationTask
+
+MULTI_LABEL = {"_target_": "cxr.task.multi_label.MultiLabel"}  # of runs whose configuration has no task
 
 
 def build_network(config: Mapping[str, Any], findings: int) -> Network:
-    """The network of a resolved configuration, with `findings` outputs."""
+    """The network of a resolved configuration, with `findings` outputs.
+
+    An attention is told their number where its constructor names `findings`.
+    """
     size = int(config["image_size"])
     backbone: Backbone = build(config["backbone"], image_size=size)
-    attention: nn.Module = build(config["attention"], in_features=backbone.out_features)
+    told = taken(config["attention"], {"findings": findings})
+    attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **told)
     head: nn.Module = build(config["head"], in_features=attention.out_features, findings=findings)
     network = Network(backbone, attention, head, Preprocessing(size, backbone.mean, backbone.std))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def build_loss(config: Mapping[str, Any], training_targets: np.ndarray) -> nn.Module:
-    """The loss of a resolved configuration; it is told the counts of the training targets (N, L)."""
-    positive, negative = (training_targets == 1).sum(axis=0), (training_targets == 0).sum(axis=0)
-    loss: nn.Module = build(config["loss"], positive=positive.tolist(), negative=negative.tolist())
+def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings: Sequence[str]) -> nn.Module:
+    """The loss of a resolved configuration.
+
+    It is told what its constructor names of `findings` (L names), `positive` and `negative` (L counts of the training
+    targets), and `epochs` (of the whole run).
+
+    Args:
+        config: resolved.
+        training_targets: (N, L), NaN unknown.
+        findings: L names.
+    """
+    told = {
+        "findings": list(findings),
+        "positive": (training_targets == 1).sum(axis=0).tolist(),
+        "negative": (training_targets == 0).sum(axis=0).tolist(),
+        "epochs": int(config["trainer"]["max_epochs"]),
+    }
+    loss: nn.Module = build(config["loss"], **taken(config["loss"], told))
     return loss
+
+
+def build_task(config: Mapping[str, Any]) -> ClassificationTask:
+    """The task of a resolved configuration, which can turn logits into scores.
+
+    Raises:
+        CxrError: what the configuration names is no task.
+    """
+    node = config.get("task") or MULTI_LABEL
+    task = build(node)
+    if not isinstance(task, ClassificationTask):
+        raise CxrError(f"task._target_={node['_target_']} is no task; it must be a subclass of ClassificationTask")
+    return task
+
+
+def check_loss(loss: nn.Module, task: ClassificationTask) -> None:
+    """Raises CxrError if a loss trains for another activation than that by which the task scores."""
+    trained = getattr(loss, "activation", task.activation)
+    if trained != task.activation:
+        raise CxrError(
+            f"{type(loss).__name__} trains a {trained}, and {type(task).__name__} scores by {task.activation}; "
+            "task=multi_label goes with loss=bce or mae, task=single_label with loss=cross_entropy"
+        )

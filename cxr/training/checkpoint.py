@@ -14,7 +14,8 @@ from cxr.files import open_regular
 from cxr.findings import check_names
 from cxr.model.network import Network
 from cxr.runs import read_configuration
-from cxr.training.build import build_network
+from cxr.task.base import ClassificationTask
+from cxr.training.build import build_network, build_task
 
 _PREFIX = "network."
 
@@ -39,6 +40,7 @@ class LoadedNetwork:
         epoch: of the checkpoint.
         sha256: of its weights, see `state_sha256`.
         config: the run's resolved configuration.
+        task: turns its logits into scores.
     """
 
     network: Network
@@ -46,6 +48,7 @@ class LoadedNetwork:
     epoch: int
     sha256: str
     config: dict[str, Any]
+    task: ClassificationTask
 
 
 def load_network(path: Path) -> LoadedNetwork:
@@ -62,6 +65,7 @@ def load_network(path: Path) -> LoadedNetwork:
         # The weights come from this file, not from where training once took its first ones.
         backbone = {**config["backbone"], "pretrained": False, "weights": None}
         network = build_network({**config, "backbone": backbone}, len(findings))
+        task = build_task(config)
     except CxrError:
         raise
     except Exception as error:  # any value of a configuration may be of another kind than ours
@@ -70,7 +74,7 @@ def load_network(path: Path) -> LoadedNetwork:
         network.load_state_dict({k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)})
     except RuntimeError as error:
         raise CxrError(f"{path} does not fit the network of its own configuration: {first_line(error)}") from error
-    return LoadedNetwork(network.eval(), findings, int(checkpoint["epoch"]), state_sha256(state), config)
+    return LoadedNetwork(network.eval(), findings, int(checkpoint["epoch"]), state_sha256(state), config, task)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from cxr.runs import Run
 from cxr.stopping import Stopped, requests
+from cxr.task.base import Monitor
 from cxr.training.checkpoint import within_epoch
 
 
 class RunCheckpoints(Checkpoint):
-    """Keeps `last.ckpt`, everything that training needs to go on, and `best.ckpt`, the best validation macro AUROC.
+    """Keeps `last.ckpt`, everything that training needs to go on, and `best.ckpt`, the epoch that the task selects.
 
     Where the process was asked to stop, it stops after the next `last`.
 
@@ -30,14 +31,20 @@ class RunCheckpoints(Checkpoint):
         every_steps: optimizer steps between two of `last`; none writes between epochs only.
         every_seconds: the same by the clock.
         keep_best: how many of the best epochs are kept; more than one are also called `epoch-<n>.ckpt`.
+        monitor: the column of `metrics.csv` that says which they are.
     """
 
     def __init__(
-        self, run: Run, every_steps: int | None = None, every_seconds: float | None = None, keep_best: int = 1
+        self,
+        run: Run,
+        monitor: Monitor,
+        every_steps: int | None = None,
+        every_seconds: float | None = None,
+        keep_best: int = 1,
     ) -> None:
-        self.run = run
+        self.run, self.monitor = run, monitor
         self.every_steps, self.every_seconds, self.keep_best = every_steps, every_seconds, keep_best
-        self.best: list[tuple[float, int]] = []  # value and epoch of the best ones, best first
+        self.best: list[tuple[float, int]] = []  # value (negative where less is better) and epoch, best first
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Notes where this process began."""
@@ -61,9 +68,9 @@ class RunCheckpoints(Checkpoint):
             self._stop_if(stop, trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes `best.ckpt` if this epoch is the best; without a defined AUROC the latest epoch is."""
-        score, epoch = float(trainer.callback_metrics["val/macro_auroc"]), trainer.current_epoch
-        score = -math.inf if math.isnan(score) else score
+        """Writes `best.ckpt` if this epoch is the best; without a defined value the latest epoch is."""
+        value, epoch = float(trainer.callback_metrics[self.monitor.name]), trainer.current_epoch
+        score = -math.inf if math.isnan(value) else value if self.monitor.mode == "max" else -value
         best = not self.best or score > self.best[0][0] or score == -math.inf == self.best[0][0]
         ranked = sorted([*self.best, (score, epoch)], key=lambda one: (-one[0], one[1]))
         if best:  # of equals, too, where no value is defined

@@ -15,7 +15,6 @@ from cxr.training.checkpoint import LoadedNetwork
 from cxr.training.predict import attention_of
 
 BOX_PIXELS = 1024  # boxes are in pixels of the published images
-_BATCH = 64
 
 
 def localisation(
@@ -48,7 +47,7 @@ def localisation(
         for (image, finding), drawn in boxes.groupby(["image", "finding"], sort=True)
     ]
     positions, columns = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    maps = _maps(data, loaded, device, positions)
+    maps = attention_of(loaded.network, data.dataset("test"), positions, columns, device)
     if maps is None:
         return None
     drawn = [box * scale + np.array([shift, shift, 0, 0]) for _, _, box in pairs]
@@ -65,17 +64,3 @@ def localisation(
     boxed = {name: len(set(patients[columns == k])) for k, name in enumerate(findings)}
     few = {name: count for name, count in boxed.items() if 0 < count < FEWEST}
     return said | {"intervals": intervals_of(resampling.resamples, few, findings, spread)}
-
-
-def _maps(
-    data: RadiographData, loaded: LoadedNetwork, device: torch.device, positions: np.ndarray
-) -> np.ndarray | None:
-    dataset = data.dataset("test")
-    parts = []
-    for start in range(0, len(positions), _BATCH):
-        images = np.stack([dataset.image(int(position)) for position in positions[start : start + _BATCH]])
-        maps = attention_of(loaded.network, images, device)
-        if maps is None:
-            return None
-        parts.append(maps)
-    return np.concatenate(parts)

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,17 +17,19 @@ from torch import Tensor
 
 from cxr.errors import CxrError
 from cxr.files import no_link, read_text, replacing, unwritable
+from cxr.task.base import ClassificationTask
 
-COLUMNS = (
-    "epoch", "step", "lr", "train/loss", "val/loss", "train/macro_auroc", "val/macro_auroc", "train/accuracy",
-    "val/accuracy", "images_per_second",
-)  # fmt: skip
+_FIRST, _LAST = ("epoch", "step", "lr", "train/loss", "val/loss"), ("images_per_second",)
+_METRIC = re.compile(r"(train|val)/[a-z][a-z0-9_]*")
 _LONGEST_EPOCHS, _LONGEST_STEPS = 1 << 24, 1 << 27  # bytes; a row has 200 and 60
 STEP_COLUMNS = ("step", "epoch", "loss", "lr")
+_LABELS = {"macro_auroc": "AUROC"}
 
 
 class EpochLog(Callback):
     """Writes the epoch's metrics as a row of a CSV file, and prints them as one line.
+
+    The columns are those that every task has and, for training and validation, what the task logs.
 
     Args:
         path: the file. When a run goes on, rows from the epoch it goes on with are written again.
@@ -61,14 +64,18 @@ class EpochLog(Callback):
         values |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
         values["images_per_second"] = round(self._share * self.images / max(self._training_seconds, 1e-9), 1)
         rows = [row for row in read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch]
-        rows.append({column: values.get(column, "") for column in COLUMNS})
-        _write_rows(self.path, COLUMNS, rows)
+        assert isinstance(pl_module, ClassificationTask)
+        logged = [f"{stage}/{name}" for name in pl_module.logged for stage in ("train", "val")]
+        columns = (*_FIRST, *logged, *_LAST)
+        rows.append({column: values.get(column, "") for column in columns})
+        _write_rows(self.path, columns, rows)
         if self.show:
+            name = pl_module.logged[0]
             last = (trainer.max_epochs or 0) if trainer.max_epochs != -1 else "?"
             print(
                 f"epoch {trainer.current_epoch + 1}/{last}  step {trainer.global_step}  "
                 f"loss {shown(values['train/loss'])} train {shown(values['val/loss'])} val  "
-                f"AUROC {shown(values['train/macro_auroc'])} train {shown(values['val/macro_auroc'])} val  "
+                f"{_LABELS.get(name, name)} {shown(values[f'train/{name}'])} train {shown(values[f'val/{name}'])} val  "
                 f"{values['images_per_second']:.0f} images/s",
                 flush=True,
             )
@@ -168,7 +175,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of `metrics.csv` as strings; none where it is missing.
 
     Raises:
-        CxrError: it cannot be read, has a column that is not in `COLUMNS`, or a row without the number of its epoch.
+        CxrError: it cannot be read, has a column of another kind, or a row without the number of its epoch.
     """
     try:
         text = read_text(path, _LONGEST_EPOCHS)
@@ -177,7 +184,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         names = reader.fieldnames or ["epoch"]  # none in an empty file
-        strange = sorted(set(names) - set(COLUMNS))
+        strange = sorted(name for name in {*names} - {*_FIRST, *_LAST} if not _METRIC.fullmatch(name))
         if strange or "epoch" not in names:
             wrong = f"has the column {strange[0]!r}" if strange else "lacks the column 'epoch'"
             raise CxrError(f"{path} line 1 {wrong}; it is no log of a run: restore the file or remove it")
@@ -200,5 +207,7 @@ def _is_count(text: str) -> bool:
 
 def read_log(path: Path) -> pd.DataFrame:
     """`metrics.csv` as numbers, a row an epoch; what is no finite number is NaN."""
-    numbers = pd.DataFrame(read_rows(path), columns=list(COLUMNS)).apply(pd.to_numeric, errors="coerce")
+    rows = read_rows(path)
+    columns = list(dict.fromkeys([*_FIRST, *(rows[-1] if rows else ()), *_LAST]))
+    numbers = pd.DataFrame(rows, columns=columns).apply(pd.to_numeric, errors="coerce")
     return numbers.replace([math.inf, -math.inf], math.nan)

@@ -34,7 +34,8 @@ def draw_run(
     """Writes prevalence, co-occurrence, learning curves, ROC curves and attention maps into `figures/`."""
     title = run.path.name
     draw_catalog(run, catalog)
-    learning_curves(read_log(run.log), run.figures / "learning_curves.png", title)
+    monitor = loaded.task.monitor
+    learning_curves(read_log(run.log), run.figures / "learning_curves.png", title, monitor.name, monitor.mode)
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
@@ -68,10 +69,11 @@ def attention_cases(
     """The most confident hits and misses with the network's attention; empty for a network without attention."""
     chosen = confident(predicted.target, predicted.score, threshold)
     dataset = data.dataset("test")
-    images = np.stack([dataset.image(row) for row, _ in chosen]) if chosen else np.empty((0, 1, 1), np.uint8)
-    maps = attention_of(loaded.network, images, device) if chosen else None
+    positions, columns = (np.array([pair[part] for pair in chosen], np.int64) for part in (0, 1))
+    maps = attention_of(loaded.network, dataset, positions, columns, device)
     if maps is None:
         return []
+    images = [dataset.image(row) for row, _ in chosen]
     rows = data.catalog.rows("test")
     boxes = read_boxes(root)
     scale, shift = data.view.pixels(data.cache.size)

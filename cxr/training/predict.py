@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch import distributed as dist
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from cxr.data.catalog import Catalog
-from cxr.data.datamodule import Batch, RadiographData
+from cxr.data.datamodule import Batch, RadiographData, Radiographs
 from cxr.model.network import Network, NetworkOutput
 from cxr.predictions import NAMES, NUMBERS, Predictions
 from cxr.runs import Run
 from cxr.training.checkpoint import LoadedNetwork, load_network
 from cxr.training.prepare import data_to_score
+
+_MAPS = 64  # images at once
 
 
 def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: torch.device) -> Predictions:
@@ -34,7 +35,7 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
     index, score = [], []
     for batch, output in outputs(network, data.evaluation_dataloader(split), device, f"predicting {split}"):
         index.append(batch["index"])
-        score.append(torch.sigmoid(output.logits.float()).cpu())
+        score.append(loaded.task.scores(output.logits.float()).cpu())
     rows, scores = torch.cat(index).numpy(), torch.cat(score).numpy()
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [(rows, scores)] * dist.get_world_size()
@@ -69,14 +70,41 @@ def outputs(
     network.eval()
     with torch.inference_mode():
         for batch in tqdm(loader, label, disable=not sys.stderr.isatty(), leave=False):
-            yield batch, network(batch["image"].to(device, non_blocking=True))
+            yield batch, network(_on(device, batch))
 
 
-def attention_of(network: Network, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32] | None:
-    """Attention maps (N, h, w), the mean over heads, of images (N, H, W); none if the network has none."""
-    with torch.inference_mode():
-        attention: Tensor | None = network.to(device).eval()(torch.from_numpy(images)[:, None].to(device)).attention
-    return None if attention is None else attention.float().mean(dim=1).cpu().numpy()
+def attention_of(
+    network: Network, images: Radiographs, positions: NDArray[np.int64], findings: NDArray[np.int64],
+    device: torch.device,
+) -> NDArray[np.float32] | None:  # fmt: skip
+    """The attention of an image for a finding: the finding's own map where the network has one, else its heads' mean.
+
+    Args:
+        network: whose attention.
+        images: of a split.
+        positions: (N,), which of them.
+        findings: (N,), of each the finding's place among the outputs.
+        device: where the network runs.
+
+    Returns:
+        Maps (N, h, w); none if the network has none.
+    """
+    network.to(device).eval()
+    parts = []
+    for start in range(0, len(positions), _MAPS):
+        chosen = slice(start, start + _MAPS)
+        with torch.inference_mode():
+            output: NetworkOutput = network(_on(device, images.batch(positions[chosen])))
+        if output.attention is None:
+            return None
+        maps = output.attention.float().cpu().numpy()
+        own = output.attention_of == "findings"
+        parts.append(maps[np.arange(len(maps)), findings[chosen]] if own else maps.mean(axis=1))
+    return np.concatenate(parts) if parts else None
+
+
+def _on(device: torch.device, batch: Batch) -> Batch:
+    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 
 def _lined_up(

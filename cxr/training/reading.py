@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxr.data.catalog import Catalog, check_images_exist, choose_findings
+from cxr.data.catalog import Catalog, check_images_exist, choose_findings, single_finding
 from cxr.data.split import split_catalog
 from cxr.private import refuse_elsewhere
 from cxr.targets import SOURCES, build
@@ -20,6 +20,8 @@ def read_catalog(config: Mapping[str, Any]) -> Catalog:
     read: Catalog = build(data["source"], acting=SOURCES)
     every = set(read.table["image"])
     catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
+    if data.get("single_finding"):  # runs of earlier versions have no such option
+        catalog = single_finding(catalog)
     catalog = check_images_exist(catalog, data["on_missing"])
     return split_catalog(
         catalog,

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch import distributed as dist
 
 from cxr.errors import CxrError
+from cxr.model.network import NetworkOutput
+from cxr.task.base import ClassificationTask
 from cxr.training.checkpoint import place
-from cxr.training.task import ClassificationTask
 
 
 class MidEpoch(Callback):
-    """Puts the epoch's training scores so far and every rank's random states into checkpoints, and takes them out.
+    """Puts the epoch's training scores, sums of its loss and every rank's random states into checkpoints, and back.
 
     A run may go on with another number of processes if what had been seen divides into whole batches of theirs.
 
@@ -36,11 +37,12 @@ class MidEpoch(Callback):
         self._task = pl_module
 
     def state_dict(self) -> dict[str, Any]:
-        """Scores of all ranks, (ranks, n, ...), and the random states of each; every rank calls it."""
+        """Scores and sums of all ranks, (ranks, n, ...), and the random states of each; every rank calls it."""
         assert self._task is not None
-        scores = self._task.train_scores.state()
+        scores, sums = self._task.train_scores.state(), self._task.train_scores.sums
         return {
             "scores": None if scores is None else [self._of_all_ranks(part) for part in scores],
+            "sums": None if sums is None else self._of_all_ranks(sums),
             "random": _gathered(random_states()),
         }
 
@@ -61,13 +63,16 @@ class MidEpoch(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Restores both before the first batch."""
+        """Restores them before the first batch."""
         if self._restored is None:
             return
         assert self._task is not None
         scores, states = self._restored["scores"], self._restored["random"]
         if batch_idx and scores is not None:
-            self._task.train_scores.restore([_share(part, trainer, filler=k == 0) for k, part in enumerate(scores)])
+            shares = [_share(part, trainer, filler=k == 0) for k, part in enumerate(scores)]
+            sums = self._restored.get("sums")
+            mine = self._summed(shares) if sums is None else _share_of_sums(sums, trainer)
+            self._task.train_scores.restore(shares, mine.to(self._task.device))
         if len(states) == trainer.world_size:
             set_random_states(states[trainer.global_rank])
         self._restored = None
@@ -75,6 +80,15 @@ class MidEpoch(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ends the restart with the resumed epoch's training, or Lightning would not step the plateau schedule."""
         trainer.fit_loop.restarting = False
+
+    def _summed(self, scores: list[Tensor]) -> Tensor:
+        """The sums of the loss from the scores of a checkpoint of version 0.1, which does not hold them."""
+        assert self._task is not None
+        index, logits, target = (part.to(self._task.device) for part in scores)
+        output, batch = NetworkOutput(logits, None, logits), {"index": index, "target": target}
+        with torch.no_grad():
+            terms = self._task.loss(output, batch, self._task.current_epoch)
+        return torch.stack([terms.total.double(), terms.number.double()])
 
     def _of_all_ranks(self, part: Tensor) -> Tensor:
         assert self._task is not None
@@ -133,6 +147,13 @@ def _gathered(states: dict[str, Any]) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [states] * dist.get_world_size()
     dist.all_gather_object(parts, states)
     return parts
+
+
+def _share_of_sums(sums: Tensor, trainer: pl.Trainer) -> Tensor:
+    """This rank's of (ranks, 2) sums; the first rank takes all where there were another number of ranks."""
+    if len(sums) == trainer.world_size:
+        return sums[trainer.global_rank]
+    return sums.sum(dim=0) * (trainer.global_rank == 0)
 
 
 def _share(part: Tensor, trainer: pl.Trainer, filler: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Mapping
@@ -13,16 +14,19 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from omegaconf import OmegaConf
 
+from cxr import __version__
 from cxr.errors import CxrError, first_line
 from cxr.evaluation.judge import judge
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files import check_links, write_text, writing_only_if
 from cxr.guard import describe_split, ledger_beside
+from cxr.metrics.plain import number
 from cxr.metrics.summary import summarise
 from cxr.private import without_places
 from cxr.runs import Run, is_smoke, versions
-from cxr.targets import build
-from cxr.training.build import build_loss, build_network
+from cxr.targets import build, taken
+from cxr.task.base import Monitor
+from cxr.training.build import build_loss, build_network, build_task, check_loss
 from cxr.training.checkpoint import load_network, place, read_checkpoint
 from cxr.training.failures import explained
 from cxr.training.keeping import EarlyStopping, RunCheckpoints
@@ -45,12 +49,11 @@ from cxr.training.prepare import (
 )
 from cxr.training.resumption import MidEpoch, batches_here
 from cxr.training.saving import WholeFiles, newest_whole
-from cxr.training.task import ClassificationTask
 from cxr.training.world import OwnProcesses, Rank, WholeWorld
 
 
 def train(config: Mapping[str, Any], run: Run) -> float:
-    """Trains a new run and returns its best validation macro AUROC.
+    """Trains a new run and returns its best epoch's value of what the task selects by.
 
     Everything that can be refused is refused before `run.path` appears.
 
@@ -61,6 +64,7 @@ def train(config: Mapping[str, Any], run: Run) -> float:
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
+    check_labels(config, prepared)
     if is_smoke(config):
         config = {**config, "smoke": True}
         print("smoke run: test is not scored, no logger beside metrics.csv, and no comparison takes it", flush=True)
@@ -74,9 +78,8 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     """Goes on with a run whose configuration, already changed where that is allowed, is `config`."""
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # also where nothing can be written
-        value = run.macro_auroc("val")
-        print(f"{run.path} is finished: best validation macro AUROC {shown(value)}")
-        return float("nan") if value is None else float(value)
+        print(f"{run.path} is finished: best validation macro AUROC {shown(run.macro_auroc('val'))}")
+        return selected(run, build_task(config).monitor)
     check_links(run.path)
     with run.held():
         for half in run.last.parent.glob(".*-????????.ckpt"):  # of processes that were killed while they wrote
@@ -89,6 +92,7 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
     devices = resolve_devices(config["trainer"])
     rehearse(config, devices)
     prepared = prepare(config)
+    check_labels(config, prepared)
     last = newest_whole(run)
     if last:
         checkpoint = read_checkpoint(last)
@@ -132,13 +136,22 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
         )
     build_augmentation(config)
     view_of(config)
-    build_loss(config, np.zeros((1, 1), np.float32))
-    _trainer(config, None, devices, Rank(), 1)
+    task = build_task(config)
+    if not taken(config["loss"], {"findings": ()}):  # one that is told their names is built when they are known
+        check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task)
+    _trainer(config, None, devices, Rank(), 1, task.monitor)
     try:
         optimizer = build(config["optimizer"])(network.parameters())
         build(config["scheduler"])(optimizer, 1)
     except (TypeError, ValueError) as error:
         raise CxrError(f"the optimizer or its scheduler refuses its arguments: {first_line(error)}") from error
+
+
+def check_labels(config: Mapping[str, Any], prepared: Prepared) -> None:
+    """Raises CxrError if the task cannot be learnt from the data's labels, or the loss refuses them."""
+    task, catalog = build_task(config), prepared.catalog
+    task.check(catalog)
+    check_loss(build_loss(config, catalog.targets("train"), catalog.findings), task)
 
 
 def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devices, rank: Rank) -> None:
@@ -155,15 +168,16 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
     catalog = prepared.catalog
     network = build_network(config, len(catalog.findings))
     provenance = {
+        "version": __version__,
         "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
         "findings": list(catalog.findings),
         "split_fingerprint": prepared.split_fingerprint,
         "labels_sha256": prepared.labels_sha256,
         "preprocessing": vars(network.preprocessing) | {"cached": prepared.cache.size, "crop": data.view.crop},
     }
-    task = ClassificationTask(
+    task = build_task(config).attach(
         network=network,
-        loss=build_loss(config, catalog.targets("train")),
+        loss=build_loss(config, catalog.targets("train"), catalog.findings),
         findings=catalog.findings,
         optimizer=build(config["optimizer"]),
         scheduler=build(config["scheduler"]),
@@ -171,7 +185,7 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
         seed=int(config["seed"]),
         provenance=provenance,
     )
-    trainer = _trainer(config, run, devices, rank, len(catalog.rows("train")))
+    trainer = _trainer(config, run, devices, rank, len(catalog.rows("train")), task.monitor)
     try:
         with writing_only_if(lambda: run.check_there(config)):
             trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
@@ -202,6 +216,9 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     else:
         judged = judge(val, test, train_positives=positives)
         about = {"localisation": localisation(data, loaded, device, root), "split": describe_split(val, test)}
+    for split, predicted in predictions.items():  # what the task adds to what every run says
+        own = loaded.task.metrics(predicted.target, predicted.score)
+        judged[split] |= {name: number(value) for name, value in own.items() if name not in judged[split]}
     metrics = {
         **judged,
         "train": {"n": len(train), "positives": positives},
@@ -232,10 +249,26 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
     said = "smoke run, no test" if is_smoke(config) else f"{shown(test)} test"
     print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {shown(value)} val, {said}")
     print(f"pictures are in {run.figures}", flush=True)
-    return float("nan") if value is None else float(value)
+    return selected(run, build_task(config).monitor)
 
 
-def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, images: int) -> pl.Trainer:
+def selected(run: Run, monitor: Monitor) -> float:
+    """The value by which a finished run's checkpoint was selected; NaN where it is undefined.
+
+    It is that of `metrics.json`, or of the best epoch's row in `metrics.csv` where the predictions do not tell it.
+    """
+    result = run.metrics()
+    split, _, name = monitor.name.partition("/")
+    plain = result.get(split, {}).get(name)
+    if plain is None:
+        rows = [row for row in read_rows(run.log) if int(row["epoch"]) == result["best_epoch"]]
+        plain = float(rows[0].get(monitor.name) or "nan") if rows else math.nan
+    return float(plain["value"] if isinstance(plain, dict) else plain)
+
+
+def _trainer(
+    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, images: int, monitor: Monitor
+) -> pl.Trainer:
     """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
     processes = OwnProcesses(rank)
@@ -247,11 +280,12 @@ def _trainer(config: Mapping[str, Any], run: Run | None, devices: Devices, rank:
             EpochLog(run.log, images, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
-            RunCheckpoints(run, written["every_steps"], written["every_seconds"], written.get("keep_best", 1)),
+            RunCheckpoints(run, monitor, written["every_steps"], written["every_seconds"], written.get("keep_best", 1)),
         ]
     stopping = config["early_stopping"]
     if stopping and stopping["patience"] is not None:
-        callbacks.append(EarlyStopping(stopping["monitor"], patience=int(stopping["patience"]), mode=stopping["mode"]))
+        by = Monitor(stopping["monitor"], stopping["mode"]) if stopping["monitor"] else monitor
+        callbacks.append(EarlyStopping(by.name, patience=int(stopping["patience"]), mode=by.mode))
     if terminal and first:
         callbacks.append(TQDMProgressBar(leave=False))
     options = {

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from cxr.runs import Run
+from cxr.task.base import ClassificationTask
 from cxr.training.checkpoint import state_sha256
 from cxr.training.saving import newest_whole
-from cxr.training.task import ClassificationTask
 
 ROOT = Path(__file__).parents[2]
 WALL_CLOCK = {"images_per_second"}

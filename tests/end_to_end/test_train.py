@@ -91,7 +91,7 @@ def test_a_checkpoint_rebuilds_its_network_alone(train: Callable[..., Any], here
     first = next(iter(state))
     assert state_sha256(state | {first: state[first] + 1e-3}) != loaded.sha256
     with torch.inference_mode():
-        output = loaded.network(torch.zeros(1, 1, 32, 32, dtype=torch.uint8))
+        output = loaded.network({"image": torch.zeros(1, 1, 32, 32, dtype=torch.uint8)})
     assert output.logits.shape == (1, 14) and float(output.attention.sum()) == pytest.approx(1)
 
 

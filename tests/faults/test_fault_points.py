@@ -14,9 +14,9 @@ import torch
 
 from cxr.data.datamodule import Radiographs
 from cxr.runs import Run
+from cxr.task.base import ClassificationTask
 from cxr.training import log, run, saving
 from cxr.training.saving import newest_whole
-from cxr.training.task import ClassificationTask
 from tests.end_to_end.test_resume import EVERY, RECIPE, Killed, command, killed_and_resumed, same_end
 
 POINTS = {

@@ -20,8 +20,8 @@ from cxr.data.cache import build
 from cxr.ensemble import write as ensemble_writing
 from cxr.runs import Run
 from cxr.stopping import requests
+from cxr.task.base import ClassificationTask
 from cxr.training import run as training
-from cxr.training.task import ClassificationTask
 from tests.end_to_end.conftest import SMALL
 from tests.end_to_end.test_resume import RECIPE, ROOT, same_end, straight
 

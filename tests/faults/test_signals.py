@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cxr.stopping import Stopped, StopRequests, requests
-from cxr.training.task import ClassificationTask
+from cxr.task.base import ClassificationTask
 from tests.end_to_end.test_resume import RECIPE, ROOT, last_of, same_end, straight
 
 

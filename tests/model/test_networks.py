@@ -35,7 +35,7 @@ def test_one_backward_pass_gives_every_parameter_a_gradient(name: str) -> None:
             top = build(option("head", head), in_features=pool.out_features, findings=5)
             network = Network(backbone, pool, top, Preprocessing(80, backbone.mean, backbone.std)).train()
             network.zero_grad(set_to_none=True)
-            output = network(image)
+            output = network({"image": image})
             assert output.logits.shape == (2, 5) and output.embedding.shape == (2, pool.out_features)
             output.logits.square().sum().backward()
             missing = [key for key, p in network.named_parameters() if p.grad is None]
@@ -178,7 +178,7 @@ def test_the_network_normalises_bytes_itself() -> None:
     image = torch.randint(0, 256, (1, 1, 32, 32), dtype=torch.uint8)
     floats = (image.numpy().astype(np.float32) / 255 - 0.5) / 0.5
     features = network.backbone(torch.from_numpy(floats))
-    torch.testing.assert_close(network(image).embedding, features.mean((2, 3)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network({"image": image}).embedding, features.mean((2, 3)), rtol=1e-4, atol=1e-4)
     assert vars(network.preprocessing) == {"size": 32, "mean": 0.5, "std": 0.5, "channels": 1}
 
 

@@ -14,8 +14,8 @@ from cxr.data.sampling import EpochBatches
 from cxr.errors import CxrError
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.model.network import NetworkOutput
+from cxr.task.multi_label import MultiLabel
 from cxr.training.prepare import accumulation
-from cxr.training.task import ClassificationTask
 
 IMAGES, FINDINGS = 16 * 16 + 3 * 16 + 5, 3  # a full window of 256, then three batches and one of five
 
@@ -26,8 +26,8 @@ class Linear(nn.Module):
         generator = torch.Generator().manual_seed(1)
         self.weight = nn.Parameter(torch.randn(16, FINDINGS, generator=generator) * 0.1)
 
-    def forward(self, image: Tensor) -> NetworkOutput:
-        vector = image.float().flatten(1) / 255
+    def forward(self, batch: dict[str, Tensor]) -> NetworkOutput:
+        vector = batch["image"].float().flatten(1) / 255
         return NetworkOutput(vector @ self.weight, None, vector)
 
 
@@ -61,7 +61,7 @@ class Data(pl.LightningDataModule):
 
 
 def trained(batch_size: int, window: int, lr: float = 0.5) -> tuple[Tensor, int]:
-    task = ClassificationTask(
+    task = MultiLabel().attach(
         Linear(),  # type: ignore[arg-type]
         BinaryCrossEntropy([1] * FINDINGS, [1] * FINDINGS),
         ["a", "b", "c"],

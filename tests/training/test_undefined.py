@@ -1,6 +1,7 @@
 """Where no label of a split is known its loss is undefined, and nothing that reads the loss is misled or stopped."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from cxr.data.datamodule import LoaderSettings
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.loss.mae import MeanAbsoluteError
 from cxr.model.network import NetworkOutput
+from cxr.task.multi_label import MultiLabel
 from cxr.training.keeping import EarlyStopping
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.schedule import plateau
-from cxr.training.task import ClassificationTask
 
 EPOCHS = 4
 
@@ -29,8 +30,8 @@ class Constant(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(2))
 
-    def forward(self, image: Tensor) -> NetworkOutput:
-        vector = image.float().flatten(1)
+    def forward(self, batch: dict[str, Tensor]) -> NetworkOutput:
+        vector = batch["image"].float().flatten(1)
         return NetworkOutput(self.weight.expand(len(vector), 2), None, vector)
 
 
@@ -61,12 +62,16 @@ NAN = float("nan")
 KNOWN, UNKNOWN = [[1.0, 0.0], [0.0, 1.0], [1.0, NAN], [0.0, 0.0]], [[NAN, NAN]] * 3
 
 
-def fit(folder: Path, val: list[list[float]], train: list[list[float]] = KNOWN, loss: type = BinaryCrossEntropy,
+def bce() -> nn.Module:
+    return BinaryCrossEntropy([1, 1], [1, 1])
+
+
+def fit(folder: Path, val: list[list[float]], train: list[list[float]] = KNOWN, loss: Callable[[], nn.Module] = bce,
         patience: int = 1) -> tuple[list[dict[str, str]], list[dict[str, str]]]:  # fmt: skip
     """Rows of `metrics.csv` and of `steps.csv`."""
-    task = ClassificationTask(
+    task = MultiLabel().attach(
         Constant(),  # type: ignore[arg-type]
-        loss([1, 1], [1, 1]),
+        loss(),
         ["a", "b"],
         lambda parameters: torch.optim.SGD(parameters, 0.0),
         lambda optimizer, steps: plateau(optimizer, steps, patience=0, factor=0.5),
@@ -93,9 +98,9 @@ def fit(folder: Path, val: list[list[float]], train: list[list[float]] = KNOWN, 
     return found[0], found[1]
 
 
-@pytest.mark.parametrize("loss", [BinaryCrossEntropy, MeanAbsoluteError])
+@pytest.mark.parametrize("loss", [bce, MeanAbsoluteError])
 def test_the_loss_of_a_validation_without_a_known_label_is_undefined(
-    tmp_path: Path, loss: type, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, loss: Callable[[], nn.Module], capsys: pytest.CaptureFixture[str]
 ) -> None:
     epochs, _ = fit(tmp_path, UNKNOWN, loss=loss)
     assert all(np.isnan(float(row["val/loss"])) for row in epochs)

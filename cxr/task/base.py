@@ -1,0 +1,244 @@
+"""How a network learns, whatever the task: accumulation windows, epoch scores, optimizers. A task adds what it scores.
+
+Windows are exact: batches are differentiated as sums, and gradients scaled once, before the optimizer's step.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.optim import Optimizer
+
+from cxr.data.catalog import Catalog
+from cxr.errors import CxrError
+from cxr.loss.terms import Batch, LossTerms
+from cxr.model.network import Network, NetworkOutput
+from cxr.task.epoch import EpochScores
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer, int], dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """By which value of an epoch checkpoints are selected.
+
+    Attributes:
+        name: a column of `metrics.csv`, such as `val/macro_auroc`.
+        mode: `max` or `min`, whichever is better.
+    """
+
+    name: str
+    mode: str
+
+
+class _Seen(NamedTuple):
+    """A batch whose loss has not been looked at yet: whether it is finite, on the device, and whose it is."""
+
+    finite: Tensor
+    images: Tensor
+    step: int
+
+
+class ClassificationTask(pl.LightningModule, ABC):
+    """Trains a network; a subclass says what its logits mean.
+
+    Built from its options alone it turns logits into scores; `attach` gives it what training needs.
+
+    Under accumulation the loss of a window is the sum over its known targets divided by their number, over all batches
+    of the window and all ranks, also in a last, partial window.
+
+    Attributes:
+        activation: what turns logits into scores; a loss that states another `activation` does not belong to it.
+        monitor: by which value checkpoints are selected.
+        logged: what `metrics` gives, in the order of the columns of `metrics.csv`.
+    """
+
+    activation: ClassVar[str]
+    monitor: ClassVar[Monitor]
+    logged: ClassVar[tuple[str, ...]]
+
+    network: Network
+    loss: nn.Module
+
+    @abstractmethod
+    def scores(self, logits: Tensor) -> Tensor:
+        """Logits (N, L) to probabilities (N, L)."""
+
+    @abstractmethod
+    def metrics(self, target: NDArray[np.float32], score: NDArray[np.float32]) -> dict[str, float]:
+        """Values of an epoch, by the names in `logged`; NaN where one is undefined.
+
+        Args:
+            target: (N, L), NaN unknown.
+            score: (N, L), probabilities.
+        """
+
+    def check(self, catalog: Catalog) -> None:
+        """Raises CxrError if the task cannot be learnt from these labels; here any will do."""
+
+    def attach(
+        self,
+        network: Network,
+        loss: nn.Module,
+        findings: Sequence[str],
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        names: Sequence[str] = (),
+        seed: int = 0,
+        provenance: dict[str, Any] | None = None,
+    ) -> Self:
+        """Gives the task what training needs, and returns it.
+
+        Args:
+            network: scored by `loss`.
+            loss: output, batch and epoch (from 0) to `LossTerms`; its parameters are optimized as the network's are.
+            findings: L names.
+            optimizer: from parameters to an optimizer.
+            scheduler: from an optimizer and the number of its steps to Lightning's scheduler entry, or none.
+            names: image name of every index, for messages.
+            seed: of the random numbers inside the network (dropout), set anew for every batch.
+            provenance: plain values that every checkpoint carries under `cxr`.
+        """
+        self.network, self.loss, self.findings = network, loss, tuple(findings)
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.names, self.seed, self.provenance = names, seed, provenance or {}
+        self.train_scores, self.val_scores = EpochScores(), EpochScores()
+        self.window: Tensor | None = None  # terms of the open window and their summed loss, on this rank
+        self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks; NaN if nothing was known
+        self.nominal = 1.0  # a batch's usual number of targets; keeps summed losses in the range of float16
+        self.unchecked: list[_Seen] = []
+        self.finite: Tensor | None = None  # whether all windows since the last check were, over all ranks
+        return self
+
+    def forward(self, batch: Batch) -> NetworkOutput:
+        """The network's output, with logits in float32."""
+        output = self.network(batch)
+        return output._replace(logits=output.logits.float())
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Random numbers of the network are a function of (seed, epoch, batch, rank), whatever was drawn before."""
+        key = [self.seed, self.current_epoch, batch_index, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The batch's summed loss over its nominal number of targets."""
+        output, terms = self._scored(batch)
+        self.nominal = float(self.trainer.datamodule.settings.batch_size * len(self.findings))  # type: ignore[attr-defined]
+        sums = torch.stack([terms.number.detach().float(), terms.total.detach().float()])
+        self.window = sums if self.window is None else self.window + sums
+        self.unchecked.append(_Seen(torch.isfinite(sums[1]), batch["index"], self.global_step))
+        self.train_scores.add(batch, output.logits, terms)
+        return terms.total / self.nominal
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turns the mean of summed gradients over batches and ranks into the mean over the window's known targets."""
+        assert self.window is not None
+        sums = self.trainer.strategy.reduce(self.window, reduce_op="sum")
+        count, total = sums if isinstance(sums, Tensor) else self.window
+        self.step_loss, self.window = total / count, None
+        finite = torch.isfinite(total)
+        self.finite = finite if self.finite is None else self.finite & finite
+        every = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if finite.device.type == "cpu" or (self.global_step + 1) % every == 0:  # reading it waits for a GPU
+            self.check_finite()
+        batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        factor = self.nominal * batches / count.clamp(min=1)
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        torch._foreach_mul_(gradients, factor)
+
+    def check_finite(self) -> None:
+        """Looks at the losses of all windows since it last did; all ranks call it after the same window.
+
+        Raises:
+            CxrError: one was not finite; the first such step of any rank and its images are named.
+        """
+        seen, finite, self.unchecked, self.finite = self.unchecked, self.finite, [], None
+        if finite is None or bool(finite):
+            return
+        bad = [(one.step, one.images.tolist()) for one in seen if not bool(one.finite)]
+        of_ranks = [bad]
+        if self.trainer.world_size > 1:
+            of_ranks = [bad] * self.trainer.world_size
+            dist.all_gather_object(of_ranks, bad)
+        every = [one for ones in of_ranks for one in ones] or [(one.step, one.images.tolist()) for one in seen]
+        raise CxrError(self._not_finite(*min(every)))
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Keeps the batch's logits and loss for the epoch's end."""
+        output, terms = self._scored(batch)
+        self.val_scores.add(batch, output.logits, terms)
+
+    def on_validation_start(self) -> None:
+        """Refuses to validate what a loss that is not finite has left."""
+        self.check_finite()
+
+    def on_validation_epoch_end(self) -> None:
+        """Exact metrics over every validation image, and over the training images as this epoch showed them."""
+        self._log_epoch("val", self.val_scores)
+        self._log_epoch("train", self.train_scores)
+        self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over all trainable parameters, and its schedule over the run's number of steps."""
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        steps = int(self.trainer.estimated_stepping_batches)
+        entry = self.make_scheduler(optimizer, steps) if self.make_scheduler else None
+        return {"optimizer": optimizer, "lr_scheduler": entry} if entry else optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what a stranger needs to rebuild the network from this file alone.
+
+        Raises:
+            CxrError: a loss or a weight is not finite, so that the checkpoint would be of no use.
+        """
+        self.check_finite()
+        _refuse_not_finite(checkpoint["state_dict"], self.global_step)
+        checkpoint["cxr"] = self.provenance
+
+    def _scored(self, batch: Batch) -> tuple[NetworkOutput, LossTerms]:
+        output = self(batch)
+        return output, self.loss(output, batch, self.current_epoch)
+
+    def _log_epoch(self, stage: str, scores: EpochScores) -> None:
+        logits, target, (total, number) = scores.collect(self._gather)
+        if not torch.isfinite(total):
+            raise CxrError(
+                f"the {'validation' if stage == 'val' else 'training'} loss is not finite at epoch "
+                f"{self.current_epoch + 1}, after step {self.global_step}; lower optimizer.lr or set "
+                "trainer.gradient_clip_val"
+            )
+        self.log(f"{stage}/loss", float(total / number), prog_bar=True)  # NaN where nothing is known
+        values = self.metrics(target.numpy(), self.scores(logits).numpy())
+        for name in self.logged:
+            self.log(f"{stage}/{name}", values[name], prog_bar=f"{stage}/{name}" == self.monitor.name)
+
+    def _gather(self, values: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return values
+        gathered = self.all_gather(values)
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
+
+    def _not_finite(self, step: int, index: Sequence[int]) -> str:
+        images = [self.names[i] if i < len(self.names) else str(i) for i in index if i >= 0]
+        return (
+            f"the training loss is not finite at epoch {self.current_epoch + 1}, step {step}, on the "
+            f"images {', '.join(images)}; lower optimizer.lr or set trainer.gradient_clip_val, and look at these images"
+        )
+
+
+def _refuse_not_finite(state: Mapping[str, Any], step: int) -> None:
+    """Raises CxrError if a weight is not finite, as a gradient may be where the loss still is."""
+    sums = [value.sum() for value in state.values() if isinstance(value, Tensor) and value.is_floating_point()]
+    if sums and not bool(torch.isfinite(torch.stack([total.float() for total in sums])).all()):
+        raise CxrError(
+            f"the weights are not finite after step {step}; lower optimizer.lr or set trainer.gradient_clip_val"
+        )

@@ -1,0 +1,58 @@
+"""What an epoch's steps have computed, kept on the device until its end: logits, targets, and the sums of the loss."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cxr.loss.terms import Batch, LossTerms
+
+Gather = Callable[[Tensor], Tensor]
+
+
+class EpochScores:
+    """Logits, targets and indices of an epoch, gathered over ranks, each image once, by index; and its summed loss.
+
+    Attributes:
+        sums: of this rank's loss so far, (total, number of terms) float64; none before the first batch.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.sums: Tensor | None = None
+
+    def add(self, batch: Batch, logits: Tensor, terms: LossTerms) -> None:
+        """Takes one batch: logits (B, L) and its loss."""
+        self.parts.append((batch["index"], logits.detach().float(), batch["target"]))
+        sums = torch.stack([terms.total.detach().double(), terms.number.detach().double()])
+        self.sums = sums if self.sums is None else self.sums + sums
+
+    def state(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """What was added so far as one index (n,), logits (n, L) and targets (n, L); none if nothing was."""
+        if not self.parts:
+            return None
+        index, logits, target = (torch.cat(part) for part in zip(*self.parts, strict=True))
+        self.parts = [(index, logits, target)]
+        return index, logits, target
+
+    def restore(self, state: Sequence[Tensor], sums: Tensor) -> None:
+        """Takes back what `state` gave, and `sums`."""
+        index, logits, target = state
+        self.parts, self.sums = [(index, logits, target)], sums
+
+    def collect(self, gather: Gather) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits and targets, (N, L) on the CPU, in the order of the table, and the loss's sums. Empties itself.
+
+        Filler is dropped. An image that was shown several times comes as often, the smallest logits first, whatever
+        the number of ranks.
+        """
+        assert self.sums is not None
+        device = self.parts[-1][0].device  # a restored part may still lie on the CPU
+        parts = [tuple(part.to(device) for part in parts) for parts in self.parts]
+        index, logits, target = (gather(torch.cat(part)).cpu() for part in zip(*parts, strict=True))
+        sums = gather(self.sums[None]).cpu().sum(dim=0)
+        self.parts, self.sums = [], None
+        keys = [*logits.numpy().T[::-1], index.numpy()]  # the last key is the first that counts
+        order = torch.from_numpy(np.lexsort(keys))[int((index < 0).sum()) :]  # filler has index -1
+        return logits[order], target[order], sums

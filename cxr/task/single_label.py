@@ -1,0 +1,51 @@
+"""One finding an image, which excludes the others."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cxr.data.catalog import SPLITS, Catalog, some
+from cxr.errors import CxrError
+from cxr.metrics.auroc import auroc, macro
+from cxr.metrics.single import balanced_accuracy, top1_accuracy
+from cxr.task.base import ClassificationTask, Monitor
+
+
+class SingleLabel(ClassificationTask):
+    """Softmax scores, which sum to one over findings, selected by balanced accuracy."""
+
+    activation = "softmax"
+    monitor: ClassVar[Monitor] = Monitor("val/balanced_accuracy", "max")
+    logged: ClassVar[tuple[str, ...]] = ("macro_auroc", "balanced_accuracy", "top1_accuracy")
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Logits (N, L) to probabilities (N, L) that sum to one over findings."""
+        return logits.softmax(dim=1)
+
+    def metrics(self, target: NDArray[np.float32], score: NDArray[np.float32]) -> dict[str, float]:
+        """AUROC of each finding against the others, averaged; balanced accuracy; share of images called right."""
+        return {
+            "macro_auroc": macro(auroc(target, score)),
+            "balanced_accuracy": balanced_accuracy(target, score),
+            "top1_accuracy": top1_accuracy(target, score),
+        }
+
+    def check(self, catalog: Catalog) -> None:
+        """Raises CxrError unless every image has exactly one of the findings, and none that is unknown."""
+        rows = catalog.table[catalog.table["split"].isin(SPLITS)]
+        labels = rows[list(catalog.findings)].to_numpy(np.float32)
+        none, several = (labels == 1).sum(axis=1) == 0, (labels == 1).sum(axis=1) > 1
+        unknown = np.isnan(labels).any(axis=1)
+        wrong = none | several | unknown
+        if len(catalog.findings) < 2:
+            raise CxrError(
+                f"task=single_label needs two findings or more; data.findings leaves {catalog.findings[0]} alone"
+            )
+        if wrong.any():
+            raise CxrError(
+                f"task=single_label needs exactly one finding an image: of {len(labels)} images {none.sum()} have "
+                f"none, {several.sum()} have several and {unknown.sum()} an unknown one, such as "
+                f"{some(rows['image'][wrong])}; pass data.single_finding=true, which leaves them out"
+            )
