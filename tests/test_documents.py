@@ -24,12 +24,14 @@ from PIL import Image
 import cxr.data.sources
 import cxr.loss
 import cxr.model
+import cxr.task
 from cxr.cli import conf_dir
 from cxr.errors import CxrError
+from cxr.model.network import NetworkOutput
 from cxr.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.predictions import Predictions
 from cxr.targets import build
-from cxr.training.build import build_loss, build_network
+from cxr.training.build import build_loss, build_network, build_task
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -99,9 +101,11 @@ def add(package: Any, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_example_of_a_loss_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(cxr.loss, snippet("Focal"), tmp_path, monkeypatch)
-    loss = build_loss({"loss": {"_target_": "cxr.loss.mine.Focal", "gamma": 2.0}}, np.array([[1.0, 0.0]], np.float32))
+    config = {"loss": {"_target_": "cxr.loss.mine.Focal", "gamma": 4.0}, "trainer": {"max_epochs": 6}}
+    loss = build_loss(config, np.array([[1.0, 0.0]], np.float32), ["Mass", "Nodule"])
     logits = torch.tensor([[0.0, 3.0], [1.0, -1.0]], dtype=torch.float64, requires_grad=True)
-    terms = loss(logits, torch.tensor([[1.0, torch.nan], [0.0, 0.0]], dtype=torch.float64))
+    target = torch.tensor([[1.0, torch.nan], [0.0, 0.0]], dtype=torch.float64)
+    terms = loss(NetworkOutput(logits, None, logits), {"target": target}, 2)  # gamma is 4 * 3 / 6
     p = 1 / (1 + np.exp(-np.array([0.0, 1.0, -1.0])))
     wrong = np.array([1 - p[0], p[1], p[2]])
     assert float(terms.number) == 3 and float(terms.total.detach()) == pytest.approx(
@@ -116,9 +120,20 @@ def test_the_example_of_an_attention_is_built_into_a_network(tmp_path: Path, mon
     config = composed("train", ["image_size=64"]) | {
         "attention": {"_target_": "cxr.model.mine.MyAttention", "heads": 3}
     }
-    output = build_network(config, 2)(torch.zeros(2, 1, 64, 64, dtype=torch.uint8))
+    output = build_network(config, 2)({"image": torch.zeros(2, 1, 64, 64, dtype=torch.uint8)})
     assert output.logits.shape == (2, 2) and output.attention.shape == (2, 3, 2, 2)
     assert output.attention.sum(dim=(2, 3)).detach().numpy() == pytest.approx(np.ones((2, 3)), abs=1e-5)
+
+
+def test_the_example_of_a_task_selects_by_the_loss_and_logs_another_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(cxr.task, snippet("Cautious"), tmp_path, monkeypatch)
+    task = build_task({"task": {"_target_": "cxr.task.mine.Cautious"}})
+    assert (task.monitor.name, task.monitor.mode) == ("val/loss", "min")
+    values = task.metrics(np.array([[1, np.nan], [0, 1]], np.float32), np.array([[0.5, 0.9], [0.1, 0.7]], np.float32))
+    assert list(values) == list(task.logged) == ["macro_auroc", "accuracy", "brier_mean"]
+    assert values["brier_mean"] == pytest.approx((0.25 + 0.01 + 0.09) / 3)
 
 
 def test_the_example_of_a_data_source_reads_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

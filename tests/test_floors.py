@@ -81,6 +81,12 @@ def test_a_room_knows_the_ground_and_itself_alone(room: str) -> None:
     assert [edge for edge in known if edge[1] not in GROUND and not lies_in(edge[1], room)] == []
 
 
+def test_a_task_stands_on_the_rooms_and_the_ground() -> None:
+    below = [*GROUND, *ROOMS, "cxr.task"]
+    assert len(edges("cxr.task")) > 5
+    assert [edge for edge in edges("cxr.task") if not any(lies_in(edge[1], room) for room in below)] == []
+
+
 def test_report_reads_no_images_networks_or_training() -> None:
     assert edges("cxr.report")
     above = [*(ROOMS - {"cxr.metrics"}), "cxr.training", "cxr.ensemble", "cxr.cli"]

@@ -16,14 +16,17 @@ _SAME = re.compile(
 _CHOICES, _RECIPE = "choices.", "choices.experiment"
 _UNNAMED = ("choices.logger", "choices.trainer")  # as in _SAME; what else a trainer sets is named by its keys
 _LONGEST = 40  # characters of a value
+# What runs of earlier versions were, whose configurations do not say it.
+_EARLIER = {
+    "task._target_": "cxr.task.multi_label.MultiLabel", "choices.task": "multi_label", "data.single_finding": False,
+}  # fmt: skip
 
 
 def configuration(run: Run) -> str:
     """What makes two runs seeds of one configuration; a folder without one is its own."""
     if not _configured(run):
         return str(run.path.resolve())
-    leaves = _leaves(run.config(), "")
-    return json.dumps({k: v for k, v in leaves.items() if not _SAME.fullmatch(k)}, sort_keys=True, default=str)
+    return json.dumps({k: v for k, v in _told(run).items() if not _SAME.fullmatch(k)}, sort_keys=True, default=str)
 
 
 def row_names(rows: Sequence[Sequence[Run]]) -> list[str]:
@@ -38,7 +41,7 @@ def row_names(rows: Sequence[Sequence[Run]]) -> list[str]:
     told = [k for k, runs in enumerate(rows) if _configured(runs[0])]
     differing = {}
     if any(len(runs) > 1 for runs in rows):
-        leaves = [_leaves(rows[k][0].config(), "") for k in told]
+        leaves = [_told(rows[k][0]) for k in told]
         differing = dict(zip(told, _differences(leaves), strict=True))
     names = []
     for k, runs in enumerate(rows):
@@ -50,6 +53,10 @@ def row_names(rows: Sequence[Sequence[Run]]) -> list[str]:
 
 def _configured(run: Run) -> bool:
     return run.config_path.is_file() and run.best.exists()
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return _EARLIER | _leaves(run.config(), "")
 
 
 def _leaves(node: Any, prefix: str) -> dict[str, Any]:

@@ -146,13 +146,17 @@ class ClassificationTask(pl.LightningModule, ABC):
         self.step_loss, self.window = total / count, None
         finite = torch.isfinite(total)
         self.finite = finite if self.finite is None else self.finite & finite
-        every = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if finite.device.type == "cpu" or (self.global_step + 1) % every == 0:  # reading it waits for a GPU
+        if self.looks(finite):
             self.check_finite()
         batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
         factor = self.nominal * batches / count.clamp(min=1)
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
+
+    def looks(self, value: Tensor) -> bool:
+        """Whether a value is read after this step: reading waits for a GPU, so there at the log interval alone."""
+        every = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        return value.device.type == "cpu" or (self.global_step + 1) % every == 0
 
     def check_finite(self) -> None:
         """Looks at the losses of all windows since it last did; all ranks call it after the same window.

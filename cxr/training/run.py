@@ -32,7 +32,7 @@ from cxr.training.failures import explained
 from cxr.training.keeping import EarlyStopping, RunCheckpoints
 from cxr.training.launch import launch
 from cxr.training.localise import localisation
-from cxr.training.log import EpochLog, StepLog, read_rows, read_steps, shown
+from cxr.training.log import EpochLog, StepLog, read_log, read_rows, read_steps, shown
 from cxr.training.loggers import build_loggers, check_loggers, log_result
 from cxr.training.pictures import draw_run
 from cxr.training.predict import predict
@@ -260,10 +260,11 @@ def selected(run: Run, monitor: Monitor) -> float:
     result = run.metrics()
     split, _, name = monitor.name.partition("/")
     plain = result.get(split, {}).get(name)
-    if plain is None:
-        rows = [row for row in read_rows(run.log) if int(row["epoch"]) == result["best_epoch"]]
-        plain = float(rows[0].get(monitor.name) or "nan") if rows else math.nan
-    return float(plain["value"] if isinstance(plain, dict) else plain)
+    value = plain.get("value") if isinstance(plain, dict) else plain
+    if isinstance(value, float):
+        return value
+    log = read_log(run.log).set_index("epoch")
+    return float(log[monitor.name].get(result.get("best_epoch"), math.nan)) if monitor.name in log else math.nan
 
 
 def _trainer(

@@ -57,3 +57,13 @@ def test_single_runs_are_called_as_their_folders_and_no_two_rows_the_same(tmp_pa
 def test_seeds_beside_a_folder_without_configuration_are_called_by_their_common_name(tmp_path: Path) -> None:
     seeds = [made(tmp_path / f"net-seed-{s}", s) for s in (0, 1)]
     assert row_names([seeds, [Run(tmp_path / "other")]]) == ["net (2 seeds)", "other"]
+
+
+def test_a_run_of_an_earlier_version_is_a_seed_of_the_configuration_that_now_says_its_task(tmp_path: Path) -> None:
+    task = {"task___target_": "cxr.task.multi_label.MultiLabel", "choices__task": "multi_label"}
+    now = made(tmp_path / "b", 1, **option("none", data__single_finding=False, **task))
+    task |= {"task___target_": "cxr.task.single_label.SingleLabel", "choices__task": "single_label"}
+    other = [made(tmp_path / f"c{seed}", seed, **option("none", **task)) for seed in (0, 1)]
+    earlier = made(tmp_path / "a", 0, **option("none"))
+    assert configuration(earlier) == configuration(now) != configuration(other[0])
+    assert row_names([[earlier, now], other]) == ["task=multi_label (2 seeds)", "task=single_label (2 seeds)"]

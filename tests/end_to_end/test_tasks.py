@@ -1,0 +1,102 @@
+"""Runs of other tasks than the usual one: findings that exclude each other, and what a task selects by."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+import cxr.task
+from cxr.runs import Run
+from cxr.training.build import build_task
+from cxr.training.run import selected
+from tests.test_documents import add, snippet
+
+SINGLE = ("task=single_label", "loss=cross_entropy", "data.single_finding=true", "data.findings=[Infiltration,Effusion]",
+          "trainer.max_epochs=2", "optimizer.lr=3e-3")  # fmt: skip
+
+
+def read(run: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and targets, (N, L), as pandas reads them."""
+    frame = pd.read_parquet(run / "predictions" / f"{split}.parquet")
+    return frame.filter(like="score:").to_numpy(), frame.filter(like="target:").to_numpy()
+
+
+def test_findings_that_exclude_each_other_are_trained_scored_and_combined(
+    train: Callable[..., Any], ensemble: Callable[..., Any], here: Path
+) -> None:
+    for seed in (0, 1):
+        done = train(*SINGLE, f"name=s{seed}", f"seed={seed}")
+        assert done.code == 0, done.err
+        assert "images are left out: they do not have exactly one finding" in done.out
+    run = here / "runs" / "s0"
+    metrics = json.loads((run / "metrics.json").read_text())
+    for split in ("val", "test"):
+        score, target = read(run, split)
+        assert (score >= 0).all() and (score <= 1).all() and (target.sum(axis=1) == 1).all()
+        np.testing.assert_allclose(score.sum(axis=1), 1, atol=1e-6)
+        truth, called = target.argmax(axis=1), score.argmax(axis=1)
+        said = metrics[split]
+        assert said["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, called))
+        assert said["top1_accuracy"] == pytest.approx((truth == called).mean())
+        areas = [roc_auc_score(target[:, k], score[:, k]) for k in range(2)]
+        assert said["macro_auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
+        assert len(said["auroc"]) == 2 and said["operating_points"] and said["n"] == len(target)
+    with (run / "metrics.csv").open(newline="") as file:
+        epochs = list(csv.DictReader(file))
+    reached = [float(row["val/balanced_accuracy"]) for row in epochs]
+    assert metrics["best_epoch"] == int(np.argmax(reached)) and "train/top1_accuracy" in epochs[0]
+    assert selected(Run(run), build_task(Run(run).config()).monitor) == metrics["val"]["balanced_accuracy"]
+    joined = ensemble("method=average", "runs=[runs/s0,runs/s1]", "name=e")
+    assert joined.code == 0, joined.err
+    score, _ = read(here / "runs" / "e", "test")
+    np.testing.assert_allclose(score, (read(run, "test")[0] + read(here / "runs" / "s1", "test")[0]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([], "of 90 images "),
+        (["data.single_finding=true", "data.findings=[Mass]"], "needs two findings or more"),
+        (
+            ["data.single_finding=true", "loss=bce"],
+            "BinaryCrossEntropy trains a sigmoid, and SingleLabel scores by soft",
+        ),
+        (["task=multi_label"], "CrossEntropy trains a softmax, and MultiLabel scores by sigmoid"),
+    ],
+)
+def test_labels_and_losses_that_do_not_belong_to_the_task_are_refused_before_the_run_appears(
+    train: Callable[..., Any], here: Path, phantoms: Path, changes: list[str], said: str
+) -> None:
+    done = train("task=single_label", "loss=cross_entropy", *changes)
+    assert done.code == 1 and said in done.err and done.err.count("\n") == 1 and not (here / "runs").exists()
+    if not changes:
+        with (phantoms / "Data_Entry_2017.csv").open(newline="") as file:
+            labels = [row[1] for row in list(csv.reader(file))[1:]]
+        none, several = labels.count("No Finding"), sum("|" in one for one in labels)
+        assert f"{none} have none, {several} have several and 0 an unknown one, such as " in done.err
+        assert done.err.endswith("pass data.single_finding=true, which leaves them out\n")
+
+
+def test_a_task_selects_checkpoints_stops_and_sums_up_by_its_own_monitor(
+    train: Callable[..., Any], here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(cxr.task, snippet("Cautious"), tmp_path, monkeypatch)
+    done = train("task._target_=cxr.task.mine.Cautious", "optimizer.lr=0.5", "scheduler=none", "trainer.max_epochs=6",
+                 "early_stopping.monitor=null", "early_stopping.patience=1", "name=a")  # fmt: skip
+    assert done.code == 0, done.err
+    run = here / "runs" / "a"
+    log, metrics = pd.read_csv(run / "metrics.csv"), json.loads((run / "metrics.json").read_text())
+    best = int(log["val/loss"].idxmin())
+    assert metrics["best_epoch"] == best and len(log) == best + 2, "one epoch without a lower loss ended it"
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == best
+    assert selected(Run(run), build_task(Run(run).config()).monitor) == log["val/loss"].min()
+    score, target = read(run, "val")
+    assert metrics["val"]["brier_mean"] == pytest.approx(np.mean((score - target) ** 2), abs=1e-6)
+    assert log["val/brier_mean"][best] == pytest.approx(metrics["val"]["brier_mean"], abs=1e-4)
