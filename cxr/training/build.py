@@ -55,12 +55,18 @@ def build_task(config: Mapping[str, Any]) -> ClassificationTask:
     """The task of a resolved configuration, which can turn logits into scores.
 
     Raises:
-        CxrError: what the configuration names is no task.
+        CxrError: what the configuration names is no task, or one that selects by what it does not log.
     """
     node = config.get("task") or MULTI_LABEL
     task = build(node)
     if not isinstance(task, ClassificationTask):
         raise CxrError(f"task._target_={node['_target_']} is no task; it must be a subclass of ClassificationTask")
+    columns = ["val/loss", *(f"val/{name}" for name in task.logged)]
+    if task.monitor.name not in columns or task.monitor.mode not in ("max", "min"):
+        raise CxrError(
+            f"{type(task).__name__} selects by {task.monitor.mode} of {task.monitor.name}; it must be max or min of "
+            f"what it logs, {', '.join(columns)}"
+        )
     return task
 
 

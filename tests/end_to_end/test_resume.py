@@ -14,11 +14,14 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+import cxr.loss
 from cxr.runs import Run
 from cxr.task.base import ClassificationTask
 from cxr.training.checkpoint import state_sha256
 from cxr.training.saving import newest_whole
+from tests.test_documents import add
 
 ROOT = Path(__file__).parents[2]
 WALL_CLOCK = {"images_per_second"}
@@ -229,6 +232,75 @@ def test_a_run_goes_on_with_other_processes_in_the_middle_of_an_epoch_or_says_wh
     assert refused.code == 1 and "after 24 images of an epoch on 1 device(s)" in refused.err, refused.err
     assert "go on with trainer.devices=1" in refused.err
     assert train("name=a", "resume=true", plain=True).code == 0
+
+
+LEARNT = '''
+import torch
+from torch import nn
+
+from cxr.loss.bce import BinaryCrossEntropy
+from cxr.loss.terms import LossTerms
+
+
+class Learnt(nn.Module):
+    """Cross-entropy with a learnt weight a finding, held near one, that falls with the epochs."""
+
+    def __init__(self, findings, positive, negative, epochs):
+        super().__init__()
+        assert len(findings) == len(positive) == 14 and epochs == 3
+        self.plain, self.epochs = BinaryCrossEntropy(positive, negative), epochs
+        self.scale = nn.Parameter(torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, output, batch, epoch):
+        if self.training:
+            self.seen += 1
+        total, number = self.plain(output, batch, epoch)
+        return LossTerms(total * (-self.scale).exp() * (1 - epoch / self.epochs) + number * self.scale, number)
+'''
+
+
+def test_a_loss_with_parameters_a_buffer_and_a_schedule_goes_on_to_the_byte(
+    train: Callable[..., Any],
+    here: Path,
+    kill: Callable[[str, int], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add(cxr.loss, LEARNT, tmp_path, monkeypatch)
+    torch.set_num_threads(1)
+    recipe = [*RECIPE, "loss._target_=cxr.loss.mine.Learnt", "~loss.positive_weights"]
+    assert train(*recipe, "name=straight").code == 0
+    kill("training_step", 18)
+    die(train, *recipe, "name=a")
+    assert train("name=a", "resume=true", plain=True).code == 0
+    same_end(here / "runs" / "a", here / "runs" / "straight")
+    state = last_of(here / "runs" / "a")["state_dict"]
+    assert float(state["loss.scale"]) < 0 and float(state["loss.seen"]) > 30
+
+
+def test_a_run_that_version_0_1_left_within_an_epoch_goes_on(
+    train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None]
+) -> None:
+    """Its checkpoint has no sums of the loss, and its configuration no task."""
+    reference, run = straight(train, shelf), here / "runs" / "a"
+    kill("training_step", 9)
+    die(train, *RECIPE, "name=a")
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = run / "checkpoints" / name
+        content = torch.load(path, weights_only=True)
+        assert content["callbacks"]["MidEpoch"].pop("sums").shape == (1, 2) and content["cxr"].pop("version")
+        torch.save(content, path)
+        path.with_name(f"{name}.sha256").unlink()
+    config = OmegaConf.load(run / "config.yaml")
+    del config["task"], config["choices"]["task"], config["data"]["single_finding"]
+    OmegaConf.save(config, run / "config.yaml")
+    assert train("name=a", "resume=true", "task=multi_label", plain=True).code == 0
+    for part in FILES:
+        assert (run / part).read_bytes() == (reference / part).read_bytes(), part
+    for ours, theirs in zip(logged(run / "metrics.csv"), logged(reference / "metrics.csv"), strict=True):
+        assert float(ours.pop("train/loss")) == pytest.approx(float(theirs.pop("train/loss")), rel=1e-6)
+        assert ours == theirs
 
 
 def command(*arguments: str) -> list[str]:

@@ -18,8 +18,10 @@ from cxr.training.build import build_task
 from cxr.training.run import selected
 from tests.test_documents import add, snippet
 
-SINGLE = ("task=single_label", "loss=cross_entropy", "data.single_finding=true", "data.findings=[Infiltration,Effusion]",
-          "trainer.max_epochs=2", "optimizer.lr=3e-3")  # fmt: skip
+SINGLE = (
+    "task=single_label", "loss=cross_entropy", "data.single_finding=true", "data.findings=[Infiltration,Effusion]",
+    "trainer.max_epochs=2", "optimizer.lr=3e-3",
+)  # fmt: skip
 
 
 def read(run: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
