@@ -14,9 +14,10 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 import cxr.task
 from cxr.runs import Run
+from cxr.task.base import Monitor
 from cxr.training.build import build_task
 from cxr.training.run import selected
-from tests.test_documents import add, snippet
+from tests.test_documents import add
 
 SINGLE = (
     "task=single_label", "loss=cross_entropy", "data.single_finding=true", "data.findings=[Infiltration,Effusion]",
@@ -86,19 +87,49 @@ def test_labels_and_losses_that_do_not_belong_to_the_task_are_refused_before_the
         assert done.err.endswith("pass data.single_finding=true, which leaves them out\n")
 
 
-def test_a_task_selects_checkpoints_stops_and_sums_up_by_its_own_monitor(
+TOLD = """
+from cxr.task.base import Monitor
+from cxr.task.multi_label import MultiLabel
+
+
+class Told(MultiLabel):
+    monitor = Monitor("val/told", "min")
+    logged = (*MultiLabel.logged, "told")
+
+    def metrics(self, target, score):
+        return super().metrics(target, score) | {"told": [3.0, 2.0, 5.0, 4.0, 1.0][self.current_epoch]}
+"""
+
+
+def test_checkpoints_and_early_stopping_follow_the_monitor_of_the_task(
     train: Callable[..., Any], here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add(cxr.task, snippet("Cautious"), tmp_path, monkeypatch)
-    done = train("task._target_=cxr.task.mine.Cautious", "optimizer.lr=0.5", "scheduler=none", "trainer.max_epochs=6",
-                 "early_stopping.monitor=null", "early_stopping.patience=1", "name=a")  # fmt: skip
+    add(cxr.task, TOLD, tmp_path, monkeypatch)
+    done = train("task._target_=cxr.task.mine.Told", "trainer.max_epochs=5", "early_stopping.monitor=null",
+                 "early_stopping.patience=1", "name=a")  # fmt: skip
     assert done.code == 0, done.err
     run = here / "runs" / "a"
-    log, metrics = pd.read_csv(run / "metrics.csv"), json.loads((run / "metrics.json").read_text())
-    best = int(log["val/loss"].idxmin())
-    assert metrics["best_epoch"] == best and len(log) == best + 2, "one epoch without a lower loss ended it"
-    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == best
-    assert selected(Run(run), build_task(Run(run).config()).monitor) == log["val/loss"].min()
-    score, target = read(run, "val")
-    assert metrics["val"]["brier_mean"] == pytest.approx(np.mean((score - target) ** 2), abs=1e-6)
-    assert log["val/brier_mean"][best] == pytest.approx(metrics["val"]["brier_mean"], abs=1e-4)
+    assert pd.read_csv(run / "metrics.csv")["val/told"].tolist() == [3, 2, 5], "the third is no better: it ends"
+    assert json.loads((run / "metrics.json").read_text())["best_epoch"] == 1
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("metrics", "value"),
+    [
+        ({"val": {"macro_auroc": 0.75}, "best_epoch": 1}, 0.75),
+        ({"val": {"macro_auroc": {"value": 0.75, "ci": [0.5, 1.0]}}, "best_epoch": 1}, 0.75),
+        ({"val": {"macro_auroc": None}, "best_epoch": 1}, 0.6),
+        ({"val": {}, "best_epoch": 0}, float("nan")),
+        ({}, float("nan")),
+    ],
+)
+def test_what_a_sweep_is_told_is_the_number_of_metrics_json_or_else_of_the_best_epochs_row(
+    tmp_path: Path, metrics: dict[str, Any], value: float
+) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "metrics.csv").write_text("epoch,val/macro_auroc,val/loss\n0,nan,0.3\n1,0.6,0.2\n")
+    assert selected(Run(tmp_path), Monitor("val/macro_auroc", "max")) == pytest.approx(value, nan_ok=True)
+    if metrics:
+        expected = [0.3, 0.2][metrics["best_epoch"]]
+        assert selected(Run(tmp_path), Monitor("val/loss", "min")) == expected
