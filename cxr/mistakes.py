@@ -105,9 +105,11 @@ def unknown_key(key: str, program: str, overrides: Sequence[Override] = ()) -> s
 
 @lru_cache
 def groups_of(program: str) -> list[str]:
-    """The groups of a program, in the order of its defaults list."""
-    choices = compose(program, return_hydra_config=True).hydra.runtime.choices
-    return [str(group) for group in choices if not str(group).startswith("hydra/")]
+    """The groups of a program: those that take one option, then those that take a list of them."""
+    config = compose(program, return_hydra_config=True)
+    one = [str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra/")]
+    groups = GlobalHydra.instance().config_loader().list_groups("")
+    return [*one, *(group for group in groups if group in config and group not in ("hydra", *one))]
 
 
 def options_of(group: str) -> list[str]:

@@ -28,7 +28,7 @@ from cxr.cli import conf_dir
 from cxr.errors import CxrError
 from cxr.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.predictions import Predictions
-from cxr.targets import build
+from cxr.targets import SOURCES, build
 from cxr.training.build import build_loss, build_network
 
 ROOT = Path(__file__).parents[1]
@@ -127,7 +127,7 @@ def test_the_example_of_a_data_source_reads_its_table(tmp_path: Path, monkeypatc
     (tmp_path / "films" / "a.png").touch()
     rows = {"image": ["a.png", "b.png"], "patient": ["007", "8"], "Effusion": [1, None], "Fracture": [0, 1]}
     pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
-    catalog = build({"_target_": "cxr.data.sources.mine.read_mine", "root": str(tmp_path)})
+    catalog = build({"_target_": "cxr.data.sources.mine.read_mine", "root": str(tmp_path)}, acting=SOURCES)
     assert catalog.findings == ("Fracture", "Effusion") and catalog.table["patient"].tolist() == ["007", "8"]
     assert catalog.table["path"].tolist() == [str(tmp_path / "films" / "a.png"), ""]
     assert np.array_equal(catalog.table[["Fracture", "Effusion"]], [[0, 1], [1, np.nan]], equal_nan=True)
