@@ -25,8 +25,8 @@ import cxr.data.sources
 import cxr.loss
 import cxr.model
 from cxr.cli import conf_dir
+from cxr.cli.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.errors import CxrError
-from cxr.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.predictions import Predictions
 from cxr.targets import build
 from cxr.training.build import build_loss, build_network
@@ -166,9 +166,9 @@ def test_a_module_that_breaks_is_not_said_not_to_exist(tmp_path: Path, monkeypat
 PROGRAMS = {
     "train.py": ("train", check_train_options),
     "ensemble.py": ("ensemble", check_ensemble_options),
-    "-m cxr.data.cache": ("cache", check_cache_options),
-    "-m cxr.evaluate": ("evaluate", check_report_options),
-    "-m cxr.compare": ("compare", check_report_options),
+    "-m cxr cache": ("cache", check_cache_options),
+    "-m cxr evaluate": ("evaluate", check_report_options),
+    "-m cxr compare": ("compare", check_report_options),
 }
 
 

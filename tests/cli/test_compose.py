@@ -7,9 +7,8 @@ import sys
 import pytest
 from lightning.pytorch import Trainer
 
-from cxr import mistakes
-from cxr.cli import conf_dir
-from cxr.command_line import read_command_line
+from cxr.cli import conf_dir, mistakes
+from cxr.cli.compose import read_command_line
 from cxr.errors import CxrError
 
 
@@ -121,7 +120,7 @@ def test_known_trainer_arguments_are_those_of_lightning() -> None:
 
 def test_mistakes_are_answered_without_pytorch() -> None:
     check = (
-        "import sys\nfrom cxr.cli import conf_dir\nfrom cxr.command_line import read_command_line\n"
+        "import sys\nfrom cxr.cli import conf_dir\nfrom cxr.cli.compose import read_command_line\n"
         "try: read_command_line('train', ['+traner.fast_dev_run=true'], str(conf_dir()))\n"
         "except Exception as error: print(type(error).__name__, sorted({'torch', 'lightning'} & {*sys.modules}))"
     )
