@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from cxr.cli import conf_dir
-from cxr.cli.mistakes import ADDABLE
+from cxr.cli.mistakes import ADDABLE, groups_of
 from cxr.cli.program import program_of
 
 _WIDTH = 120  # characters of a line about an option file; longer ones are cut
@@ -35,7 +35,7 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
         config = compose(name, list(overrides), return_hydra_config=True)
     runtime = config.hydra.runtime
     folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
-    groups = {group: _files(folders, group) for group in _groups(conf_dir() / f"{name}.yaml")}
+    groups = {group: _files(folders, group) for group in groups_of(name)}
     chosen = {group: _chosen(group, files, config, runtime.choices) for group, files in groups.items()}
     explained = _explanations((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
     for group, files in groups.items():
@@ -57,17 +57,6 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
     if everything and name == "train":
         parts.append(f"Further arguments of Lightning's Trainer (+trainer.<name>=value)\n  {', '.join(ADDABLE)}")
     return "\n\n".join([*parts, _table("More", more)])
-
-
-def _groups(primary: Path) -> list[str]:
-    """The groups of the defaults list of a program's own file."""
-    keys = [str(key) for entry in _defaults(primary) if isinstance(entry, dict) for key in entry]
-    return [key.removeprefix("optional ").partition("@")[0] for key in keys if not key.startswith("override ")]
-
-
-def _defaults(file: Path) -> list[Any]:
-    content = OmegaConf.to_container(OmegaConf.load(file))
-    return list(content.get("defaults") or []) if isinstance(content, dict) else []
 
 
 def _files(folders: Sequence[Path], group: str) -> dict[str, Path]:
@@ -108,7 +97,8 @@ def _of_option(group: str, option: str, files: Mapping[str, Path]) -> dict[str, 
     package = re.search(r"^# @package (\S+)", text, re.MULTILINE)
     prefix = {"_global_": ""}.get(package[1], f"{package[1]}.") if package else f"{group.replace('/', '.')}."
     explained: dict[str, str] = {}
-    for entry in _defaults(files[option]):
+    content = OmegaConf.create(text)
+    for entry in content.get("defaults") or [] if isinstance(content, DictConfig) else []:
         if isinstance(entry, str) and entry != "_self_":
             explained |= _of_option(group, entry, files)
     return explained | {prefix + key: comment for key, comment in _explanations(text).items()}
