@@ -1,4 +1,4 @@
-"""Mistakes on the command lines of all programs: one sentence each, with the closest name, before anything starts."""
+"""Mistakes in the arguments of all programs: one sentence each, with the closest name, before anything starts."""
 
 import inspect
 import subprocess
@@ -98,6 +98,9 @@ def test_what_can_be_added_and_shown_still_is(words: list[str]) -> None:
         (["--cfg", "job", "--package", "nosuch"], "--package nosuch: there is no such part"),
         (["--cfg", "job", "+traner.x=1"], "there is no option traner.x"),
         (["--help", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
+        (["help=foo"], "help=foo is unknown; write --help, or help=all for every option"),
+        (["-m", "help=all"], "-m and --help exclude each other"),
+        (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
         (["--info", "job"], "invalid choice: 'job'"),
         (["seed=range(1,3"], "seed=range(1,3 cannot be read"),
     ],
