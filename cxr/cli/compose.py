@@ -63,7 +63,7 @@ class CommandLine:
     def arguments(self) -> list[str]:
         """As Hydra parses them: flags first, wherever they stood."""
         flags = ["--multirun"] if self.flags.multirun else []
-        for name in ("help", "hydra_help", "resolve", "run", "shell_completion"):
+        for name in ("hydra_help", "resolve", "run", "shell_completion"):
             flags += [f"--{name.replace('_', '-')}"] if getattr(self.flags, name) else []
         for name in ("cfg", "package", "info"):
             flags += [f"--{name}", getattr(self.flags, name)] if getattr(self.flags, name) else []

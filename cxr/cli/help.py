@@ -81,7 +81,7 @@ def _option_lines(files: Mapping[str, Path], chosen: Sequence[str]) -> Iterator[
 
 
 def _first_comment(file: Path) -> str:
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.startswith("#"):
             break
         if not line.startswith("# @package"):
