@@ -214,7 +214,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_run(train: Callable[...,
 
 def test_help_and_mistakes_are_answered_in_under_two_seconds(environment: dict[str, str], tmp_path: Path) -> None:
     for arguments, code, said in (
-        (["--help"], 0, "backbone: "),
+        (["--help"], 0, "mobilenet_v2 "),
         (["backbone=nosuch"], 1, "mobilenet_v2"),
         (["trainer.max_epoch=3"], 1, "did you mean trainer.max_epochs"),
     ):
