@@ -25,8 +25,8 @@ import cxr.data.sources
 import cxr.loss
 import cxr.model
 from cxr.cli import conf_dir
+from cxr.cli.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.errors import CxrError
-from cxr.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.predictions import Predictions
 from cxr.targets import SOURCES, build
 from cxr.training.build import build_loss, build_network
@@ -166,9 +166,11 @@ def test_a_module_that_breaks_is_not_said_not_to_exist(tmp_path: Path, monkeypat
 PROGRAMS = {
     "train.py": ("train", check_train_options),
     "ensemble.py": ("ensemble", check_ensemble_options),
-    "-m cxr.data.cache": ("cache", check_cache_options),
-    "-m cxr.evaluate": ("evaluate", check_report_options),
-    "-m cxr.compare": ("compare", check_report_options),
+    "-m cxr train": ("train", check_train_options),
+    "-m cxr ensemble": ("ensemble", check_ensemble_options),
+    "-m cxr cache": ("cache", check_cache_options),
+    "-m cxr evaluate": ("evaluate", check_report_options),
+    "-m cxr compare": ("compare", check_report_options),
 }
 
 
@@ -187,6 +189,7 @@ def commands(text: str) -> Iterator[str]:
             yield inline
 
 
+SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")
 COMMANDS = [
     (page, command)
     for page, text in PAGES.items()
@@ -223,7 +226,7 @@ def test_command_lines_compose(page: str, command: str, tmp_path: Path) -> None:
     if experiment:
         (tmp_path / "experiment").mkdir()
         (tmp_path / "experiment" / "mine.yaml").write_text(experiment)
-    lines = [word.replace("/home/me/conf", str(tmp_path)) for word in words if word not in ("-m", "--cfg", "job")]
+    lines = [word.replace("/home/me/conf", str(tmp_path)) for word in words if word not in SHOWS]
     parsed = OverridesParser.create().parse_overrides(lines)
     assert sweeps or not any(one.is_sweep_override() for one in parsed), "several values without -m"
     fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import cxr
 from cxr.errors import CxrError
-from cxr.isolation import how_it_ended
+from cxr.processes.isolation import how_it_ended
+from cxr.processes.stopping import Stopped, pass_on
 from cxr.runs import Run
-from cxr.stopping import Stopped, pass_on
 from cxr.training.prepare import Devices
 from cxr.training.world import Rank
 
