@@ -1,6 +1,6 @@
 """Combines finished runs into one classifier: `python ensemble.py --help`."""
 
-from cxr.cli import ensemble
+from cxr.cli.entry import start
 
 if __name__ == "__main__":
-    ensemble()
+    start("ensemble")

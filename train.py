@@ -1,6 +1,6 @@
 """Trains one network, or with -m a sweep of them: `python train.py --help`."""
 
-from cxr.cli import train
+from cxr.cli.entry import start
 
 if __name__ == "__main__":
-    train()
+    start("train")

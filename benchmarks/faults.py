@@ -41,7 +41,7 @@ print("step", time.time())
 LOADED = """
 import sys
 from cxr.training.run import train
-import cxr.cli
+import cxr.cli.train
 own = {"cxr", "made"} | set(sys.stdlib_module_names)
 names = {m.partition(".")[0] for m in sys.modules} - own
 print(",".join(sorted(name for name in names if not name.startswith("_"))))

@@ -11,9 +11,9 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 
 from cxr.cli import conf_dir
+from cxr.cli.options import plain
 from cxr.data.cache import Cache
 from cxr.findings import NIH14
-from cxr.options import plain
 
 
 def say(text: str) -> None:

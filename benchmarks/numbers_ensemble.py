@@ -136,7 +136,7 @@ MEASURED = (
     "import atexit\n"
     "peak = lambda: [l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1]\n"
     "atexit.register(lambda: print('peak', peak(), file=sys.stderr))\n"
-    "from cxr.cli import ensemble; ensemble()\n"
+    "from cxr.cli.entry import start; start('ensemble')\n"
 )
 
 

@@ -1,6 +1,6 @@
-"""`python -m cxr.compare runs=...`: runs ranked on the same images, see `cxr.evaluation.compare`."""
+"""`python -m cxr.compare`, the former spelling of `python -m cxr compare`; it goes with the next version."""
 
-from cxr.cli import compare
+from cxr.cli.entry import renamed
 
 if __name__ == "__main__":
-    compare()
+    renamed("compare", "python -m cxr.compare")

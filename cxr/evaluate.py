@@ -1,6 +1,6 @@
-"""`python -m cxr.evaluate run=...`: what the predictions of a run are worth, see `cxr.evaluation.run`."""
+"""`python -m cxr.evaluate`, the former spelling of `python -m cxr evaluate`; it goes with the next version."""
 
-from cxr.cli import evaluate
+from cxr.cli.entry import renamed
 
 if __name__ == "__main__":
-    evaluate()
+    renamed("evaluate", "python -m cxr.evaluate")

@@ -198,7 +198,8 @@ def check_links(run: Path) -> None:
     """Refuses a run in which writing would follow a link: it may come from anybody, and lead anywhere.
 
     Files at its top and in its `FOLDERS` are replaced whole, so that a link in the place of one is not followed. In
-    the folders of loggers links stay that lead to other places of the run, as W&B makes them.
+    folders of loggers, links may lead to other places of the run. W&B also makes links to files of its cache, and
+    never writes to them again.
 
     Args:
         run: the directory, which may be a link itself.
@@ -211,11 +212,13 @@ def check_links(run: Path) -> None:
             raise CxrError(f"{own} is a link or no folder, and nothing is written through it; remove it")
     inside = os.path.realpath(run)
     for folder, folders, files in os.walk(run):
-        whole = Path(folder) == run or (Path(folder).parent == run and Path(folder).name in FOLDERS)
+        parts = Path(folder).relative_to(run).parts
+        to_files = not parts or parts[0] == "wandb" or (len(parts) == 1 and parts[0] in FOLDERS)
+        to_run = bool(parts) and parts[0] not in FOLDERS
         for link in (Path(folder) / name for name in (*folders, *files)):
-            if not link.is_symlink() or (whole and link.is_file()):
+            if not link.is_symlink() or (to_files and link.is_file()):
                 continue
-            if whole or os.path.commonpath([inside, os.path.realpath(link)]) != inside:
+            if not to_run or os.path.commonpath([inside, os.path.realpath(link)]) != inside:
                 raise CxrError(f"{link} is a link, and nothing is written through it; remove it")
 
 

@@ -16,7 +16,7 @@ from cxr.ensemble.combine import Method
 from cxr.ensemble.splits import Validation
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
-from cxr.targets import build
+from cxr.targets import LOGGERS, build
 from cxr.training.build import build_loss, build_network, build_task
 from cxr.training.prepare import build_augmentation, resolve_devices
 
@@ -62,7 +62,9 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
         assert devices.count >= (2 if option == "ddp" and devices.accelerator == "cpu" else 1)
         assert devices.precision == "32-true" or devices.accelerator == "gpu"
     if option == "tensorboard":
-        assert build(config["logger"]["tensorboard"], save_dir=str(tmp_path)).log_dir.startswith(str(tmp_path))
+        assert build(config["logger"]["tensorboard"], acting=LOGGERS, save_dir=str(tmp_path)).log_dir.startswith(
+            str(tmp_path)
+        )
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (conf_dir() / "data").glob("*.yaml")))

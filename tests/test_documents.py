@@ -26,11 +26,11 @@ import cxr.loss
 import cxr.model
 import cxr.task
 from cxr.cli import conf_dir
+from cxr.cli.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
-from cxr.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.predictions import Predictions
-from cxr.targets import build
+from cxr.targets import SOURCES, build
 from cxr.training.build import build_loss, build_network, build_task
 
 ROOT = Path(__file__).parents[1]
@@ -142,7 +142,7 @@ def test_the_example_of_a_data_source_reads_its_table(tmp_path: Path, monkeypatc
     (tmp_path / "films" / "a.png").touch()
     rows = {"image": ["a.png", "b.png"], "patient": ["007", "8"], "Effusion": [1, None], "Fracture": [0, 1]}
     pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
-    catalog = build({"_target_": "cxr.data.sources.mine.read_mine", "root": str(tmp_path)})
+    catalog = build({"_target_": "cxr.data.sources.mine.read_mine", "root": str(tmp_path)}, acting=SOURCES)
     assert catalog.findings == ("Fracture", "Effusion") and catalog.table["patient"].tolist() == ["007", "8"]
     assert catalog.table["path"].tolist() == [str(tmp_path / "films" / "a.png"), ""]
     assert np.array_equal(catalog.table[["Fracture", "Effusion"]], [[0, 1], [1, np.nan]], equal_nan=True)
@@ -181,9 +181,11 @@ def test_a_module_that_breaks_is_not_said_not_to_exist(tmp_path: Path, monkeypat
 PROGRAMS = {
     "train.py": ("train", check_train_options),
     "ensemble.py": ("ensemble", check_ensemble_options),
-    "-m cxr.data.cache": ("cache", check_cache_options),
-    "-m cxr.evaluate": ("evaluate", check_report_options),
-    "-m cxr.compare": ("compare", check_report_options),
+    "-m cxr train": ("train", check_train_options),
+    "-m cxr ensemble": ("ensemble", check_ensemble_options),
+    "-m cxr cache": ("cache", check_cache_options),
+    "-m cxr evaluate": ("evaluate", check_report_options),
+    "-m cxr compare": ("compare", check_report_options),
 }
 
 
@@ -202,6 +204,7 @@ def commands(text: str) -> Iterator[str]:
             yield inline
 
 
+SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")
 COMMANDS = [
     (page, command)
     for page, text in PAGES.items()
@@ -238,7 +241,7 @@ def test_command_lines_compose(page: str, command: str, tmp_path: Path) -> None:
     if experiment:
         (tmp_path / "experiment").mkdir()
         (tmp_path / "experiment" / "mine.yaml").write_text(experiment)
-    lines = [word.replace("/home/me/conf", str(tmp_path)) for word in words if word not in ("-m", "--cfg", "job")]
+    lines = [word.replace("/home/me/conf", str(tmp_path)) for word in words if word not in SHOWS]
     parsed = OverridesParser.create().parse_overrides(lines)
     assert sweeps or not any(one.is_sweep_override() for one in parsed), "several values without -m"
     fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]

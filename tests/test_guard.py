@@ -108,5 +108,8 @@ def test_split_says_which_ids_differ_by_leading_zeros_alone() -> None:
 
 def test_a_ledger_that_is_kept_locked_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr.guard._PATIENCE", 0.1)
-    with FileLock(tmp_path / f"{LEDGER}.lock"), pytest.raises(CxrError, match=r"another process has kept .*\.lock"):
+    with (
+        FileLock(tmp_path / f"{LEDGER}.lock"),
+        pytest.raises(CxrError, match=r"another process has locked .*\.csv; wait for it"),
+    ):
         count_test(tmp_path / LEDGER, predictions("test"), "a", "train")

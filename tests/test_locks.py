@@ -123,8 +123,8 @@ def test_nothing_is_locked_through_a_link(run: Run) -> None:
 
 
 def test_a_wait_ends_when_the_lock_is_free(tmp_path: Path, holder: Holder, capsys: pytest.CaptureFixture[str]) -> None:
-    holder(f"locked(Path({str(tmp_path / 'lock')!r}), 'x')", "print('in', flush=True); time.sleep(0.3)")
-    with locked(tmp_path / "lock", "it is being built; waiting", wait=True):
+    holder(f"locked(Path({str(tmp_path / 'lock')!r}), 'x')", "print('in', flush=True); time.sleep(1.2)")
+    with locked(tmp_path / "lock", "it is being built; waiting", wait=60):
         assert capsys.readouterr().out == "it is being built; waiting\n"
 
 

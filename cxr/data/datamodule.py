@@ -22,7 +22,7 @@ from cxr.data.catalog import Catalog
 from cxr.data.sampling import Batch as Drawn
 from cxr.data.sampling import EpochBatches, Order, Shuffled
 from cxr.errors import CxrError
-from cxr.isolation import serve_parent
+from cxr.processes.isolation import serve_parent
 
 cv2.setNumThreads(0)  # images are small and workers are many
 _MAPPED = 1 << 26  # bytes read before the map's pages are given back
@@ -112,7 +112,7 @@ class Radiographs(Dataset[Batch]):
             self._images = open_array(Path(self.array_path), self.shape)
         if _stamp(os.fstat(self._file.fileno())) != self._stamp:
             raise CxrError(
-                f"{self.array_path} has been changed while it was read; python -m cxr.data.cache verify=true with the "
+                f"{self.array_path} has been changed while it was read; python -m cxr cache verify=true with the "
                 "same data options names the images"
             )
         return self._images

@@ -5,6 +5,7 @@ finding at a time. An ensemble of twenty members on the whole data set would not
 """
 
 import glob
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,7 +183,7 @@ def load_member(
     paths = {split: run.predictions(split) for split in SPLITS}
     stored = all(path.exists() for path in paths.values())
     about = {name: str(metrics.get(name) or "") for name in ("split_fingerprint", "labels_sha256")}
-    config = run.config() if run.config_path.is_file() else {}
+    config = run.config() if os.path.lexists(run.config_path) else {}
     if not run.best.exists():
         if not stored:
             raise CxrError(

@@ -1,4 +1,4 @@
-"""Runs ranked on the same images, and which differences are noise: the work of `python -m cxr.compare`."""
+"""Runs ranked on the same images, and which differences are noise: the work of `python -m cxr compare`."""
 
 import glob
 from collections import defaultdict

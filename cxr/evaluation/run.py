@@ -1,4 +1,4 @@
-"""What stored predictions are worth, into the run's own directory: the work of `python -m cxr.evaluate`."""
+"""What stored predictions are worth, into the run's own directory: the work of `python -m cxr evaluate`."""
 
 import json
 import tempfile

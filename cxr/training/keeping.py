@@ -12,8 +12,8 @@ import lightning.pytorch as pl
 from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import Checkpoint
 
+from cxr.processes.stopping import Stopped, requests
 from cxr.runs import Run
-from cxr.stopping import Stopped, requests
 from cxr.task.base import Monitor
 from cxr.training.checkpoint import within_epoch
 

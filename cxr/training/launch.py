@@ -1,6 +1,7 @@
 """Several processes for one run: each child reads the run's own configuration and never the parent's command line."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import cxr
 from cxr.errors import CxrError
-from cxr.isolation import how_it_ended
+from cxr.processes.isolation import how_it_ended
+from cxr.processes.stopping import Stopped, pass_on
 from cxr.runs import Run
-from cxr.stopping import Stopped, pass_on
 from cxr.training.prepare import Devices
 from cxr.training.world import Rank
 
@@ -79,10 +80,13 @@ def _failed(children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> l
 
 
 def _first_failure(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> str:
-    """A process that was killed gives no reason; those that miss it fail afterwards, and give theirs."""
-    first = min(
-        _failed(children, reasons), key=lambda rank: reasons[rank].stat().st_mtime_ns if reasons[rank].exists() else 0
-    )
+    """A process that was killed gives no reason; those that miss it fail afterwards, and give theirs or abort."""
+
+    def when(rank: int) -> tuple[bool, int]:
+        told = reasons[rank].stat().st_mtime_ns if reasons[rank].exists() else 0
+        return children[rank].poll() == -signal.SIGABRT, told
+
+    first = min(_failed(children, reasons), key=when)
     name = f"process {first} of {len(children)} of {run.path}"
     if reasons[first].exists():
         return f"{name}: {reasons[first].read_text(encoding='utf-8')}"

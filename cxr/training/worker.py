@@ -8,9 +8,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from cxr.errors import CxrError, first_line
-from cxr.isolation import die_with_parent
+from cxr.processes.isolation import die_with_parent
+from cxr.processes.stopping import REQUEUE, Stopped, requests
 from cxr.runs import Run
-from cxr.stopping import REQUEUE, Stopped, requests
 from cxr.training.launch import rank_of_this_process
 from cxr.training.prepare import prepare, resolve_devices
 from cxr.training.run import work

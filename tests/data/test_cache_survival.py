@@ -284,7 +284,7 @@ def test_verifying_what_was_never_built_says_so(copied: Path) -> None:
 
 def test_the_command_line_builds_verifies_and_refuses(shared: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "cxr.data.cache", "data=nih", f"data.root={shared / 'nih_mini'}",
+        command = [sys.executable, "-m", "cxr", "cache", "data=nih", f"data.root={shared / 'nih_mini'}",
                    f"cache.dir={tmp_path / 'c'}", "cache.size=32", *arguments]  # fmt: skip
         return subprocess.run(
             command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True

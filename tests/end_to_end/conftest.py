@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from cxr import cli
+from cxr.cli.entry import start
 from cxr.data.phantom import write_phantoms
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def train(here: Path, phantoms: Path, capfd: pytest.CaptureFixture[str], monkeyp
 
     def run(*arguments: str, plain: bool = False) -> Result:
         small = () if plain else (*SMALL, "data.phantom_size=64", f"data.root={phantoms}")
-        return _call(cli.train, ["train.py", *small, *arguments], capfd, monkeypatch)
+        return _call("train", ["train.py", *small, *arguments], capfd, monkeypatch)
 
     return run
 
@@ -56,18 +56,15 @@ def train(here: Path, phantoms: Path, capfd: pytest.CaptureFixture[str], monkeyp
 @pytest.fixture
 def ensemble(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
     """`python ensemble.py`."""
-    return lambda *arguments: _call(cli.ensemble, ["ensemble.py", *arguments], capfd, monkeypatch)
+    return lambda *arguments: _call("ensemble", ["ensemble.py", *arguments], capfd, monkeypatch)
 
 
-def _call(
-    program: Callable[[], None], argv: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Result:
+def _call(program: str, argv: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Result:
     monkeypatch.setattr(sys, "argv", argv)
     GlobalHydra.instance().clear()
-    cli._failure.clear()
     capfd.readouterr()
     with pytest.raises(SystemExit) as ended:
-        program()
+        start(program)
     out, err = capfd.readouterr()
     return Result(int(ended.value.code or 0), out, err)
 

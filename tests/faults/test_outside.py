@@ -15,11 +15,11 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from cxr.cli import _INTERRUPTED
+from cxr.cli.entry import INTERRUPTED
 from cxr.data.cache import build
 from cxr.ensemble import write as ensemble_writing
+from cxr.processes.stopping import requests
 from cxr.runs import Run
-from cxr.stopping import requests
 from cxr.task.base import ClassificationTask
 from cxr.training import run as training
 from tests.end_to_end.conftest import SMALL
@@ -73,7 +73,7 @@ def one_sentence(result: Any, *parts: str, code: int = 1) -> None:
 def interrupted(result: Any, *parts: str) -> None:
     """As after ctrl-C; a program would end here, and another ctrl-C would end it at once."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    one_sentence(result, "interrupted", *parts, code=_INTERRUPTED)
+    one_sentence(result, "interrupted", *parts, code=INTERRUPTED)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cxr.stopping import Stopped, StopRequests, requests
+from cxr.processes.stopping import requests
 from cxr.task.base import ClassificationTask
 from tests.end_to_end.test_resume import RECIPE, ROOT, last_of, same_end, straight
 
@@ -59,29 +59,6 @@ def test_a_request_is_answered_with_a_checkpoint_and_changes_no_byte(
     requests.asked = None
     assert train("name=a", "resume=true", plain=True).code == 0
     same_end(run, reference)
-
-
-def test_twice_ends_the_process_at_once() -> None:
-    program = (
-        "import os, signal, time; from cxr.stopping import requests; requests.listen(); requests.can_wait = True; "
-        "os.kill(os.getpid(), signal.SIGTERM); print('waits', flush=True); os.kill(os.getpid(), signal.SIGUSR1); "
-        "time.sleep(60)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=50)
-    assert (done.returncode, done.stderr) == (75, "error: stopped by SIGUSR1\n") and "waits" in done.stdout
-
-
-def test_where_no_checkpoint_will_come_it_stops_at_once() -> None:
-    with pytest.raises(Stopped, match="stopped by SIGTERM"):
-        StopRequests()._handle(signal.SIGTERM, None)
-
-
-def test_a_process_whose_parent_passes_signals_on_waits_for_its_checkpoint() -> None:
-    asked = StopRequests()
-    asked.can_wait = asked.patient = True
-    for _ in range(3):
-        asked._handle(signal.SIGTERM, None)
-    assert asked.asked == "SIGTERM"
 
 
 @pytest.mark.slow

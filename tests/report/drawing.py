@@ -72,7 +72,9 @@ def grid_of_mixtures(members: int, steps: int = 4) -> pd.DataFrame:
 
 # Of `metrics.json`
 AREA = {"value": 0.7, "ci": [0.6, 0.8]}
-GROUPS = {"sex": {"groups": {name: {"n": 12, "macro_auroc": AREA} for name in ["F", "M " * 30, "$x_{", "_"]}}}
+GROUPS = {
+    "sex": {"groups": {name: {"n": 12, "patients": 9, "macro_auroc": AREA} for name in ["F", "M " * 30, "$x_{", "_"]}}
+}
 
 
 def judged(findings: list[str]) -> dict[str, object]:

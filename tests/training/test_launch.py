@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cxr.errors import CxrError
+from cxr.processes.stopping import Stopped, requests
 from cxr.runs import Run
-from cxr.stopping import Stopped, requests
 from cxr.training.launch import launch
 from cxr.training.prepare import Devices
 

@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from cxr import cli
+from cxr.cli import conf_dir
+from cxr.cli.entry import say, start
 from cxr.errors import CxrError
 from cxr.private import refuse_secrets, shorten_home
 from cxr.runs import Run
@@ -38,9 +39,8 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         GlobalHydra.instance().clear()
-        cli._failure.clear()
         with pytest.raises(SystemExit):
-            cli.train()
+            start("train")
         return capfd.readouterr().err
 
     return run
@@ -139,7 +139,7 @@ def test_token_on_the_command_line_is_refused_before_anything_is_written(
 
 
 def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", [*overrides])
 
 
@@ -178,5 +178,5 @@ def test_weights_and_biases_is_told_no_command_line_and_no_machine() -> None:
 
 
 def test_message_with_a_name_that_drives_terminals_is_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._say("the file \x1b[2J\x07 is none")
+    say("the file \x1b[2J\x07 is none")
     assert capsys.readouterr().err == "error: the file ?[2J? is none\n"

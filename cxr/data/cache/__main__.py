@@ -1,6 +1,6 @@
-"""`python -m cxr.data.cache`, thin as `train.py` is: the program is in `cxr.cli`."""
+"""`python -m cxr.data.cache`, the former spelling of `python -m cxr cache`; it goes with the next version."""
 
-from cxr.cli import cache
+from cxr.cli.entry import renamed
 
 if __name__ == "__main__":
-    cache()
+    renamed("cache", "python -m cxr.data.cache")

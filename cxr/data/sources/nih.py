@@ -128,9 +128,15 @@ def _read_rows(path: Path) -> tuple[pd.DataFrame, list[int]]:
     if twice is not None:
         raise CxrError(f"{path} line 1 has the column {twice!r} twice; keep one")
     places: list[tuple[int, list[str]]] = [(names.index(name), []) for name in wanted]
+    needed = max(names.index(name) for name in (_IMAGE, _LABELS, _PATIENT))
     lines: list[int] = []
     for line, row in rows:
         if "".join(row).strip() or len(row) > 1:  # not a blank line
+            if len(row) <= needed:
+                raise CxrError(
+                    f"{path} line {line} has {len(row)} cells and ends before the column {names[needed]!r}; "
+                    "restore the line"
+                )
             lines.append(line)
             for place, values in places:
                 values.append(row[place] if place < len(row) else "")
@@ -153,9 +159,21 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield last + 1, row
                 last = reader.line_num
     except (OSError, ValueError, csv.Error) as error:  # of Unicode are ValueErrors
+        line = _first_line_that_is_no_text(path) if isinstance(error, UnicodeDecodeError) else last + 1
         raise CxrError(
-            f"{path} line {last + 1} cannot be read as a CSV table: {first_line(error)}; is it the published file?"
+            f"{path} line {line} cannot be read as a CSV table: {first_line(error)}; is it the published file?"
         ) from None
+
+
+def _first_line_that_is_no_text(path: Path) -> int:
+    """Text is decoded in blocks, so that the line is not known where decoding fails."""
+    with open_regular(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8-sig")
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _labels(labels: pd.Series, origin: Path, lines: Sequence[int]) -> pd.DataFrame:

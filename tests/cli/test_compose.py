@@ -1,4 +1,4 @@
-"""Mistakes on the command lines of all programs: one sentence each, with the closest name, before anything starts."""
+"""Mistakes in the arguments of all programs: one sentence each, with the closest name, before anything starts."""
 
 import inspect
 import subprocess
@@ -7,9 +7,8 @@ import sys
 import pytest
 from lightning.pytorch import Trainer
 
-from cxr import mistakes
-from cxr.cli import conf_dir
-from cxr.command_line import read_command_line
+from cxr.cli import conf_dir, mistakes
+from cxr.cli.compose import read_command_line
 from cxr.errors import CxrError
 
 
@@ -99,6 +98,9 @@ def test_what_can_be_added_and_shown_still_is(words: list[str]) -> None:
         (["--cfg", "job", "--package", "nosuch"], "--package nosuch: there is no such part"),
         (["--cfg", "job", "+traner.x=1"], "there is no option traner.x"),
         (["--help", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
+        (["help=foo"], "help=foo is unknown; write --help, or help=all for every option"),
+        (["-m", "help=all"], "-m and --help exclude each other"),
+        (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
         (["--info", "job"], "invalid choice: 'job'"),
         (["seed=range(1,3"], "seed=range(1,3 cannot be read"),
     ],
@@ -121,7 +123,7 @@ def test_known_trainer_arguments_are_those_of_lightning() -> None:
 
 def test_mistakes_are_answered_without_pytorch() -> None:
     check = (
-        "import sys\nfrom cxr.cli import conf_dir\nfrom cxr.command_line import read_command_line\n"
+        "import sys\nfrom cxr.cli import conf_dir\nfrom cxr.cli.compose import read_command_line\n"
         "try: read_command_line('train', ['+traner.fast_dev_run=true'], str(conf_dir()))\n"
         "except Exception as error: print(type(error).__name__, sorted({'torch', 'lightning'} & {*sys.modules}))"
     )

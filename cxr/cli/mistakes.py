@@ -12,6 +12,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from cxr.cli import conf_dir
+
 # Arguments of lightning.pytorch.Trainer that conf/train.yaml does not show. Help and mistakes are answered without
 # importing Lightning, so they stand here; a test compares them with its signature.
 ADDABLE = (
@@ -105,9 +107,10 @@ def unknown_key(key: str, program: str, overrides: Sequence[Override] = ()) -> s
 
 @lru_cache
 def groups_of(program: str) -> list[str]:
-    """The groups of a program, in the order of its defaults list."""
-    choices = compose(program, return_hydra_config=True).hydra.runtime.choices
-    return [str(group) for group in choices if not str(group).startswith("hydra/")]
+    """The groups of a program, in the order of its defaults list; Hydra's choices lack those with several options."""
+    entries = OmegaConf.load(conf_dir() / f"{program}.yaml").defaults
+    keys = [str(key) for entry in entries if isinstance(entry, DictConfig) for key in entry]
+    return [key.removeprefix("optional ").partition("@")[0] for key in keys if not key.startswith("override ")]
 
 
 def options_of(group: str) -> list[str]:

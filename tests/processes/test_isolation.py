@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cxr.isolation import how_it_ended, in_child
+from cxr.processes.isolation import how_it_ended, in_child
 
 ROOT = Path(__file__).parents[2]
 HEAD = """
 import os, signal, sys, time
 from cxr.errors import CxrError
-from cxr.isolation import in_child
-from cxr.stopping import Stopped, requests
+from cxr.processes.isolation import in_child
+from cxr.processes.stopping import Stopped, requests
 requests.listen()
 def say(kind):
     def work():

@@ -7,8 +7,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cxr.cli.mistakes import WITHOUT_VALIDATION
 from cxr.errors import CxrError
-from cxr.mistakes import WITHOUT_VALIDATION
 from cxr.private import ELSEWHERE, leaves, refuse_elsewhere, shorten_home
 from cxr.runs import Run, check_name
 

@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from cxr.errors import CxrError, first_line
-from cxr.stopping import SIGNALS, Stopped, requests
+from cxr.processes.stopping import SIGNALS, Stopped, requests
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 

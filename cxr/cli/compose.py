@@ -1,4 +1,4 @@
-"""The command line of any program: flags and overrides, composed once so that a mistake is found before work begins."""
+"""The arguments of any program: flags and overrides, composed once so that a mistake is found before work begins."""
 
 import argparse
 import os
@@ -14,8 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr.errors import CxrError
-from cxr.mistakes import (
+from cxr.cli.mistakes import (
     ADDABLE,
     WITHOUT_VALIDATION,
     explain,
@@ -26,6 +25,7 @@ from cxr.mistakes import (
     unknown_key,
     unreadable,
 )
+from cxr.errors import CxrError
 from cxr.private import refuse_secrets
 
 _NOT_OURS = {  # flags of Hydra that would compose something else than what is checked here
@@ -34,6 +34,7 @@ _NOT_OURS = {  # flags of Hydra that would compose something else than what is c
     "config_dir": "--config-dir",
     "experimental_rerun": "--experimental-rerun",
 }
+_ALL = "help=all"
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class CommandLine:
         flags: as Hydra's parser names them.
         overrides: `key=value` each.
         config: the first job's configuration; none where nothing is composed.
+        everything: help is asked for, and about every option.
     """
 
     flags: argparse.Namespace
     overrides: list[str]
     config: DictConfig | None
+    everything: bool = False
 
     @property
     def runs(self) -> bool:
@@ -60,7 +63,7 @@ class CommandLine:
     def arguments(self) -> list[str]:
         """As Hydra parses them: flags first, wherever they stood."""
         flags = ["--multirun"] if self.flags.multirun else []
-        for name in ("help", "hydra_help", "resolve", "run", "shell_completion"):
+        for name in ("hydra_help", "resolve", "run", "shell_completion"):
             flags += [f"--{name.replace('_', '-')}"] if getattr(self.flags, name) else []
         for name in ("cfg", "package", "info"):
             flags += [f"--{name}", getattr(self.flags, name)] if getattr(self.flags, name) else []
@@ -81,14 +84,15 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
     with initialize_config_dir(folder, version_base="1.3"):
         try:
             flags = _flags(program, list(arguments))
-            overrides = [str(word) for word in flags.overrides]
+            everything = _ALL in flags.overrides
+            overrides = [str(word) for word in flags.overrides if word != _ALL]
             nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or nothing:
-                return CommandLine(flags, overrides, None)
+                return CommandLine(flags, overrides, None, everything)
             config = _composed(program, overrides, flags)
             if flags.package and OmegaConf.select(config, flags.package, throw_on_missing=False) is None:
                 raise CxrError(f"--package {flags.package}: there is no such part of the configuration")
-            return CommandLine(flags, overrides, config)
+            return CommandLine(flags, overrides, config, everything)
         except OverrideParseException as error:
             raise CxrError(explain(error, program)) from error
 
@@ -106,6 +110,11 @@ def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
     if wrong is not None:
         following = arguments[arguments.index(wrong) + 1 :] if wrong in arguments else []
         raise CxrError(unknown_flag(wrong, following[0] if following else "", program))
+    for word in flags.overrides:
+        if word.startswith("help="):
+            if word != _ALL:
+                raise CxrError(f"{word} is unknown; write --help, or {_ALL} for every option")
+            flags.help = True
     for name, flag in _NOT_OURS.items():
         if getattr(flags, name) is not None:
             raise CxrError(

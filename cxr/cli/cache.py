@@ -1,0 +1,47 @@
+"""The program `cache`: builds the cache of a data set alone, or verifies one."""
+
+from omegaconf import DictConfig
+
+from cxr.cli.options import check_cache_options, plain
+from cxr.cli.program import Program
+from cxr.errors import CxrError
+
+
+def job(config: DictConfig) -> float:
+    """Builds the cache, or verifies it; returns its number of usable images."""
+    from cxr.data.cache import CacheSettings, open_or_build
+    from cxr.data.cache.verify import verify
+    from cxr.training.reading import read_catalog
+
+    chosen = plain(config)
+    root, settings = chosen["data"]["root"], CacheSettings.of(chosen)
+    catalog = read_catalog(chosen)
+    if not config.verify:
+        found, kept = open_or_build(catalog, root, settings)
+        print(f"{found.folder}: {len(found.names)} images at {found.size} px, {len(kept)} of them usable", flush=True)
+        return len(kept)
+    folder, differences = verify(catalog, root, settings)
+    for difference in differences:
+        print(f"{difference.image}: {difference.reason}")
+    if differences:
+        raise CxrError(
+            f"{len(differences)} images differ from {folder}; build again without verify=true, which takes over "
+            "what is unchanged (if rows of the cache have changed, remove that folder first)"
+        )
+    print(f"{folder}: its {len(catalog)} images are those of the manifest", flush=True)
+    return len(catalog)
+
+
+PROGRAM = Program(
+    about="Decodes the images of a data set once, for all trainings that read them at this size.",
+    examples=(
+        ("data=nih data.root=DIR cache.size=256", ""),
+        ("data=nih data.root=DIR cache.size=256 verify=true", "names what has changed, and builds nothing"),
+    ),
+    options=(
+        "data.root", "image_size", "cache.size", "cache.dir", "cache.on_error", "cache.processes", "verify",
+        "data.on_missing",
+    ),
+    check=check_cache_options,
+    job=job,
+)  # fmt: skip

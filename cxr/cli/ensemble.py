@@ -1,0 +1,37 @@
+"""The program `ensemble`: combines finished runs, with weights that are found on validation."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from cxr.cli.options import check_ensemble_options, plain
+from cxr.cli.program import Program
+from cxr.runs import Run
+
+
+def job(config: DictConfig) -> float:
+    """Combines runs; returns the validation macro AUROC."""
+    from cxr.ensemble.stage import run_ensemble
+
+    name = config.name or f"ensemble-{HydraConfig.get().runtime.choices.method}"
+    return run_ensemble(plain(config), Run(Path(config.runs_dir) / name))
+
+
+PROGRAM = Program(
+    about="Combines finished runs into one classifier, finds its weights on validation, and leaves it in runs/<name>.",
+    examples=(
+        ("method=weighted runs='[runs/a,runs/b,runs/c]'", ""),
+        ("method=average runs='runs/paper/*'", ""),
+        ("method=stacking runs='runs/paper/*'", ""),
+        ("method=weighted method.search=coordinate method.objective=brier runs='runs/paper/*'", ""),
+        ("method=weighted method.weights=per_finding runs='runs/first/*' name=mine", ""),
+    ),
+    options=(
+        "runs", "name", "runs_dir", "method.weights", "method.search", "method.objective", "method.step",
+        "method.shrinkage", "method.robust", "bootstrap", "leave_one_out", "seed", "accelerator", "data.root",
+        "cache.dir",
+    ),
+    check=check_ensemble_options,
+    job=job,
+)  # fmt: skip

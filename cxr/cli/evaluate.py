@@ -1,0 +1,29 @@
+"""The program `evaluate`: what the predictions of a run are worth."""
+
+from omegaconf import DictConfig
+
+from cxr.cli.options import check_report_options, plain
+from cxr.cli.program import Program
+
+
+def job(config: DictConfig) -> float | None:
+    """Evaluates a run; returns the test macro AUROC."""
+    from cxr.evaluation.run import evaluate
+
+    return evaluate(plain(config))
+
+
+PROGRAM = Program(
+    about="Says what the predictions of a run are worth, into metrics.json, evaluation/ and figures/.",
+    examples=(
+        ("run=runs/a", "intervals, subgroups, tables and pictures"),
+        ("run=runs/a calibration=temperature", "and calibrated test scores"),
+        ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
+    ),
+    options=(
+        "run", "resamples", "seed", "points.half", "points.youden", "points.f1", "points.sensitivity",
+        "points.specificity", "calibration", "localisation", "accelerator", "data.root", "cache.dir",
+    ),
+    check=check_report_options,
+    job=job,
+)  # fmt: skip

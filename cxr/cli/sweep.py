@@ -1,0 +1,141 @@
+"""A sweep of trainings: its folder, what its jobs are called after, their records, and the summary of them."""
+
+import csv
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from cxr.errors import CxrError, first_line
+from cxr.files import read_text, write_text
+from cxr.private import hidden, without_places
+from cxr.processes.isolation import in_child
+from cxr.processes.stopping import Stopped
+from cxr.runs import Run, check_name, free_name, legal_name
+
+
+def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[str]]:
+    """Chooses the folder of a sweep.
+
+    Args:
+        config: of its first job.
+        arguments: the overrides.
+
+    Returns:
+        The folder, and further overrides that tell Hydra what the jobs are called after.
+
+    Raises:
+        CxrError: a job's name is given for all, or the folder exists.
+    """
+    if config.name is not None and not any(o.startswith("name=") and "," in o for o in arguments):
+        raise CxrError(f"name={config.name} would be the name of every job of the sweep; use sweep={config.name}")
+    check_name(config.sweep, "sweep")
+    runs = Path(config.runs_dir)
+    sweep = config.sweep or free_name(runs, "sweep")
+    if (runs / sweep).exists() and config.resume is False:
+        raise CxrError(f"{runs / sweep} exists; choose another sweep=, or pass resume=true to do what is missing in it")
+    parsed = OverridesParser.create().parse_overrides(list(arguments))
+    varied = {o.key_or_group for o in parsed if o.is_sweep_override()}
+    same = [o.key_or_group for o in parsed if o.key_or_group not in varied]
+    named = [f"sweep={sweep}"] * (config.sweep is None)
+    keys = json.dumps([*same, "sweep"]).replace(" ", "")
+    return runs / sweep, [*named, f"hydra.job.config.override_dirname.exclude_keys={keys}"]
+
+
+def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> float:
+    """Runs a job in a process of its own and records how it ended.
+
+    Args:
+        config: of the job.
+        context: Hydra's own configuration.
+        begin: starts the training, or goes on with it; in the child it may fill in `config.name`.
+
+    Returns:
+        What `begin` returned; NaN for a job that failed.
+
+    Raises:
+        Stopped, KeyboardInterrupt: the sweep was asked to stop.
+    """
+    began, number = time.time(), int(context.job.num)
+    record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "failed"}
+    record["name"] = config.name or job_name(context)
+    try:
+        value, record["name"] = in_child(lambda: (begin(), config.name))
+        record["status"] = "finished"
+        return float(value)
+    except (KeyboardInterrupt, Stopped) as stopped:
+        record["reason"] = str(stopped) or "interrupted"
+        raise
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, CxrError) and os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        record["reason"] = first_line(error)
+        print(f"error: job {number}: {record['reason']}", file=sys.stderr, flush=True)
+        return float("nan")
+    finally:
+        record |= {"began": began, "seconds": round(time.time() - began, 1)}
+        for path in without_places(OmegaConf.to_container(config))[1].values():
+            record["overrides"] = [override.replace(path, hidden(path)) for override in record["overrides"]]
+            record["reason"] = record.get("reason", "").replace(path, hidden(path))
+        write_text(_records(Path(config.runs_dir) / str(config.sweep)) / f"{number}.json", json.dumps(record))
+
+
+def job_name(context: Any) -> str:
+    """The values that the sweep varies: a group's option alone, any other key with its name."""
+    same = set(context.job.config.override_dirname.exclude_keys)
+    parts = []
+    for override in OverridesParser.create().parse_overrides(list(context.overrides.task)):
+        key = override.key_or_group
+        if key not in same:
+            value = override.get_value_element_as_str()
+            parts.append(value if key in context.runtime.choices else f"{key.rpartition('.')[2]}-{value}")
+    return legal_name("-".join(parts))
+
+
+def summarise(sweep: Path, began: float) -> list[str]:
+    """Writes `summary.csv` of the jobs that ran and prints it as a table.
+
+    Args:
+        sweep: the folder.
+        began: seconds since the epoch; jobs of earlier calls are left out.
+
+    Returns:
+        How many jobs failed, in a sentence, or nothing.
+    """
+    records = sorted((json.loads(read_text(file)) for file in _records(sweep).glob("*.json")), key=lambda r: r["job"])
+    records = [record for record in records if record["began"] >= began]
+    rows = []
+    for record in records:
+        run, finished = Run(sweep / record["name"]), record["status"] == "finished"
+        numbers = {f"{split}_macro_auroc": run.macro_auroc(split) if finished else None for split in ("val", "test")}
+        overrides = " ".join(o for o in record["overrides"] if not o.startswith("sweep="))
+        rows.append(
+            {"job": record["job"], "name": record["name"], "status": record["status"]}
+            | numbers
+            | {"seconds": record["seconds"], "overrides": overrides, "reason": record.get("reason", "")}
+        )
+    columns = ["job", "name", "status", "val_macro_auroc", "test_macro_auroc", "seconds", "overrides", "reason"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(sweep / "summary.csv", text.getvalue())
+    width = max([len(row["name"]) for row in rows], default=4)
+    print(f"\n{'run':{width}}  {'status':8}  val AUROC  test AUROC")
+    for row in rows:
+        scores = ["-" if row[f"{s}_macro_auroc"] is None else f"{row[f'{s}_macro_auroc']:.4f}" for s in ("val", "test")]
+        print(f"{row['name']:{width}}  {row['status']:8}  {scores[0]:>9}  {scores[1]:>10}  {row['reason']}".rstrip())
+    print(f"summary: {sweep / 'summary.csv'}", flush=True)
+    failed = sum(row["status"] != "finished" for row in rows)
+    return [f"{failed} of {len(rows)} jobs failed"] if failed or not rows else []
+
+
+def _records(sweep: Path) -> Path:
+    return sweep.parent / ".hydra" / sweep.name / "jobs"

@@ -1,0 +1,86 @@
+"""The program `train`: starts a run, or goes on with one; with -m a sweep of them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from cxr.cli.options import apply_resume, check_train_options, plain
+from cxr.cli.program import Program
+from cxr.cli.sweep import job_name, run_job
+from cxr.errors import CxrError
+from cxr.private import shorten_home
+from cxr.runs import Run, free_name, legal_name, taken
+
+
+def job(config: DictConfig) -> float | None:
+    """Trains one run; in a sweep in a process of its own.
+
+    Returns:
+        The best validation macro AUROC; NaN for a job of a sweep that failed.
+    """
+    context = HydraConfig.get()
+    if context.mode == RunMode.MULTIRUN:
+        return run_job(config, context, lambda: _begin(config, context))
+    return _begin(config, context)
+
+
+def _begin(config: DictConfig, context: Any) -> float:
+    """Starts a run, or goes on with it."""
+    check_train_options(config)
+    shorten_home(config)
+    sweeping = context.mode == RunMode.MULTIRUN
+    folder = Path(config.runs_dir) / (config.sweep or "")
+    choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
+    choices["logger"] = ",".join(sorted(str(name) for name in config.logger))  # Hydra says none where there are several
+    derived = job_name(context) if sweeping else _run_name(choices)
+    if config.resume is not False:
+        if config.name is None and not sweeping:
+            raise CxrError("resume needs to know the run: add name=<run>")
+        config.name = config.name or derived
+        run = Run(folder / config.name)
+        if run.path.exists():
+            saved = apply_resume(run, config, choices, list(context.overrides.task))
+            from cxr.training.run import resume
+
+            return resume(saved, run)
+        if config.resume is True and not sweeping:
+            known = sorted(path.name for path in folder.glob("*/") if (path / "config.yaml").exists())
+            there = f"runs there are {', '.join(known)}" if known else "there is no run yet"
+            raise CxrError(f"{run.path} does not exist, so it cannot go on; {there}")
+    config.name = config.name or free_name(folder, derived)
+    run = Run(folder / config.name)
+    if run.path.exists():
+        raise taken(run.path)
+    from cxr.training.run import train
+
+    return train({**plain(config), "choices": choices, "run_id": os.urandom(4).hex()}, run)
+
+
+def _run_name(choices: dict[str, Any]) -> str:
+    experiment = choices.get("experiment")
+    return legal_name(
+        str(experiment) if experiment else "-".join(str(choices[g]) for g in ("backbone", "attention", "loss"))
+    )
+
+
+PROGRAM = Program(
+    about="Trains one network, or with -m a sweep of them, and leaves it in runs/<name>.",
+    examples=(
+        ("", "embedded phantoms, a laptop is enough"),
+        ("backbone=mobilenet data=nih data.root=DIR", "DIR as NIH publishes it"),
+        ("-m backbone=mobilenet,resnet50 loss=bce,mae sweep=first", "every combination"),
+        ("experiment=paper_mobilenet data.root=DIR", "the paper's recipe"),
+        ("name=a resume=true", "goes on where runs/a stopped"),
+    ),
+    options=(
+        "data.root", "name", "sweep", "resume", "seed", "image_size", "batch_size", "synthetic_batch_size",
+        "optimizer.lr", "backbone.pretrained", "trainer.max_epochs", "trainer.devices", "trainer.precision",
+        "early_stopping.patience", "data.workers",
+    ),
+    check=check_train_options,
+    job=job,
+)  # fmt: skip
