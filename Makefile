@@ -29,7 +29,8 @@ demo: setup ## three attention CNNs and their ensemble on the embedded phantoms,
 
 paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes to every training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make paper DATA=DIR, the folder with the NIH images"; exit 1; }
-	@set -e; set -- $(ARGS); runs=runs; for word; do case $$word in runs_dir=*) runs=$${word#runs_dir=};; esac; done; \
+	@set -e; set -- $(ARGS); runs=runs; for word; do case $$word in runs_dir=*) runs=$${word#runs_dir=};; \
+	  sweep=*|name=*) echo "error: make paper names its runs itself; leave $$word out of ARGS, or pass runs_dir=DIR"; exit 1;; esac; done; \
 	members=; for member in $(MEMBERS); do members="$$members,$$runs/paper/$$member"; \
 	  $(RUN) train.py experiment=$$member sweep=paper name=$$member resume=auto data.root="$(DATA)" "$$@"; done; \
 	if test -e "$$runs/paper-ensemble"; then cat "$$runs/paper-ensemble/table.md"; \

@@ -25,3 +25,14 @@ def test_make_paper_combines_the_members_where_they_were_trained(tmp_path: Path,
     combined = ",".join(f"{runs}/paper/{member}" for member in MEMBERS)
     assert "method.robust=false" in lines[3]  # the paper's weights are the best on validation
     assert lines[3][0] == "ensemble.py" and {f"runs_dir={runs}", f"runs=[{combined}]"} <= set(lines[3])
+
+
+@pytest.mark.parametrize("word", ["sweep=mine", "name=mine"])
+def test_make_paper_refuses_names_under_which_it_would_not_find_its_members(tmp_path: Path, word: str) -> None:
+    stamp = tmp_path / "stamp"
+    stamp.touch()
+    made = subprocess.run(
+        ["make", "-s", "paper", "RUN=false", f"STAMP={stamp}", "DATA=/films", f"ARGS=seed=1 {word}"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode != 0 and f"leave {word} out of ARGS" in made.stdout

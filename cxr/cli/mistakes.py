@@ -102,7 +102,7 @@ def unknown_key(key: str, program: str, overrides: Sequence[Override] = ()) -> s
     given = next((str(o.input_line).partition("=")[2] for o in overrides if o.key_or_group == key), "")
     hint = _hint(key, given, program, config)
     where = f"{parent} has" if parent else "options are"
-    return f"there is no option {key}{f'{hint}?' if hint else ';'} {where} {known}"
+    return f"there is no option {key}{f'{hint}?' if hint else ';'} {where} {known or 'none'}"
 
 
 @lru_cache

@@ -60,8 +60,10 @@ def compare_runs(config: Mapping[str, Any]) -> float:
     kept, left_out = _on_the_same_images(runs, split)
     rows = _rows(kept, metric, plan)
     if len(rows) < 2:
+        others = f" ({', '.join(left_out)} have others)" if left_out else ""
         raise CxrError(
-            f"runs has {len(rows)} configuration to compare; give two or more that share their {split} images"
+            f"runs has {len(rows)} configuration to compare; give two or more that share their {split} images, patients, "
+            f"findings and labels{others}"
         )
     rows.sort(key=lambda row: -row.macro.mean)
     notes = [*_few(kept[0][1]), *_notes(kept, split, left_out)]

@@ -134,7 +134,7 @@ def _reliability_figure(
         axes.set_ylim(-0.02 * end, end)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(4))
-    below(figure, f"mean score of a bin; bins of {BIN} images or more, bars: 95 % intervals")
+    below(figure, f"mean score of a bin (of {BIN} images or more, where there are as many); bars: 95 % intervals")
     figure.supylabel("share of images with the finding", fontsize=10)
     heading(figure, title or "Reliability")
     return figure
