@@ -62,7 +62,7 @@ def compare_runs(config: Mapping[str, Any]) -> float:
     if len(rows) < 2:
         others = f" ({', '.join(left_out)} have others)" if left_out else ""
         raise CxrError(
-            f"runs has {len(rows)} configuration to compare; give two or more that share their {split} images, patients, "
+            f"runs has {len(rows)} configuration to compare; give two or more with the same {split} images, patients, "
             f"findings and labels{others}"
         )
     rows.sort(key=lambda row: -row.macro.mean)
