@@ -25,7 +25,7 @@ from cxr.errors import CxrError, first_line
 FOLDERS = ("checkpoints", "evaluation", "figures", "predictions")  # of a run; their files are replaced whole
 MOST_BYTES = 1 << 28  # of a table or text; metrics.csv has 200 an epoch, the NIH table 8 million
 
-_AT_ONCE = 0.5  # seconds of waiting that need no explanation
+_AT_ONCE = 0.5  # seconds of waiting that need no explanation; a child that was being forked lets go within them
 _conditions: list[Callable[[], None]] = []
 
 
@@ -99,7 +99,7 @@ def locked(path: Path, refusal: str, wait: float = 0) -> Iterator[None]:
         refusal += f" (if it died on another host, remove {path})"
     try:
         try:
-            lock.acquire(timeout=min(wait, _AT_ONCE))
+            lock.acquire(timeout=_AT_ONCE)
         except Timeout:
             if wait <= _AT_ONCE:
                 raise

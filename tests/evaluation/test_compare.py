@@ -87,7 +87,7 @@ def test_equal_runs_are_within_noise_and_other_patients_are_other_data(tmp_path:
     other = write(tmp_path / "c", score, target, owner + 1)
     frame = compared(tmp_path / "out", [*runs, other])
     assert len(frame) == 2 and frame["verdict"][1] == "within noise" and frame["p_holm"][1] == 1
-    assert "images, patients, findings or labels are others: " + str(other) in (tmp_path / "out.tex").read_text()
+    assert "images, patients, findings or labels are others: " + str(other) in (tmp_path / "out.md").read_text()
 
 
 def test_findings_of_few_patients_are_in_no_macro_average_and_named(tmp_path: Path) -> None:
