@@ -73,8 +73,8 @@ def test_an_option_file_of_ones_own_is_listed(call: Any, tmp_path: Path) -> None
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "mine.yaml").write_text("# Mine, of 2026.\n_target_: cxr.loss.bce.BinaryCrossEntropy\n")
     said = call("train", "--help", f"hydra.searchpath=[file://{tmp_path}]", "loss=mine").out
-    assert re.search(r"^    \* mine  Mine, of 2026\.$", said, re.MULTILINE) and re.search(
-        r"^      bce   Bin", said, re.M
+    assert re.search(r"^    \* mine +Mine, of 2026\.$", said, re.MULTILINE) and re.search(
+        r"^      bce +Bin", said, re.M
     )
 
 

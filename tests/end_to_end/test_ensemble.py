@@ -203,6 +203,7 @@ def test_mistakes_on_the_command_line_are_one_sentence(ensemble: Callable[..., A
     assert result.code == 1 and result.err.startswith("error: ") and len(result.err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_predictions_are_made_again_where_the_stored_ones_are_not_the_checkpoints(
     train: Callable[..., Any], ensemble: Callable[..., Any], here: Path
 ) -> None:

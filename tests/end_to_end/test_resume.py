@@ -140,7 +140,7 @@ def die(train: Callable[..., Any], *arguments: str) -> None:
         train(*arguments)
 
 
-@pytest.mark.parametrize("workers", [0, 2, 8])
+@pytest.mark.parametrize("workers", [0, 2, pytest.param(8, marks=pytest.mark.slow)])
 def test_deaths_in_the_middle_of_epochs_change_no_byte(
     train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None], steps: list[int], workers: int
 ) -> None:
@@ -168,9 +168,15 @@ def test_deaths_in_the_middle_of_epochs_change_no_byte(
 
 @pytest.mark.parametrize(
     ("place", "calls"),
-    [("validation_step", 3), ("on_validation_epoch_end", 2), ("save_checkpoint", 1),
-     ("save_checkpoint", 3), ("save", 2), ("save", 6)],
-)  # fmt: skip
+    [
+        ("save_checkpoint", 1),
+        ("save", 2),
+        *(
+            pytest.param(*place, marks=pytest.mark.slow)
+            for place in (("validation_step", 3), ("on_validation_epoch_end", 2), ("save_checkpoint", 3), ("save", 6))
+        ),
+    ],
+)
 def test_deaths_in_validation_and_while_a_checkpoint_is_written_change_no_byte(
     train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None], steps: list[int],
     place: str, calls: int,
@@ -260,6 +266,7 @@ class Learnt(nn.Module):
 '''
 
 
+@pytest.mark.slow
 def test_a_loss_with_parameters_a_buffer_and_a_schedule_goes_on_to_the_byte(
     train: Callable[..., Any],
     here: Path,

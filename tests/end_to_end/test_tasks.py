@@ -101,6 +101,7 @@ class Told(MultiLabel):
 """
 
 
+@pytest.mark.slow
 def test_checkpoints_and_early_stopping_follow_the_monitor_of_the_task(
     train: Callable[..., Any], here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

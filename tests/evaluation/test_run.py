@@ -220,7 +220,7 @@ def test_runs_on_other_images_are_left_out_and_named(tmp_path: Path) -> None:
     assert f"Left out, since their test images, patients, findings or labels are others: {other}" in (
         tmp_path / "out.md"
     ).read_text().replace("\\", "")
-    with pytest.raises(CxrError, match="give two or more that share their test images"):
+    with pytest.raises(CxrError, match="give two or more with the same test images"):
         ranked(tmp_path, runs[0], other)
 
 

@@ -70,6 +70,7 @@ def test_a_training_that_met_a_full_disk_at_every_file_ends_as_one_that_did_not(
         assert (here / "runs" / "a" / part).read_bytes() == (here / "straight" / "a" / part).read_bytes(), part
 
 
+@pytest.mark.slow
 def test_an_ensemble_that_met_a_full_disk_is_made_when_there_is_space(
     train: Callable[..., Any], ensemble: Callable[..., Any], here: Path, disk: Disk
 ) -> None:

@@ -80,8 +80,7 @@ def interrupted(result: Any, *parts: str) -> None:
     "place",
     [
         "training",
-        "prediction",
-        *(pytest.param(p, marks=pytest.mark.slow) for p in ("validation", "checkpoint", "results")),
+        *(pytest.param(p, marks=pytest.mark.slow) for p in ("prediction", "validation", "checkpoint", "results")),
     ],
 )
 def test_ctrl_c_in_a_training_leaves_a_run_that_goes_on(
@@ -96,6 +95,7 @@ def test_ctrl_c_in_a_training_leaves_a_run_that_goes_on(
     same_end(here / "runs" / "a", reference)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_cache_build_and_in_an_ensemble(
     train: Callable[..., Any], ensemble: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +193,7 @@ def test_a_real_shared_memory_that_is_too_small_is_told(
     assert done.returncode == 1 and "too little shared memory" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_read_only_run_directory_is_told(
     train: Callable[..., Any], here: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

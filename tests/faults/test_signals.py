@@ -40,9 +40,13 @@ def send_at(monkeypatch: pytest.MonkeyPatch, hook: str, calls: int, number: int)
 
 @pytest.mark.parametrize(
     ("hook", "calls", "number"),
-    [("training_step", 9, signal.SIGTERM), ("training_step", 16, signal.SIGUSR1),
-     ("validation_step", 2, signal.SIGTERM), ("on_validation_epoch_end", 3, signal.SIGUSR1)],
-)  # fmt: skip
+    [
+        ("training_step", 9, signal.SIGTERM),
+        ("on_validation_epoch_end", 3, signal.SIGUSR1),
+        pytest.param("training_step", 16, signal.SIGUSR1, marks=pytest.mark.slow),
+        pytest.param("validation_step", 2, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_request_is_answered_with_a_checkpoint_and_changes_no_byte(
     train: Callable[..., Any], here: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, hook: str, calls: int,
     number: signal.Signals,

@@ -87,6 +87,7 @@ def test_maps_that_are_not_one_a_finding_and_maps_of_something_else_are_refused(
         network(Fixed("lungs"))
 
 
+@pytest.mark.slow
 def test_pictures_and_localisation_of_a_run_show_the_findings_own_maps(
     train: Callable[..., Any], here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
