@@ -37,7 +37,7 @@ paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes 
 	else $(RUN) ensemble.py method=weighted method.robust=false name=paper-ensemble runs_dir="$$runs" runs="[$${members#,}]"; fi; \
 	echo "pictures of the members are in $$runs/paper/*/figures"
 
-test: setup ## the tests, in under 8 minutes on 2 cores
+test: setup ## the tests, in about 10 minutes on 2 cores
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: setup ## the long tests, those of faults left out
