@@ -145,7 +145,7 @@ def run(program: str, words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _wait_no_more(INTERRUPTED)
         _summarise(sweep, began)
-        way = f"{spelled(program)} name=<run> resume=true goes on from the last checkpoint"
+        way = f"{spelled(program)} name=<run> resume=true resumes from the last checkpoint"
         return say(f"interrupted; {way if program == 'train' else 'run it again to go on'}", INTERRUPTED)
     except Stopped as stopped:
         _wait_no_more(REQUEUE)

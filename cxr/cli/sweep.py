@@ -55,7 +55,7 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
     Args:
         config: of the job.
         context: Hydra's own configuration.
-        begin: starts the training, or goes on with it; in the child it may fill in `config.name`.
+        begin: starts or resumes the training; in the child it may fill in `config.name`.
 
     Returns:
         What `begin` returned; NaN for a job that failed.

@@ -1,4 +1,4 @@
-"""The program `train`: starts a run, or goes on with one; with -m a sweep of them."""
+"""The program `train`: starts or resumes a run; with -m, a sweep of runs."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ def job(config: DictConfig) -> float | None:
 
 
 def _begin(config: DictConfig, context: Any) -> float:
-    """Starts a run, or goes on with it."""
+    """Starts or resumes a run."""
     check_train_options(config)
     shorten_home(config)
     sweeping = context.mode == RunMode.MULTIRUN
@@ -74,7 +74,7 @@ PROGRAM = Program(
         ("backbone=mobilenet data=nih data.root=DIR", "DIR as NIH publishes it"),
         ("-m backbone=mobilenet,resnet50 loss=bce,mae sweep=first", "every combination"),
         ("experiment=paper_mobilenet data.root=DIR", "the paper's recipe"),
-        ("name=a resume=true", "goes on where runs/a stopped"),
+        ("name=a resume=true", "resumes runs/a"),
     ),
     options=(
         "data.root", "name", "sweep", "resume", "seed", "image_size", "batch_size", "synthetic_batch_size",

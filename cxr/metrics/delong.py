@@ -56,8 +56,8 @@ def delong(target: ArrayLike, score: ArrayLike, level: float = 0.95, patient: Ar
         target: (N, L), 1, 0 or NaN for unknown (left out).
         score: (N, L), larger means more likely.
         level: nominal coverage, in (0, 1).
-        patient: (N,), the patient's id of every image, by which it is told whether they are enough for an interval;
-            without it each image counts as a patient.
+        patient: (N,), the patient's id of every image; intervals need enough patients of each class.
+            Without it, each image counts as a patient.
 
     Raises:
         ValueError: shapes, targets or scores as for `auroc`.

@@ -50,7 +50,7 @@ def attempt(path: Path) -> Iterator[None]:
     """Says in one sentence that the picture `path` cannot be drawn, and lets the work around it go on.
 
     Raises:
-        CxrError: `path` cannot be written; a full disk is for the user to mend, and then all pictures are drawn.
+        CxrError: `path` cannot be written, for instance because the disk is full.
     """
     try:
         yield

@@ -198,7 +198,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": entry} if entry else optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what a stranger needs to rebuild the network from this file alone.
+        """Adds what is needed to rebuild the network from this file alone.
 
         Raises:
             CxrError: a loss or a weight is not finite, so that the checkpoint would be of no use.

@@ -19,7 +19,7 @@ MULTI_LABEL = {"_target_": "cxr.task.multi_label.MultiLabel"}  # of runs whose c
 def build_network(config: Mapping[str, Any], findings: int) -> Network:
     """The network of a resolved configuration, with `findings` outputs.
 
-    An attention is told their number where its constructor names `findings`.
+    An attention whose constructor has the parameter `findings` receives their number.
     """
     size = int(config["image_size"])
     backbone: Backbone = build(config["backbone"], image_size=size)
@@ -33,8 +33,8 @@ def build_network(config: Mapping[str, Any], findings: int) -> Network:
 def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings: Sequence[str]) -> nn.Module:
     """The loss of a resolved configuration.
 
-    It is told what its constructor names of `findings` (L names), `positive` and `negative` (L counts of the training
-    targets), and `epochs` (of the whole run).
+    Its constructor receives those of these arguments that it has as parameters: `findings` (L names), `positive` and
+    `negative` (L counts of the training targets), and `epochs` (of the whole run).
 
     Args:
         config: resolved.
