@@ -94,3 +94,13 @@ def test_undefined_resamples_are_left_out_and_counted() -> None:
     assert found.undefined == 20 and (found.low, found.high) == (kept.low, kept.high)
     nothing, p = difference_over_seeds(Seeds(values, holes * np.nan), Seeds(values, holes))
     assert np.isnan([nothing.low, p]).all() and nothing.undefined == 100
+
+
+def test_noise_that_is_in_the_resamples_and_between_seeds_counts_once() -> None:
+    rng = np.random.default_rng(0)
+    seeds, noise = 400, 0.01
+    values = 0.5 + noise * rng.standard_normal(seeds)
+    resamples = values[:, None] + noise * rng.standard_normal((seeds, 300))  # of each seed by itself
+    found = mean_over_seeds(Seeds(values, resamples))
+    once = norm.ppf(0.975) * noise / seeds**0.5
+    assert (found.high - found.low) / 2 == pytest.approx(once, rel=0.15)  # counted twice, it is 1.41 times as much
