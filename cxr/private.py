@@ -83,11 +83,11 @@ def _replaced(config: dict[str, Any], values: Mapping[str, str]) -> dict[str, An
     return replaced
 
 
-def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its dotted key."""
-    if isinstance(node, dict | list):
+def leaves(node: Any, prefix: str = "", lists: bool = True) -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted key; without `lists`, a list is one value. An empty mapping is a value too."""
+    if node and isinstance(node, dict | list if lists else dict):
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
         for key, value in pairs:
-            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key), lists)
     else:
         yield prefix, node

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr.cli import conf_dir
 from cxr.cli.mistakes import ADDABLE, groups_of
 from cxr.cli.program import program_of
+from cxr.private import leaves
 
 _WIDTH = 120  # characters of a line about an option file; longer ones are cut
 _LINE = re.compile(r"(?P<indent> *)(?P<key>\w+):(?: .*?)?(?:\s# (?P<comment>.*))?")
@@ -41,7 +42,9 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
     for group, files in groups.items():
         for option in chosen[group]:
             explained = _of_option(group, option, files) | explained
-    values = {key: value for key, value in _leaves(OmegaConf.to_container(config)) if not key.startswith("hydra.")}
+    values = {
+        key: value for key, value in leaves(OmegaConf.to_container(config), lists=False) if not key.startswith("hydra.")
+    }
     shown = [key for key in (values if everything else program.options) if key in values]
     options = [(f"{key}={_written(values[key])}", explained.get(key, "")) for key in shown]
     more = [(f"{spelled} help=all", "lists every option")] * (not everything) + [
@@ -116,14 +119,6 @@ def _explanations(text: str) -> dict[str, str]:
         if match["comment"]:
             explained[".".join(key for _, key in above)] = match["comment"].strip()
     return explained
-
-
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict) and node:
-        for name, value in node.items():
-            yield from _leaves(value, f"{key}.{name}".removeprefix("."))
-    else:
-        yield key, node
 
 
 def _written(value: Any) -> str:

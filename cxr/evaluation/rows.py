@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cxr.private import leaves
 from cxr.runs import Run
 
 # What may differ between seeds of one configuration: who ran it, where, and how it was stored.
@@ -56,16 +57,7 @@ def _configured(run: Run) -> bool:
 
 
 def _told(run: Run) -> dict[str, Any]:
-    return _EARLIER | _leaves(run.config(), "")
-
-
-def _leaves(node: Any, prefix: str) -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
+    return _EARLIER | dict(leaves(run.config(), lists=False))
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
