@@ -64,4 +64,4 @@ format: setup ## rewrite to the house style
 	$(RUN) -m ruff format .
 
 sheet: setup ## the phantoms' contact sheet of the docs
-	$(RUN) -m cxr.data.phantom.sheet docs/phantoms.jpg
+	$(RUN) -m cxr.phantom.sheet docs/phantoms.jpg

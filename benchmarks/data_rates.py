@@ -25,13 +25,13 @@ import pandas as pd
 import torch
 
 from benchmarks.made import cache_of, configured, table_of
+from cxr.configuration.targets import build
 from cxr.data.augment import Augmentation
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import RadiographData
 from cxr.errors import CxrError
 from cxr.findings import NIH14
-from cxr.targets import build
 from cxr.training.build import build_loss, build_network
 from cxr.training.prepare import Prepared, build_augmentation, open_data, resolve_devices
 

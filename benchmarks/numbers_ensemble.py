@@ -28,7 +28,7 @@ from cxr.ensemble.search import simplex_grid
 from cxr.ensemble.splits import Validation
 from cxr.ensemble.weighted import Weighted
 from cxr.findings import NIH14
-from cxr.predictions import Predictions
+from cxr.run.predictions import Predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 VAL, TEST, WHOLE = 11_212, 25_596, 112_120  # images: a tenth of the data set, its official test list, all

@@ -30,7 +30,7 @@ import cxr.training.run as training
 from benchmarks.made import cache_of, configured, row, say, table_of
 from cxr.data.catalog import Catalog
 from cxr.findings import NIH14
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.training.prepare import Prepared, resolve_devices
 
 THREADS, BATCH, PIXELS, WARM_UP = 2, 32, 128, 5

@@ -10,13 +10,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
+from cxr.configuration.targets import LOGGERS, build
 from cxr.data.augment import Draws
 from cxr.data.cache import CacheSettings
 from cxr.ensemble.combine import Method
 from cxr.ensemble.splits import Validation
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
-from cxr.targets import LOGGERS, build
 from cxr.training.build import build_loss, build_network, build_task
 from cxr.training.prepare import build_augmentation, resolve_devices
 

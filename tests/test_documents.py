@@ -27,10 +27,10 @@ import cxr.model
 import cxr.task
 from cxr.cli import conf_dir
 from cxr.cli.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
+from cxr.configuration.targets import SOURCES, build
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
-from cxr.predictions import Predictions
-from cxr.targets import SOURCES, build
+from cxr.run.predictions import Predictions
 from cxr.training.build import build_loss, build_network, build_task
 
 ROOT = Path(__file__).parents[1]

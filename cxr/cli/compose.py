@@ -25,8 +25,8 @@ from cxr.cli.mistakes import (
     unknown_key,
     unreadable,
 )
+from cxr.configuration.private import refuse_secrets
 from cxr.errors import CxrError
-from cxr.private import refuse_secrets
 
 _NOT_OURS = {  # flags of Hydra that would compose something else than what is checked here
     "config_name": "--config-name",

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import check_ensemble_options, plain
 from cxr.cli.program import Program
-from cxr.runs import Run
+from cxr.run.directory import Run
 
 
 def job(config: DictConfig) -> float:

@@ -1,15 +1,25 @@
 """The program `evaluate`: what the predictions of a run are worth."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from omegaconf import DictConfig
 
 from cxr.cli.options import check_report_options, plain
 from cxr.cli.program import Program
 
 
+def evaluate(options: Mapping[str, Any]) -> float:
+    """Evaluates a run with its stored predictions, or those that its checkpoint makes; returns the test macro AUROC."""
+    from cxr.ensemble.members import stored_or_made
+    from cxr.evaluation import run
+    from cxr.training.localise import localise_run
+
+    return run.evaluate(options, stored_or_made, localise_run)
+
+
 def job(config: DictConfig) -> float | None:
     """Evaluates a run; returns the test macro AUROC."""
-    from cxr.evaluation.run import evaluate
-
     return evaluate(plain(config))
 
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr.cli import conf_dir
 from cxr.cli.mistakes import ADDABLE, groups_of
 from cxr.cli.program import program_of
-from cxr.private import leaves
+from cxr.configuration.private import leaves
 
 _WIDTH = 120  # characters of a line about an option file; longer ones are cut
 _LINE = re.compile(r"(?P<indent> *)(?P<key>\w+):(?: .*?)?(?:\s# (?P<comment>.*))?")

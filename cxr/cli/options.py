@@ -8,9 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.cli.mistakes import WITHOUT_VALIDATION
+from cxr.configuration.private import ELSEWHERE, leaves, refuse_elsewhere, shorten_home
 from cxr.errors import CxrError
-from cxr.private import ELSEWHERE, leaves, refuse_elsewhere, shorten_home
-from cxr.runs import Run, check_name
+from cxr.run.directory import Run
+from cxr.run.naming import check_name
 
 _POSITIVE = ("batch_size",)
 _COUNTS = ("seed", "data.min_cases", "data.split_seed")

@@ -13,12 +13,14 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from cxr.configuration.private import hidden, without_places
 from cxr.errors import CxrError, first_line
-from cxr.files import read_text, write_text
-from cxr.private import hidden, without_places
+from cxr.files.reading import read_text
+from cxr.files.writing import write_text
 from cxr.processes.isolation import in_child
 from cxr.processes.stopping import Stopped
-from cxr.runs import Run, check_name, free_name, legal_name
+from cxr.run.directory import Run
+from cxr.run.naming import check_name, free_name, legal_name
 
 
 def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[str]]:

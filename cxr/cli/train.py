@@ -11,9 +11,10 @@ from omegaconf import DictConfig
 from cxr.cli.options import apply_resume, check_train_options, plain
 from cxr.cli.program import Program
 from cxr.cli.sweep import job_name, run_job
+from cxr.configuration.private import shorten_home
 from cxr.errors import CxrError
-from cxr.private import shorten_home
-from cxr.runs import Run, free_name, legal_name, taken
+from cxr.run.directory import Run, taken
+from cxr.run.naming import free_name, legal_name
 
 
 def job(config: DictConfig) -> float | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,23 +28,32 @@ class Catalog:
         findings: the finding columns, in the order of the networks' outputs.
         origin: what errors call this table, usually the file it was read from.
         absent: images that were left out because they are not on disk.
+        tests: further test splits by name, each the ids of its images; they may share images with `test`.
     """
 
     table: pd.DataFrame
     findings: tuple[str, ...]
     origin: str
     absent: tuple[str, ...] = ()
+    tests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def rows(self, split: str) -> pd.DataFrame:
         """The rows of one split, in the table's order."""
+        if split in self.tests:
+            return self.table[self.table["image"].isin(self.tests[split])]
         return self.table[self.table["split"] == split]
 
     def targets(self, split: str) -> np.ndarray:
         """The labels of one split, (N, L) float32 with NaN for unknown."""
         return self.rows(split)[list(self.findings)].to_numpy(np.float32)
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """Names of all test splits, `test` first."""
+        return ("test", *self.tests)
 
     @property
     def labels_sha256(self) -> str:

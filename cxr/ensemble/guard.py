@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from cxr.errors import CxrError
-from cxr.predictions import Predictions
+from cxr.run.predictions import Predictions
 
 # What decides which patients a run was trained on, where nothing but its configuration is left.
 SPLIT_OPTIONS = ("train_list", "val_list", "test_list", "val_share", "split_seed")

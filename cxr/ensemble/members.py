@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients
 from cxr.ensemble.splits import KEPT_BYTES, Split, Test, Validation
 from cxr.errors import CxrError
-from cxr.guard import check_chosen_on_validation
-from cxr.predictions import Predictions, read_predictions
-from cxr.runs import Run, say_left_out, smoke_refused
+from cxr.run.directory import Run
+from cxr.run.predictions import Predictions, read_predictions
+from cxr.run.smoke import say_left_out, smoke_refused
+from cxr.run.splits import check_chosen_on_validation
 
 SPLITS = ("val", "test")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -208,6 +209,11 @@ def load_member(
     for split, predicted in loaded.items():
         predicted.write(paths[split])
     return origin, paths, loaded
+
+
+def stored_or_made(run: Run, options: Mapping[str, Any], scratch: Path) -> dict[str, Predictions]:
+    """Predictions of a run by split, see `load_member`; `options` has `accelerator` and the folders that are named."""
+    return load_member(str(run.path), str(options["accelerator"]), scratch, options)[2]
 
 
 def _order(pair: str, split: str, a: Predictions, b: Predictions) -> NDArray[np.int64] | None:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from cxr.configuration.targets import build
 from cxr.ensemble.guard import said_of_overlap
 from cxr.ensemble.members import expand, gather
 from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
 from cxr.errors import CxrError
-from cxr.files import staged, unwritable
-from cxr.guard import ledger_beside
-from cxr.report.tables import as_text
-from cxr.runs import Run, taken
-from cxr.targets import build
+from cxr.figures.tables import as_text
+from cxr.files.writing import staged, unwritable
+from cxr.run.directory import Run, taken
+from cxr.run.ledger import ledger_beside
 
 _TELLING = 6  # members up to which weights are printed by name
 

@@ -18,14 +18,14 @@ from cxr.ensemble.overfitting import Report, examine
 from cxr.ensemble.splits import Split
 from cxr.evaluation.judge import judge
 from cxr.evaluation.tables import notes_of, write_tables
-from cxr.files import replacing, write_text
-from cxr.guard import describe_split
+from cxr.figures.figures import comparison, roc_curves
+from cxr.figures.maps import ensemble_landscape
+from cxr.figures.tables import auroc_table, write_table
+from cxr.files.writing import replacing, write_text
 from cxr.metrics.auroc import auroc
-from cxr.predictions import Predictions
-from cxr.report.figures import comparison, roc_curves
-from cxr.report.maps import ensemble_landscape
-from cxr.report.tables import auroc_table, write_table
-from cxr.runs import Run, versions
+from cxr.run.directory import Run, versions
+from cxr.run.predictions import Predictions
+from cxr.run.splits import describe_split
 
 _NAMES = {"macro_auroc": "auroc"}  # of an objective's values by finding
 

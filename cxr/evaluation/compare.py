@@ -13,15 +13,16 @@ from cxr.errors import CxrError
 from cxr.evaluation.rows import configuration, row_names
 from cxr.evaluation.run import resampling
 from cxr.evaluation.tables import few_patients, notes_of
-from cxr.guard import count_test, ledger_beside
+from cxr.figures.results import Cell, Results, WithInterval
 from cxr.metrics.bootstrap import bootstrap_auroc, bootstrap_average_precision
 from cxr.metrics.comparison import METRICS, compare, holm
 from cxr.metrics.interval import Interval, Resampling
 from cxr.metrics.patients import FEWEST, too_few
 from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
-from cxr.predictions import Predictions, read_predictions
-from cxr.report.results import Cell, Results, WithInterval
-from cxr.runs import Run, say_left_out, smoke_refused
+from cxr.run.directory import Run
+from cxr.run.ledger import count_test, ledger_beside
+from cxr.run.predictions import Predictions, read_predictions
+from cxr.run.smoke import say_left_out, smoke_refused
 
 NOISE, REAL, BEST, UNKNOWN = "within noise", "beyond noise", "best", "undetermined"
 _ONE_SEED = (

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import CxrError
-from cxr.guard import check_chosen_on_validation
 from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import bootstrap_rates
 from cxr.metrics.calibration import brier, expected_calibration_error
@@ -32,7 +31,8 @@ from cxr.metrics.subgroups import (
 )
 from cxr.metrics.summary import summarise
 from cxr.metrics.thresholds import choose_thresholds, rates
-from cxr.predictions import Predictions
+from cxr.run.predictions import Predictions
+from cxr.run.splits import check_chosen_on_validation
 
 Points = Mapping[str, float | None]
 USUAL_POINTS: Points = {"half": None, "youden": None, "f1": None, "sensitivity": 0.9, "specificity": 0.9}

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxr.private import leaves
-from cxr.runs import Run
+from cxr.configuration.private import leaves
+from cxr.run.directory import Run
 
 # What may differ between seeds of one configuration: who ran it, where, and how it was stored.
 _SAME = re.compile(

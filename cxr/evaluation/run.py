@@ -2,25 +2,35 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cxr.ensemble.members import load_member
 from cxr.errors import CxrError
 from cxr.evaluation.judge import calibrate, judge
 from cxr.evaluation.tables import notes_of, write_tables
-from cxr.files import check_links, write_text
-from cxr.guard import describe_split, ledger_beside
+from cxr.figures.intervals import forest, precision_recall_curves, reliability, subgroup_points
+from cxr.files.reading import check_links
+from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
 from cxr.metrics.plain import value_of
-from cxr.predictions import Predictions
-from cxr.report.intervals import forest, precision_recall_curves, reliability, subgroup_points
-from cxr.runs import Run, smoke_refused
+from cxr.run.directory import Run
+from cxr.run.ledger import ledger_beside
+from cxr.run.predictions import Predictions
+from cxr.run.smoke import smoke_refused
+from cxr.run.splits import describe_split
+
+Scores = Callable[[Run, Mapping[str, Any], Path], Mapping[str, Predictions]]
+Maps = Callable[[Run, Mapping[str, Any], Resampling], dict[str, Any] | None]
 
 
-def evaluate(config: Mapping[str, Any]) -> float:
-    """Judges one directory and returns its test macro AUROC; see `conf/evaluate.yaml`.
+def evaluate(config: Mapping[str, Any], scores_of: Scores, maps_of: Maps) -> float:
+    """Judges one directory and returns its test macro AUROC.
+
+    Args:
+        config: see `conf/evaluate.yaml`.
+        scores_of: predictions of a run, by split, given the options and a folder for those that are made again.
+        maps_of: its attention maps judged against boxes; raises CxrError where its images cannot be read.
 
     Raises:
         CxrError: no predictions, an option, or a disk that is full.
@@ -33,7 +43,7 @@ def evaluate(config: Mapping[str, Any]) -> float:
     if run.smoke:
         raise smoke_refused(run.path)
     with tempfile.TemporaryDirectory(prefix="cxr-") as scratch:
-        _, _, loaded = load_member(str(run.path), str(config["accelerator"]), Path(scratch), config)
+        loaded = scores_of(run, config, Path(scratch))
     val, test = loaded["val"], loaded["test"]
     saved = run.metrics()
     positives = saved.get("train", {}).get("positives")
@@ -46,7 +56,7 @@ def evaluate(config: Mapping[str, Any]) -> float:
         write_text(run.path / "calibration.json", json.dumps(scaling.as_plain(), indent=1) + "\n")
         scaled.write(run.predictions("test_calibrated"))
     if config["localisation"]:
-        metrics["localisation"] = _localisation(run, metrics, plan, config)
+        metrics["localisation"] = _localisation(run, metrics, plan, config, maps_of)
     notes = notes_of(run, val, test, metrics, "evaluate")
     made = write_tables(run, run.path.name, metrics, test.findings, notes)
     _draw(run, val, test, metrics)
@@ -69,22 +79,17 @@ def resampling(config: Mapping[str, Any]) -> Resampling:
     return Resampling(int(config["resamples"]), int(config["seed"]))
 
 
-def _localisation(run: Run, metrics: Mapping[str, Any], plan: Resampling, options: Mapping[str, Any]) -> Any:
-    """Anew if the run's images can be read, else what the run knows."""
+def _localisation(
+    run: Run, metrics: Mapping[str, Any], plan: Resampling, options: Mapping[str, Any], maps_of: Maps
+) -> Any:
+    """Computed again if the run's images can be read, else what `metrics.json` holds."""
     if not run.best.exists():
         return metrics.get("localisation")
-    from cxr.training.checkpoint import load_network
-    from cxr.training.localise import localisation
-    from cxr.training.predict import device_of
-    from cxr.training.prepare import data_to_score
-
-    loaded = load_network(run.best)
     try:
-        data, config = data_to_score(run.with_places(loaded.config), options, str(run.path))
+        return maps_of(run, options, plan)
     except CxrError as error:
         print(f"attention is not judged against boxes, since the images cannot be read: {error}", flush=True)
         return metrics.get("localisation")
-    return localisation(data, loaded, device_of(str(options["accelerator"])), str(config["data"]["root"]), plan)
 
 
 def _draw(run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, Any]) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxr.guard import count_test, describe_split, ledger_beside
+from cxr.figures.results import Cell, Results, WithInterval
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import OF_SUPPORTED
-from cxr.predictions import Predictions
-from cxr.report.results import Cell, Results, WithInterval
-from cxr.runs import Run
+from cxr.run.directory import Run
+from cxr.run.ledger import count_test, ledger_beside
+from cxr.run.predictions import Predictions
+from cxr.run.splits import describe_split
 
 MACRO = "macro average"
 SUPPORTED = f"{MACRO} ({FEWEST}+ patients each)"

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from cxr.configuration.targets import build, taken
 from cxr.errors import CxrError
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network, Preprocessing
-from cxr.targets import build, taken
 from cxr.task.base import ClassificationTask
 
 MULTI_LABEL = {"_target_": "cxr.task.multi_label.MultiLabel"}  # of runs whose configuration has no task

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cxr.configuration.reading import read_configuration
 from cxr.errors import CxrError, first_line
-from cxr.files import open_regular
+from cxr.files.reading import open_regular
 from cxr.findings import check_names
 from cxr.model.network import Network
-from cxr.runs import read_configuration
 from cxr.task.base import ClassificationTask
 from cxr.training.build import build_network, build_task
 

@@ -3,8 +3,8 @@
 import errno
 
 from cxr.errors import CxrError, first_line
-from cxr.files import unwritable
-from cxr.runs import Run
+from cxr.files.writing import unwritable
+from cxr.run.directory import Run
 
 _GO_ON = "the run goes on from its last checkpoint with resume=true"
 

@@ -13,7 +13,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import Checkpoint
 
 from cxr.processes.stopping import Stopped, requests
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.task.base import Monitor
 from cxr.training.checkpoint import within_epoch
 

@@ -13,7 +13,7 @@ import cxr
 from cxr.errors import CxrError
 from cxr.processes.isolation import how_it_ended
 from cxr.processes.stopping import Stopped, pass_on
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.training.prepare import Devices
 from cxr.training.world import Rank
 

@@ -1,5 +1,6 @@
 """Attention maps of the test images that radiologists drew boxes on, judged against these boxes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from cxr.metrics.interval import USUAL, Resampling
 from cxr.metrics.localisation import THRESHOLDS, by_finding, localise
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import intervals_of, named, single
-from cxr.training.checkpoint import LoadedNetwork
-from cxr.training.predict import attention_of
+from cxr.run.directory import Run
+from cxr.training.checkpoint import LoadedNetwork, load_network
+from cxr.training.predict import attention_of, device_of
+from cxr.training.prepare import data_to_score
 
 BOX_PIXELS = 1024  # boxes are in pixels of the published images
 
@@ -64,3 +67,20 @@ def localisation(
     boxed = {name: len(set(patients[columns == k])) for k, name in enumerate(findings)}
     few = {name: count for name, count in boxed.items() if 0 < count < FEWEST}
     return said | {"intervals": intervals_of(resampling.resamples, few, findings, spread)}
+
+
+def localise_run(run: Run, options: Mapping[str, Any], resampling: Resampling) -> dict[str, Any] | None:
+    """The same for the best checkpoint of a finished run.
+
+    Args:
+        run: which.
+        options: `accelerator`, and folders that the user names, see `data_to_score`.
+        resampling: of patients, for the intervals.
+
+    Raises:
+        CxrError: its checkpoint or its images cannot be read.
+    """
+    loaded = load_network(run.best)
+    data, config = data_to_score(run.with_places(loaded.config), options, str(run.path))
+    device = device_of(str(options["accelerator"]))
+    return localisation(data, loaded, device, str(config["data"]["root"]), resampling)

@@ -16,7 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from cxr.errors import CxrError
-from cxr.files import no_link, read_text, replacing, unwritable
+from cxr.files.reading import no_link, read_text
+from cxr.files.writing import replacing, unwritable
 from cxr.task.base import ClassificationTask
 
 _FIRST, _LAST = ("epoch", "step", "lr", "train/loss", "val/loss"), ("images_per_second",)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from cxr.configuration.private import without_places
+from cxr.configuration.targets import LOGGERS, build
 from cxr.errors import CxrError, first_line
 from cxr.metrics.curves import roc_curve
-from cxr.predictions import Predictions
-from cxr.private import without_places
-from cxr.runs import Run
-from cxr.targets import LOGGERS, build
+from cxr.run.directory import Run
+from cxr.run.predictions import Predictions
 
 _CURVE_POINTS = 200  # of a ROC curve in a dashboard
 _TAG = 64  # characters that W&B takes of a tag

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import RadiographData
 from cxr.data.sources.nih import read_boxes
+from cxr.figures.canvas import attempt
+from cxr.figures.figures import cooccurrence, prevalence, roc_curves
+from cxr.figures.learning import learning_curves
+from cxr.figures.maps import AttentionCase, attention_maps
 from cxr.findings import NIH8
-from cxr.predictions import Predictions
-from cxr.report.canvas import attempt
-from cxr.report.figures import cooccurrence, prevalence, roc_curves
-from cxr.report.learning import learning_curves
-from cxr.report.maps import AttentionCase, attention_maps
-from cxr.runs import Run
+from cxr.run.directory import Run
+from cxr.run.predictions import Predictions
 from cxr.training.checkpoint import LoadedNetwork
 from cxr.training.log import read_log
 from cxr.training.predict import attention_of

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import Batch, RadiographData, Radiographs
 from cxr.model.network import Network, NetworkOutput
-from cxr.predictions import NAMES, NUMBERS, Predictions
-from cxr.runs import Run
+from cxr.run.directory import Run
+from cxr.run.predictions import NAMES, NUMBERS, Predictions
 from cxr.training.checkpoint import LoadedNetwork, load_network
 from cxr.training.prepare import data_to_score
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from cxr.configuration.private import refuse_elsewhere
+from cxr.configuration.targets import build
 from cxr.data.augment import Augmentation
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog
@@ -14,8 +16,6 @@ from cxr.data.datamodule import LoaderSettings, RadiographData, View
 from cxr.data.sampling import Order, Shuffled
 from cxr.data.split import check_split, split_fingerprint
 from cxr.errors import CxrError, first_line
-from cxr.private import refuse_elsewhere
-from cxr.targets import build
 from cxr.training.reading import read_catalog
 
 _AUTO_WORKERS = 8

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cxr.configuration.private import refuse_elsewhere
+from cxr.configuration.targets import SOURCES, build
 from cxr.data.catalog import Catalog, check_images_exist, choose_findings, single_finding
 from cxr.data.split import split_catalog
-from cxr.private import refuse_elsewhere
-from cxr.targets import SOURCES, build
 
 
 def read_catalog(config: Mapping[str, Any]) -> Catalog:

@@ -1,41 +1,29 @@
 """One training, from a composed configuration to a finished run directory."""
 
-import json
-import logging
-import math
-import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from omegaconf import OmegaConf
 
 from cxr import __version__
+from cxr.configuration.private import without_places
+from cxr.configuration.targets import build, taken
 from cxr.errors import CxrError, first_line
-from cxr.evaluation.judge import judge
-from cxr.evaluation.tables import notes_of, write_tables
-from cxr.files import check_links, write_text, writing_only_if
-from cxr.guard import describe_split, ledger_beside
-from cxr.metrics.plain import number
-from cxr.metrics.summary import summarise
-from cxr.private import without_places
-from cxr.runs import Run, is_smoke, versions
-from cxr.targets import build, taken
-from cxr.task.base import Monitor
+from cxr.files.reading import check_links
+from cxr.files.writing import writing_only_if
+from cxr.run.directory import Run
+from cxr.run.ledger import ledger_beside
+from cxr.run.smoke import is_smoke
 from cxr.training.build import build_loss, build_network, build_task, check_loss
-from cxr.training.checkpoint import load_network, place, read_checkpoint
+from cxr.training.checkpoint import place, read_checkpoint
 from cxr.training.failures import explained
-from cxr.training.keeping import EarlyStopping, RunCheckpoints
+from cxr.training.finish import finish, selected
 from cxr.training.launch import launch
-from cxr.training.localise import localisation
-from cxr.training.log import EpochLog, StepLog, read_log, read_rows, read_steps, shown
-from cxr.training.loggers import build_loggers, check_loggers, log_result
-from cxr.training.pictures import draw_run
-from cxr.training.predict import predict
+from cxr.training.log import read_rows, read_steps, shown
+from cxr.training.loggers import check_loggers
 from cxr.training.prepare import (
     Devices,
     Prepared,
@@ -47,9 +35,10 @@ from cxr.training.prepare import (
     resolve_devices,
     view_of,
 )
-from cxr.training.resumption import MidEpoch, batches_here
-from cxr.training.saving import WholeFiles, newest_whole
-from cxr.training.world import OwnProcesses, Rank, WholeWorld
+from cxr.training.resumption import batches_here
+from cxr.training.saving import newest_whole
+from cxr.training.trainer import quieten, trainer_of
+from cxr.training.world import Rank
 
 
 def train(config: Mapping[str, Any], run: Run) -> float:
@@ -123,7 +112,7 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
     Raises:
         CxrError: a size, a weights file, or an argument of any part.
     """
-    _quieten()
+    quieten()
     accumulation(config, devices.count)
     check_workers(config)
     check_loggers(config)
@@ -139,7 +128,7 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
     task = build_task(config)
     if not taken(config["loss"], {"findings": ()}):  # one that is told their names is built when they are known
         check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task)
-    _trainer(config, None, devices, Rank(), 1, task.monitor)
+    trainer_of(config, None, devices, Rank(), 1, task.monitor)
     try:
         optimizer = build(config["optimizer"])(network.parameters())
         build(config["scheduler"])(optimizer, 1)
@@ -156,7 +145,7 @@ def check_labels(config: Mapping[str, Any], prepared: Prepared) -> None:
 
 def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devices, rank: Rank) -> None:
     """What each process of a run does: fit, then score validation and test with the best checkpoint."""
-    _quieten()
+    quieten()
     pl.seed_everything(int(config["seed"]), verbose=False)
     last = newest_whole(run, show=False)
     start = (0, 0)
@@ -185,7 +174,7 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
         seed=int(config["seed"]),
         provenance=provenance,
     )
-    trainer = _trainer(config, run, devices, rank, len(catalog.rows("train")), task.monitor)
+    trainer = trainer_of(config, run, devices, rank, len(catalog.rows("train")), task.monitor)
     try:
         with writing_only_if(lambda: run.check_there(config)):
             trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
@@ -195,48 +184,6 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
     except (RuntimeError, OSError, CxrError) as error:
         run.check_there(config)
         raise explained(error, run) from error
-
-
-def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer) -> None:
-    """Predictions, metrics and figures of the best checkpoint; `metrics.json` last: it says that the run is done."""
-    loaded = load_network(run.best)
-    device = trainer.strategy.root_device
-    splits = ("val",) if is_smoke(config) else ("val", "test")
-    predictions = {split: predict(loaded, data, split, device) for split in splits}
-    if not trainer.is_global_zero:
-        return
-    for split, predicted in predictions.items():
-        predicted.write(run.predictions(split))
-    catalog, train, root = prepared.catalog, prepared.catalog.targets("train"), str(config["data"]["root"])
-    positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
-    val, test = predictions["val"], predictions.get("test")
-    about: dict[str, Any]
-    if test is None:
-        judged, about = {"val": summarise(val.target, val.score, val.findings)}, {"smoke": True}
-    else:
-        judged = judge(val, test, train_positives=positives)
-        about = {"localisation": localisation(data, loaded, device, root), "split": describe_split(val, test)}
-    for split, predicted in predictions.items():  # what the task adds to what every run says
-        own = loaded.task.metrics(predicted.target, predicted.score)
-        judged[split] |= {name: number(value) for name, value in own.items() if name not in judged[split]}
-    metrics = {
-        **judged,
-        "train": {"n": len(train), "positives": positives},
-        **about,
-        "split_fingerprint": prepared.split_fingerprint,
-        "labels_sha256": prepared.labels_sha256,
-        "checkpoint_sha256": loaded.sha256,
-        "best_epoch": loaded.epoch,
-        "max_epochs": int(config["trainer"]["max_epochs"]),
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "versions": versions(),
-    }
-    if test is not None:
-        write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
-    draw_run(run, catalog, predictions, data, loaded, device, root)
-    log_result(trainer.loggers, run, metrics, predictions)
-    write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
 
 
 def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devices) -> float:
@@ -252,81 +199,9 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
     return selected(run, build_task(config).monitor)
 
 
-def selected(run: Run, monitor: Monitor) -> float:
-    """The value by which a finished run's checkpoint was selected; NaN where it is undefined.
-
-    It is that of `metrics.json`, or of the best epoch's row in `metrics.csv` where the predictions do not tell it.
-    """
-    result = run.metrics()
-    split, _, name = monitor.name.partition("/")
-    plain = result.get(split, {}).get(name)
-    value = plain.get("value") if isinstance(plain, dict) else plain
-    if isinstance(value, float):
-        return value
-    log = read_log(run.log).set_index("epoch")
-    return float(log[monitor.name].get(result.get("best_epoch"), math.nan)) if monitor.name in log else math.nan
-
-
-def _trainer(
-    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, images: int, monitor: Monitor
-) -> pl.Trainer:
-    """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
-    first, terminal = rank.number == 0, sys.stderr.isatty()
-    processes = OwnProcesses(rank)
-    callbacks: list[Callback] = []
-    if run:
-        written = config["checkpoint"]
-        callbacks = [
-            WholeWorld(rank),
-            EpochLog(run.log, images, show=first),
-            StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
-            MidEpoch(int(config["batch_size"])),
-            RunCheckpoints(run, monitor, written["every_steps"], written["every_seconds"], written.get("keep_best", 1)),
-        ]
-    stopping = config["early_stopping"]
-    if stopping and stopping["patience"] is not None:
-        by = Monitor(stopping["monitor"], stopping["mode"]) if stopping["monitor"] else monitor
-        callbacks.append(EarlyStopping(by.name, patience=int(stopping["patience"]), mode=by.mode))
-    if terminal and first:
-        callbacks.append(TQDMProgressBar(leave=False))
-    options = {
-        key: value
-        for key, value in config["trainer"].items()
-        if key not in ("accelerator", "devices", "strategy", "precision")
-    }
-    try:
-        return pl.Trainer(
-            accelerator=devices.accelerator,
-            devices=devices.count if run else 1,
-            strategy="ddp" if devices.count > 1 and run else "auto",
-            precision=devices.precision,  # type: ignore[arg-type]
-            accumulate_grad_batches=accumulation(config, devices.count),
-            callbacks=callbacks,
-            logger=build_loggers(config, run) if first and run and not is_smoke(config) else False,
-            default_root_dir=run.path if run else None,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            enable_progress_bar=terminal and first,
-            enable_model_summary=False,
-            enable_checkpointing=run is not None,
-            plugins=[processes, WholeFiles(run)] if run else [processes],
-            **options,
-        )
-    except (TypeError, ValueError) as error:
-        raise CxrError(f"trainer: {first_line(error)}") from error
-
-
 def _splits(prepared: Prepared) -> str:
     table = prepared.catalog.table
     sizes = [f"{(table['split'] == name).sum()} {name}" for name in ("train", "val", "test")]
     return (
         f"{', '.join(sizes)} images of {table['patient'].nunique()} patients, {len(prepared.catalog.findings)} findings"
     )
-
-
-def _quieten() -> None:
-    """Lightning's notices that say nothing to a user of this program."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -15,8 +15,9 @@ import torch
 from lightning.pytorch.plugins import CheckpointIO
 
 from cxr.errors import CxrError
-from cxr.files import open_regular, read_text, replacing, write_text
-from cxr.runs import Run
+from cxr.files.reading import open_regular, read_text
+from cxr.files.writing import replacing, write_text
+from cxr.run.directory import Run
 
 _CHUNK, _LONGEST_SUMS = 1 << 22, 1 << 16  # bytes
 

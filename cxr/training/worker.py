@@ -10,7 +10,7 @@ from pathlib import Path
 from cxr.errors import CxrError, first_line
 from cxr.processes.isolation import die_with_parent
 from cxr.processes.stopping import REQUEUE, Stopped, requests
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.training.launch import rank_of_this_process
 from cxr.training.prepare import prepare, resolve_devices
 from cxr.training.run import work

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from cxr.data.catalog import Catalog
 from cxr.data.sources.nih import read_nih
-from cxr.data.split import check_split, draw_patients, read_list, split_catalog, split_fingerprint
+from cxr.data.split import check_split, read_list, split_catalog, split_fingerprint
 from cxr.errors import CxrError
+from cxr.metrics.stratification import draw_patients
 
 FINDINGS = ("Mass", "Edema", "Hernia", "Nodule", "Fibrosis")
 Folder = Callable[..., Path]

@@ -10,7 +10,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from cxr.cli.entry import start
-from cxr.data.phantom import write_phantoms
+from cxr.phantom import write_phantoms
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("backbone=resnet10", "image_size=32", "batch_size=16", "trainer=cpu", "data.workers=0", "data.images=90")

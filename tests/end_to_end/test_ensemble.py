@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxr.predictions import Predictions
+from cxr.run.predictions import Predictions
 
 FINDINGS = ("Mass", "Nodule", "Hernia")
 RUNS = "runs=[runs/a,runs/b,runs/c]"
@@ -331,7 +331,7 @@ def test_what_a_killed_process_left_in_the_folder_of_runs_is_removed_by_the_next
     ensemble: Callable[..., Any], runs: Path, environment: dict[str, str]
 ) -> None:
     program = (
-        "import os; from pathlib import Path; from cxr.files import staged\n"
+        "import os; from pathlib import Path; from cxr.files.writing import staged\n"
         "with staged(Path('runs/e')) as folder: (folder / '.members').mkdir(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program], env=environment, timeout=60)

@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 import cxr.loss
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training.checkpoint import state_sha256
 from cxr.training.saving import newest_whole
@@ -75,7 +75,7 @@ def same_end(run: Path, straight: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr.training.run.draw_run", lambda *arguments: None)
+    monkeypatch.setattr("cxr.training.finish.draw_run", lambda *arguments: None)
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from cxr.cli.evaluate import evaluate
 from cxr.ensemble.members import expand
 from cxr.errors import CxrError
 from cxr.evaluation.compare import compare_runs
-from cxr.evaluation.run import evaluate
-from cxr.runs import Run, is_smoke
+from cxr.run.directory import Run
+from cxr.run.smoke import is_smoke
 
 ONE = ("trainer.max_epochs=1", "backbone=resnet10")
 

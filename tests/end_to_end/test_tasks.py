@@ -13,10 +13,10 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 import cxr.task
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.task.base import Monitor
 from cxr.training.build import build_task
-from cxr.training.run import selected
+from cxr.training.finish import selected
 from tests.test_documents import add
 
 SINGLE = (

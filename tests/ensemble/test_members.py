@@ -12,7 +12,7 @@ import pytest
 from cxr.ensemble.members import Members, Reader, gather
 from cxr.ensemble.splits import Test, Validation
 from cxr.errors import CxrError
-from cxr.predictions import Predictions
+from cxr.run.predictions import Predictions
 
 FINDINGS = ("Mass", "Hernia")
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from cxr.evaluation.compare import compare_runs
-from cxr.predictions import Predictions
+from cxr.run.predictions import Predictions
 
 FINDINGS = ("A", "B")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from cxr.evaluation.rows import configuration, row_names
-from cxr.runs import Run
+from cxr.run.directory import Run
 
 
 def made(path: Path, seed: int = 0, **keys: object) -> Run:

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from sklearn import metrics as sk
 
 from cxr.cli import conf_dir
+from cxr.cli.evaluate import evaluate
 from cxr.errors import CxrError
 from cxr.evaluation.compare import compare_runs
-from cxr.evaluation.run import evaluate
-from cxr.predictions import Predictions, read_predictions
+from cxr.run.predictions import Predictions, read_predictions
 
 FINDINGS = ("Mass", "Nodule", "Hernia")
 

@@ -7,7 +7,7 @@ import numpy as np
 from cxr.evaluation.judge import judge
 from cxr.evaluation.tables import tables
 from cxr.metrics.interval import Resampling
-from cxr.predictions import Predictions
+from cxr.run.predictions import Predictions
 
 FINDINGS = ("Common", "Rare", "Absent")
 

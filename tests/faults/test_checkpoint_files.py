@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cxr.errors import CxrError
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.training.saving import is_whole, newest_whole, write_checkpoint
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cxr.data.datamodule import Radiographs
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training import log, run, saving
 from cxr.training.saving import newest_whole

@@ -19,7 +19,7 @@ from cxr.cli.entry import INTERRUPTED
 from cxr.data.cache import build
 from cxr.ensemble import write as ensemble_writing
 from cxr.processes.stopping import requests
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training import run as training
 from tests.end_to_end.conftest import SMALL

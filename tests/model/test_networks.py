@@ -10,11 +10,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from cxr.configuration.targets import build
 from cxr.errors import CxrError
 from cxr.model.attention import AveragePooling, GapMaskAttention, LocationAttention, smooth
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network, Preprocessing
-from cxr.targets import build
 from cxr.training.build import build_network
 
 CONF = Path(__file__).parents[2] / "conf"

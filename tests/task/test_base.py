@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from cxr.errors import CxrError
 from cxr.loss.terms import Batch, LossTerms, Scored, over_known
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.task.multi_label import MultiLabel
 from cxr.training.keeping import RunCheckpoints
 from cxr.training.saving import WholeFiles

@@ -9,7 +9,7 @@ import pytest
 
 from cxr.errors import CxrError
 from cxr.processes.stopping import Stopped, requests
-from cxr.runs import Run
+from cxr.run.directory import Run
 from cxr.training.launch import launch
 from cxr.training.prepare import Devices
 

@@ -52,7 +52,7 @@ def test_a_trainer_has_the_ranks_that_it_was_given(scheduler: str, monkeypatch: 
 def test_one_process_trains_the_same_whatever_a_scheduler_set(
     train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr.training.run.draw_run", lambda *arguments: None)
+    monkeypatch.setattr("cxr.training.finish.draw_run", lambda *arguments: None)
     for name, variables in {"plain": {}, "set": LSF | SRUN | TORCHRUN}.items():
         with monkeypatch.context() as patch:
             for variable, value in variables.items():

@@ -10,10 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from cxr.cli.options import apply_resume
+from cxr.configuration.reading import read_configuration
+from cxr.configuration.targets import build
 from cxr.errors import CxrError
 from cxr.model.backbone import Backbone
-from cxr.runs import Run, read_configuration
-from cxr.targets import build
+from cxr.run.directory import Run
 from cxr.training.checkpoint import load_network
 from tests.trust.conftest import CONFIG
 
@@ -28,7 +29,8 @@ TARGETS = [
     "albumentations.Compose.from_pretrained", "albumentations.check_version.check_for_updates",
     "lightning.pytorch.loggers.csv_logs.os.system", "lightning.pytorch.loggers.wandb.os.system",
     "lightning.pytorch.loggers.logger.Path", "lightning.pytorch.loggers.Logger.save.__globals__",
-    "cxr.training.launch.launch", "cxr.training.launch.subprocess.Popen", "cxr.files.replacing", "cxr.cli.entry.start",
+    "cxr.training.launch.launch", "cxr.training.launch.subprocess.Popen", "cxr.files.writing.replacing",
+    "cxr.cli.entry.start",
     "cxr.model.backbone.torch.hub.load", "cxr.model.backbone.Path.unlink", "cxr.model.backbone.timm.create_model",
     "cxr.model.backbone._create", "cxr.model.backbone.Backbone.__init__", "cxr.model.backbone.Path",
     "cxr.data.sources.nih.os.remove", "cxr.data.sources.nih.pd.read_pickle", "cxr.data.sources.phantom.write_phantoms",

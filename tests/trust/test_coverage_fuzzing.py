@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["cxr"]):
     from cxr.data.sources.nih import read_boxes, read_nih
     from cxr.data.split import read_list
     from cxr.errors import CxrError
-    from cxr.runs import Run
+    from cxr.run.directory import Run
 folder = Path(sys.argv.pop())
 READERS = {
     "manifest.json": read_manifest, "Data_Entry_2017.csv": lambda folder: read_nih(str(folder)),

@@ -22,8 +22,8 @@ from cxr.data.decode import MOST_PIXELS, BadImage, gray
 from cxr.data.sources.nih import read_boxes, read_nih
 from cxr.data.split import read_list
 from cxr.errors import CxrError
-from cxr.predictions import read_predictions
-from cxr.runs import Run
+from cxr.run.directory import Run
+from cxr.run.predictions import read_predictions
 from cxr.training.checkpoint import read_checkpoint
 
 

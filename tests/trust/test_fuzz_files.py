@@ -21,8 +21,8 @@ from cxr.data.cache import CacheSettings, open_or_build
 from cxr.data.cache.manifest import read_manifest
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
-from cxr.predictions import Predictions, read_predictions
-from cxr.runs import Run
+from cxr.run.directory import Run
+from cxr.run.predictions import Predictions, read_predictions
 from cxr.training.checkpoint import load_network, place, read_checkpoint
 from tests.trust.conftest import CONFIG
 from tests.trust.spoiling import FEW, bytes_of, edited, edits_of, fuzz, json_values, odd, tree_of

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from cxr.data.catalog import Catalog, check
 from cxr.errors import CxrError
-from cxr.predictions import read_predictions
-from cxr.report.tables import as_markdown, as_text, auroc_table, write_table
+from cxr.figures.tables import as_markdown, as_text, auroc_table, write_table
+from cxr.run.predictions import read_predictions
 
 UNPRINTABLE = ["a\nb", "a\rb", "a\tb", "a\x00b", "\x1b[2Ja", "a\u2028b", "a\u202eb"]
 ASTRAY = ["../../x", "/etc/passwd", "a\\b", ".", "..", "=cmd|' /C calc'!A0", "+1+2", "-1", "@SUM(A1)"]

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from cxr.data.cache.store import open_array
 from cxr.errors import CxrError
 from cxr.model.backbone import read_state
-from cxr.predictions import read_predictions
+from cxr.run.predictions import read_predictions
 from cxr.training.checkpoint import load_network, place, read_checkpoint
 from tests.trust.conftest import Bomb
 
@@ -152,7 +152,7 @@ def test_predictions_that_claim_more_rows_than_any_split_are_refused(
     many = 1000
     columns = {"image": ["a"] * many, "patient": ["1"] * many, "score:Mass": [0.5] * many, "target:Mass": [1.0] * many}
     pq.write_table(pa.table(columns), tmp_path / "p.parquet")
-    monkeypatch.setattr("cxr.predictions.MOST_IMAGES", many - 1)
+    monkeypatch.setattr("cxr.run.predictions.MOST_IMAGES", many - 1)
     with pytest.raises(CxrError, match="claims 1000 rows"):
         read_predictions(tmp_path / "p.parquet")
 

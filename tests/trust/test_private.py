@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr.cli import conf_dir
 from cxr.cli.entry import say, start
+from cxr.configuration.private import refuse_secrets, shorten_home
 from cxr.errors import CxrError
-from cxr.private import refuse_secrets, shorten_home
-from cxr.runs import Run
+from cxr.run.directory import Run
 
 TOKEN = "0123456789abcdef0123456789abcdefdeadbeef"
 SMALL = (

@@ -11,13 +11,13 @@ import torch
 from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
+from cxr.cli.evaluate import evaluate
+from cxr.configuration.targets import build
 from cxr.errors import CxrError
-from cxr.evaluation.run import evaluate
-from cxr.files import check_links
-from cxr.guard import LEDGER, count_test
-from cxr.predictions import Predictions, read_predictions
-from cxr.runs import Run
-from cxr.targets import build
+from cxr.files.reading import check_links
+from cxr.run.directory import Run
+from cxr.run.ledger import LEDGER, count_test
+from cxr.run.predictions import Predictions, read_predictions
 from cxr.training.log import read_log, read_rows, read_steps
 from cxr.training.predict import predict_run
 from cxr.training.run import resume

@@ -46,7 +46,7 @@ def offences(tree: ast.AST) -> Iterator[str]:
         if name.endswith("load_from_checkpoint") or (name == "trainer.fit" and said(node, "weights_only") is not True):
             yield f"line {node.lineno}: {name} unpickles"
         if name.endswith("instantiate") and "targets" not in getattr(tree, "file", ""):
-            yield f"line {node.lineno}: instantiate past cxr.targets"
+            yield f"line {node.lineno}: instantiate past cxr.configuration.targets"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -26,7 +26,8 @@ from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, Manifest, State, rea
 from cxr.data.cache.pool import decode_all
 from cxr.data.decoder import SAME, Result, Task, write_row
 from cxr.errors import CxrError
-from cxr.files import locked, unwritable
+from cxr.files.locking import locked
+from cxr.files.writing import unwritable
 
 _JOURNAL = "journal.jsonl"
 _SIZES = (128, 224, 256, 299, 512)  # offered where the disk is too small, or before a long build

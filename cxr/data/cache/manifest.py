@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cxr.data.decode import DECODER
 from cxr.errors import CxrError
-from cxr.files import write_text
+from cxr.files.writing import write_text
 
 FORMAT = 2  # of the manifest and the array file
 RESIZE = "area; bilinear where the file is smaller"

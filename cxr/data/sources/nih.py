@@ -16,7 +16,7 @@ import pandas as pd
 
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.errors import CxrError, first_line
-from cxr.files import open_regular
+from cxr.files.reading import open_regular
 from cxr.findings import NIH14, NO_FINDING, canonical
 
 LAYOUT = "Data_Entry_2017*.csv and images/ or images_001/images/ ..."

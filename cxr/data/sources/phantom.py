@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from cxr.data.catalog import Catalog
-from cxr.data.phantom import write_phantoms
 from cxr.data.sources.nih import read_nih
+from cxr.phantom import write_phantoms
 
 
 def read_phantom(root: str, images: int = 1200, seed: int = 0, size: int = 256, label_noise: float = 0.0) -> Catalog:

@@ -1,0 +1,7 @@
+"""Random changes of training images: which there are, and how they are applied."""
+
+from cxr.data.augment.augmentation import Augmentation
+from cxr.data.augment.draws import Draws, uniform
+from cxr.data.augment.transforms import Affine, Flip, Geometric, Tonal, Tone
+
+__all__ = ["Affine", "Augmentation", "Draws", "Flip", "Geometric", "Tonal", "Tone", "uniform"]

@@ -1,0 +1,167 @@
+"""Transforms of training images: those that move pixels as matrices, those that change gray values as curves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import CxrError
+
+Matrices = NDArray[np.float64]
+
+
+class Geometric:
+    """A transform that moves pixels.
+
+    Attributes:
+        numbers: uniform numbers that it needs an image.
+    """
+
+    numbers: int
+
+    def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
+        """(B, 3, 3) maps of (x, y, 1) in pixels from the image's centre, from where a pixel is to where it goes.
+
+        Args:
+            drawn: (B, numbers) uniform numbers.
+            size: side of the network's image in pixels.
+        """
+        raise NotImplementedError
+
+
+class Tonal:
+    """A transform that changes gray values alike everywhere.
+
+    Attributes:
+        numbers: uniform numbers that it needs an image.
+    """
+
+    numbers: int
+
+    def curves(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(B, 256) in [0, 1]: what each gray value becomes.
+
+        Args:
+            drawn: (B, numbers) uniform numbers.
+        """
+        raise NotImplementedError
+
+
+class Flip(Geometric):
+    """Mirrors left and right.
+
+    Args:
+        p: how often, in [0, 1].
+    """
+
+    numbers = 1
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = _share("p", p)
+
+    def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
+        """See `Geometric`."""
+        maps = identity(len(drawn))
+        maps[:, 0, 0] = np.where(drawn[:, 0] < self.p, -1.0, 1.0)
+        return maps
+
+
+class Affine(Geometric):
+    """Rotation, shear, scaling and shift about the centre, each uniform in its range.
+
+    Args:
+        rotate: degrees, (low, high); positive turns clockwise.
+        shift: share of the side, (low, high), drawn for x and for y.
+        scale: factor, (low, high); above 1 enlarges.
+        shear: degrees along x, (low, high).
+        p: how often, in [0, 1].
+    """
+
+    numbers = 6
+
+    def __init__(
+        self,
+        rotate: Sequence[float] = (0, 0),
+        shift: Sequence[float] = (0, 0),
+        scale: Sequence[float] = (1, 1),
+        shear: Sequence[float] = (0, 0),
+        p: float = 1.0,
+    ) -> None:
+        self.rotate, self.shift, self.shear = _range("rotate", rotate), _range("shift", shift), _range("shear", shear)
+        self.scale = _range("scale", scale)
+        self.p = _share("p", p)
+        if self.scale[0] <= 0:
+            raise CxrError(f"scale={list(scale)} must be above 0")
+        if max(map(abs, self.shear)) >= 90:
+            raise CxrError(f"shear={list(shear)} must lie between -90 and 90 degrees")
+
+    def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
+        """See `Geometric`."""
+        angle = np.deg2rad(_between(self.rotate, drawn[:, 1]))
+        scale, shear = _between(self.scale, drawn[:, 2]), np.tan(np.deg2rad(_between(self.shear, drawn[:, 3])))
+        cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+        maps = identity(len(drawn))
+        maps[:, 0, 0], maps[:, 0, 1] = cosine, cosine * shear - sine
+        maps[:, 1, 0], maps[:, 1, 1] = sine, sine * shear + cosine
+        maps[:, 0, 2], maps[:, 1, 2] = (size * _between(self.shift, drawn[:, k]) for k in (4, 5))
+        maps[drawn[:, 0] >= self.p] = np.eye(3)
+        return maps
+
+
+class Tone(Tonal):
+    """Gamma, then contrast about the middle gray, then brightness, each uniform in its range.
+
+    Args:
+        brightness: added, (low, high), where white is 1.
+        contrast: factor, (low, high).
+        gamma: exponent, (low, high); below 1 lightens.
+        p: how often, in [0, 1].
+    """
+
+    numbers = 4
+
+    def __init__(
+        self,
+        brightness: Sequence[float] = (0, 0),
+        contrast: Sequence[float] = (1, 1),
+        gamma: Sequence[float] = (1, 1),
+        p: float = 1.0,
+    ) -> None:
+        self.brightness, self.contrast = _range("brightness", brightness), _range("contrast", contrast)
+        self.gamma = _range("gamma", gamma)
+        self.p = _share("p", p)
+        if self.gamma[0] <= 0 or self.contrast[0] < 0:
+            raise CxrError(f"gamma={list(gamma)} must be above 0, and contrast={list(contrast)} 0 or above")
+
+    def curves(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `Tonal`."""
+        gray = np.arange(256) / 255
+        gamma = _between(self.gamma, drawn[:, 1])[:, None]
+        contrast, added = _between(self.contrast, drawn[:, 2])[:, None], _between(self.brightness, drawn[:, 3])[:, None]
+        changed = np.clip((gray**gamma - 0.5) * contrast + 0.5 + added, 0, 1)
+        return np.where(drawn[:, :1] < self.p, changed, gray)
+
+
+def identity(count: int) -> Matrices:
+    """(count, 3, 3) maps that move nothing."""
+    return np.tile(np.eye(3), (count, 1, 1))
+
+
+def _between(limits: tuple[float, float], drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    return limits[0] + (limits[1] - limits[0]) * drawn
+
+
+def _range(name: str, value: Sequence[float]) -> tuple[float, float]:
+    try:
+        low, high = (float(limit) for limit in value)
+    except (TypeError, ValueError):
+        raise CxrError(f"{name}={value} must be two numbers [low, high]") from None
+    if not (np.isfinite([low, high]).all() and low <= high):
+        raise CxrError(f"{name}={list(value)} must be two numbers [low, high] in order")
+    return low, high
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise CxrError(f"{name}={value} must lie between 0 and 1")
+    return float(value)

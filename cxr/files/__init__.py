@@ -1,0 +1,1 @@
+"""How files and folders are read, written and locked."""

@@ -1,0 +1,102 @@
+"""How files and folders are written: to a temporary name in the same folder, synced, then renamed into place."""
+
+import errno
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cxr.errors import CxrError
+from cxr.files.locking import locked
+from cxr.files.reading import reason
+
+_conditions: list[Callable[[], None]] = []
+
+
+@contextmanager
+def writing_only_if(check: Callable[[], None]) -> Iterator[None]:
+    """Inside the block `check` is called before each file is written, and raises where that must not be."""
+    _conditions.append(check)
+    try:
+        yield
+    finally:
+        _conditions.remove(check)
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yields a temporary path beside `path` (same suffix) that takes its place when the block ends without an error.
+
+    The temporary file is synced before the rename, so that `path` holds either what it held before or the whole new
+    content, whenever the process dies. After an error the temporary file is gone and `path` is untouched.
+
+    Raises:
+        CxrError: the disk is full or the folder cannot be written; the message names the file. Or what a condition of
+            `writing_only_if` raises.
+    """
+    for check in _conditions:
+        check()
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Writes `text` as UTF-8 to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """An empty folder `.making-<name>-<8 digits>` beside `target`, to be renamed to it when its content is complete.
+
+    At the end it is removed, unless it was renamed. What dead processes left beside `target` is removed at the start;
+    the folder of a live process is recognised by its lock.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(".making-*.lock"):
+        with suppress(CxrError, OSError), locked(left, "it is being made"):
+            shutil.rmtree(left.with_suffix(""), ignore_errors=True)
+    folder = target.parent / f".making-{target.name}-{uuid.uuid4().hex[:8]}"
+    with locked(Path(f"{folder}.lock"), f"{folder} is being made"):
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def unwritable(path: Path | str, error: OSError) -> CxrError:
+    """The sentence for a file that could not be written."""
+    why = _FULL.get(error.errno or 0) or reason(error)
+    return CxrError(f"cannot write {path}: {why}; free some space or choose another folder, then run again")
+
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

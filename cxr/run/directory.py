@@ -1,0 +1,223 @@
+"""The run directory `runs/<name>/`: its name, its parts, when it appears, and what may change when it goes on."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from cxr import __version__
+from cxr.configuration.private import with_places, without_places
+from cxr.configuration.reading import read_configuration
+from cxr.errors import CxrError
+from cxr.files.locking import locked
+from cxr.files.reading import read_text
+from cxr.files.writing import staged, unwritable, write_text
+from cxr.run.naming import legal_name
+from cxr.run.smoke import is_smoke
+
+_PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
+_LONGEST_FILE = 1 << 25  # bytes of metrics.json, which has less than one million
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, which need not exist yet.
+
+    Attributes:
+        path: `runs/<name>` or `runs/<sweep>/<name>`.
+    """
+
+    path: Path
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation macro AUROC."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that training goes on from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The `last.ckpt` before, for where that is damaged."""
+        return self.path / "checkpoints" / "previous.ckpt"
+
+    @property
+    def log(self) -> Path:
+        """Metrics over time, a row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def steps(self) -> Path:
+        """Loss over time, a row every few optimizer steps."""
+        return self.path / "steps.csv"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of pictures."""
+        return self.path / "figures"
+
+    def predictions(self, split: str) -> Path:
+        """The Parquet file of `val` or `test`."""
+        return self.path / "predictions" / f"{split}.parquet"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Written last: a run that has it is finished."""
+        return self.path / "metrics.json"
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of `metrics.json`; empty where it is missing.
+
+        Raises:
+            CxrError: it is no JSON object, or a number of it that others read is none.
+        """
+        try:
+            content = json.loads(read_text(self.metrics_path, _LONGEST_FILE))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict) or not _plausible(content):
+            raise CxrError(f"{self.metrics_path} is not the JSON object of a run; was it edited? remove or restore it")
+        return content
+
+    def macro_auroc(self, split: str) -> float | None:
+        """Of `val` or `test` in `metrics.json`, without its interval; none where it is undefined or missing."""
+        plain = self.metrics().get(split, {}).get("macro_auroc")
+        return plain["value"] if isinstance(plain, dict) else plain
+
+    @property
+    def smoke(self) -> bool:
+        """Whether its configuration, where it can be read, is that of a smoke run, see `is_smoke`."""
+        try:
+            return is_smoke(self.config())
+        except CxrError:
+            return False  # others say what is wrong with it
+
+    def config(self) -> dict[str, Any]:
+        """The content of `config.yaml`, with the absolute paths that this machine remembers for it.
+
+        Raises:
+            CxrError: it is missing, or no plain YAML mapping, see `read_configuration`.
+        """
+        try:
+            text = read_text(self.config_path, _LONGEST_FILE)
+        except FileNotFoundError:
+            raise CxrError(f"{self.path} is not a run: it has no config.yaml") from None
+        return self.with_places(read_configuration(text, str(self.config_path)))
+
+    def with_places(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration of this run, or of its checkpoint, with the absolute paths that this machine remembers."""
+        return with_places(config, self._places(config))
+
+    def save_config(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
+        """Writes `config.yaml` without absolute paths, which go to `.places/<name>-<run_id>.json` beside the run.
+
+        Args:
+            config: plain values.
+            folder: where the run is being made; by default its own.
+        """
+        (told, places), kept = without_places(config), self._places_path(config)
+        if kept.parent.is_symlink():
+            raise CxrError(f"{kept.parent} is a link, and nothing is written through it; remove it")
+        if places or kept.exists():
+            write_text(kept, json.dumps(places))
+        write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(told)))
+
+    def _places_path(self, config: Mapping[str, Any]) -> Path:
+        """Of two that want one name at once, each has its own."""
+        owner = legal_name(f"{self.path.name[:100]}-{config.get('run_id')}")
+        return self.path.parent / ".places" / f"{owner}.json"
+
+    def _places(self, config: Mapping[str, Any]) -> dict[str, str]:
+        try:
+            content = json.loads(read_text(self._places_path(config), _LONGEST_FILE))
+        except (FileNotFoundError, ValueError, RecursionError):
+            return {}
+        known = isinstance(content, dict) and all(isinstance(value, str) for value in content.values())
+        return content if known else {}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While it is held, no other process trains this run; it is free as soon as this process has died.
+
+        Raises:
+            CxrError: another process holds it, or the directory cannot be written.
+        """
+        lock = self.path / ".lock"
+        refusal = f"another process is training {self.path}; wait for it, or choose another name="
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(lock, refusal))
+            except OSError as error:
+                raise unwritable(lock, error) from error
+            yield
+
+    def check_there(self, config: Mapping[str, Any]) -> None:
+        """Before a process that trains this run writes into it.
+
+        Raises:
+            CxrError: its directory was deleted, renamed, or replaced by another run.
+        """
+        try:
+            text = self.config_path.read_text(encoding="utf-8")
+        except OSError:
+            text = ""
+        if not text or str(config.get("run_id") or "") not in text:
+            raise CxrError(
+                f"{self.path} was deleted, renamed or replaced while it was trained, and nothing more is written; "
+                "restore it and pass resume=true, or start a new run"
+            )
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Makes the directory, which must be new, with its configuration already in it.
+
+        Raises:
+            CxrError: the name is taken, or the disk refuses.
+        """
+        try:
+            with staged(self.path) as staging:
+                self.save_config(config, staging)
+                if os.path.lexists(self.path):
+                    raise taken(self.path)
+                os.rename(staging, self.path)
+        except OSError as error:
+            raise (taken(self.path) if os.path.lexists(self.path) else unwritable(self.path, error)) from error
+
+
+def taken(path: Path, remedy: str = "choose another name=, or pass resume=true to go on with it") -> CxrError:
+    """The sentence for a run name that exists."""
+    return CxrError(f"{path} exists; {remedy}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    return {"cxr": __version__, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def _plausible(metrics: Mapping[str, Any]) -> bool:
+    """Whether the numbers by which runs go on and sweeps are summed up are numbers, where they are there."""
+    if type(metrics.get("max_epochs", 1)) is not int or type(metrics.get("best_epoch", 0)) is not int:
+        return False
+    judged = [metrics[split] for split in ("val", "test") if split in metrics]
+    return all(isinstance(numbers, dict) and _is_number(numbers.get("macro_auroc")) for numbers in judged)
+
+
+def _is_number(plain: object) -> bool:
+    """As `metrics.json` has numbers: null, a number, or a number with its interval."""
+    return plain is None or type(plain.get("value") if isinstance(plain, dict) else plain) is float

@@ -1,0 +1,32 @@
+"""Smoke runs: they only try that everything works, and have no result."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr.errors import CxrError
+
+
+def is_smoke(config: Mapping[str, Any]) -> bool:
+    """Whether a run only tries that all works: it trains on a few batches, and is never judged on test.
+
+    `fast_dev_run` and `overfit_batches` of the Trainer make it one; `limit_train_batches` shortens epochs of a run
+    whose numbers count.
+    """
+    trainer = config.get("trainer")
+    return isinstance(trainer, Mapping) and any(trainer.get(key) for key in ("fast_dev_run", "overfit_batches"))
+
+
+def smoke_refused(path: Path) -> CxrError:
+    """The sentence for a smoke run that is named where results count."""
+    return CxrError(
+        f"{path} is a smoke run (trainer.fast_dev_run or overfit_batches): it tried that all works, and has no result; "
+        "train it without that option"
+    )
+
+
+def say_left_out(smoke: Sequence[Path]) -> None:
+    """Prints which smoke runs a glob passed over, if any."""
+    if smoke:
+        shown = ", ".join(str(path) for path in smoke[:3]) + (", ..." if len(smoke) > 3 else "")
+        print(f"{len(smoke)} smoke run{'s' * (len(smoke) > 1)} left out: {shown}", flush=True)

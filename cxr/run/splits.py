@@ -1,0 +1,55 @@
+"""Which split predictions are of, and that what is chosen is chosen on validation."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from cxr.data.split import alike_but_zeros
+from cxr.errors import CxrError
+from cxr.run.predictions import Predictions
+
+# SHA-256 of the sorted names of the published test_list.txt of ChestX-ray14, joined by line feeds: 25,596 images.
+NIH_TEST = "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc"
+NOT_DISJOINT = "NOT patient-disjoint"
+
+
+def check_chosen_on_validation(val: Predictions, test: Predictions | None, what: str) -> None:
+    """What is chosen, fitted or stopped by must be chosen on validation.
+
+    Args:
+        val: what the choice will see.
+        test: what it will be judged on, if that is known.
+        what: is chosen, for the message.
+
+    Raises:
+        CxrError: `val` was written as another split, or shares images with `test`.
+    """
+    if val.split not in ("", "val"):
+        raise CxrError(
+            f"{what} may be chosen on validation only; these predictions are of the split {val.split}, even if their "
+            "file is called otherwise"
+        )
+    if test is not None:
+        both = sorted(set(val.image) & set(test.image))
+        if both:
+            raise CxrError(
+                f"{what} may be chosen on validation only, and {len(both)} of its images are test images, such as "
+                f"{both[0]}; give disjoint splits"
+            )
+
+
+def images_sha256(images: Sequence[str]) -> str:
+    """SHA-256 of image names, sorted and joined by line feeds: which split this is, wherever it comes from."""
+    return sha256("\n".join(sorted(images)).encode()).hexdigest()
+
+
+def describe_split(val: Predictions, test: Predictions) -> str:
+    """`official NIH split` or `own patient split`, and ids that differ only by zeros; or patients on both sides."""
+    shared = sorted(set(val.patient) & set(test.patient))
+    if shared:
+        return f"{NOT_DISJOINT}: {len(shared)} patients are in validation and test, such as {shared[0]}"
+    kind = "official NIH split" if images_sha256(list(test.image)) == NIH_TEST else "own patient split"
+    own = {*val.patient}
+    alike = [pair for pair in alike_but_zeros([*own, *test.patient]) if (pair[0] in own) != (pair[1] in own)]
+    if alike:
+        kind += f"; patients {alike[0][0]} and {alike[0][1]} differ only by leading zeros and count as two"
+    return kind

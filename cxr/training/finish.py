@@ -1,0 +1,82 @@
+"""The end of a training: predictions, metrics, tables and pictures of the best checkpoint."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+
+from cxr.evaluation.judge import judge
+from cxr.evaluation.tables import notes_of, write_tables
+from cxr.files.writing import write_text
+from cxr.metrics.plain import number
+from cxr.metrics.summary import summarise
+from cxr.run.directory import Run, versions
+from cxr.run.smoke import is_smoke
+from cxr.run.splits import describe_split
+from cxr.task.base import Monitor
+from cxr.training.checkpoint import load_network
+from cxr.training.localise import localisation
+from cxr.training.log import read_log
+from cxr.training.loggers import log_result
+from cxr.training.pictures import draw_run
+from cxr.training.predict import predict
+from cxr.training.prepare import Prepared
+
+
+def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer) -> None:
+    """Predictions, metrics and figures of the best checkpoint; `metrics.json` last: it says that the run is done."""
+    loaded = load_network(run.best)
+    device = trainer.strategy.root_device
+    splits = ("val",) if is_smoke(config) else ("val", "test")
+    predictions = {split: predict(loaded, data, split, device) for split in splits}
+    if not trainer.is_global_zero:
+        return
+    for split, predicted in predictions.items():
+        predicted.write(run.predictions(split))
+    catalog, train, root = prepared.catalog, prepared.catalog.targets("train"), str(config["data"]["root"])
+    positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
+    val, test = predictions["val"], predictions.get("test")
+    about: dict[str, Any]
+    if test is None:
+        judged, about = {"val": summarise(val.target, val.score, val.findings)}, {"smoke": True}
+    else:
+        judged = judge(val, test, train_positives=positives)
+        about = {"localisation": localisation(data, loaded, device, root), "split": describe_split(val, test)}
+    for split, predicted in predictions.items():  # what the task adds to what every run says
+        own = loaded.task.metrics(predicted.target, predicted.score)
+        judged[split] |= {name: number(value) for name, value in own.items() if name not in judged[split]}
+    metrics = {
+        **judged,
+        "train": {"n": len(train), "positives": positives},
+        **about,
+        "split_fingerprint": prepared.split_fingerprint,
+        "labels_sha256": prepared.labels_sha256,
+        "checkpoint_sha256": loaded.sha256,
+        "best_epoch": loaded.epoch,
+        "max_epochs": int(config["trainer"]["max_epochs"]),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "versions": versions(),
+    }
+    if test is not None:
+        write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
+    draw_run(run, catalog, predictions, data, loaded, device, root)
+    log_result(trainer.loggers, run, metrics, predictions)
+    write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
+
+
+def selected(run: Run, monitor: Monitor) -> float:
+    """The value by which a finished run's checkpoint was selected; NaN where it is undefined.
+
+    It is that of `metrics.json`, or of the best epoch's row in `metrics.csv` where the predictions do not tell it.
+    """
+    result = run.metrics()
+    split, _, name = monitor.name.partition("/")
+    plain = result.get(split, {}).get(name)
+    value = plain.get("value") if isinstance(plain, dict) else plain
+    if isinstance(value, float):
+        return value
+    log = read_log(run.log).set_index("epoch")
+    return float(log[monitor.name].get(result.get("best_epoch"), math.nan)) if monitor.name in log else math.nan
