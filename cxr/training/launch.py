@@ -14,15 +14,21 @@ from cxr.errors import CxrError
 from cxr.processes.isolation import how_it_ended
 from cxr.processes.stopping import Stopped, pass_on
 from cxr.run.directory import Run
-from cxr.training.prepare import Devices
+from cxr.training.devices import Devices
+from cxr.training.prepare import Prepared
 from cxr.training.world import Rank
 
 _PATIENCE = 10  # seconds a child has to end after it was asked to
 _NEWS = 0.5  # seconds from the first death that is seen until all that caused it can be seen
 
 
-def launch(run: Run, devices: Devices) -> None:
+def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
     """Runs one process a device and waits; when one fails the others, which cannot go on without it, are killed.
+
+    Args:
+        run: whose configuration they read.
+        devices: one process each.
+        prepared: the data, which they read as this process has checked them.
 
     Raises:
         CxrError: a process failed: the first that did, and why.
@@ -38,6 +44,7 @@ def launch(run: Run, devices: Devices) -> None:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
     with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
+        prepared.write(Path(folder))
         reasons = [Path(folder) / str(rank) for rank in range(devices.count)]
         children = [
             subprocess.Popen(

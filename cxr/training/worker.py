@@ -1,19 +1,18 @@
 """One process of a run with several: `python -m cxr.training.worker RUN REASON`, started by `launch`."""
 
-import io
 import os
 import sys
 import traceback
-from contextlib import redirect_stdout
 from pathlib import Path
 
 from cxr.errors import CxrError, first_line
 from cxr.processes.isolation import die_with_parent
 from cxr.processes.stopping import REQUEUE, Stopped, requests
 from cxr.run.directory import Run
+from cxr.training.assemble import assemble
 from cxr.training.launch import rank_of_this_process
-from cxr.training.prepare import prepare, resolve_devices
-from cxr.training.run import work
+from cxr.training.prepare import read_prepared
+from cxr.training.run import read_restored, work
 
 
 def main(path: str, reason: str) -> int:
@@ -29,9 +28,8 @@ def main(path: str, reason: str) -> int:
     requests.listen()
     try:
         config = run.config()
-        with redirect_stdout(io.StringIO()):  # the parent has said it
-            prepared = prepare(config)
-        work(config, run, prepared, resolve_devices(config["trainer"]), rank)
+        parts = assemble(config, run, rank, read_prepared(Path(reason).parent))
+        work(parts, read_restored(run, int(config["batch_size"]), rank.count, show=False))
     except CxrError as error:
         Path(reason).write_text(str(error), encoding="utf-8")
         return 1

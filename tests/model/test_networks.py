@@ -12,9 +12,10 @@ from torch import nn
 
 from cxr.configuration.targets import build
 from cxr.errors import CxrError
+from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.attention import AveragePooling, GapMaskAttention, LocationAttention, smooth
 from cxr.model.backbone import Backbone
-from cxr.model.network import Network, Preprocessing
+from cxr.model.network import Network
 from cxr.training.build import build_network
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -33,7 +34,7 @@ def test_one_backward_pass_gives_every_parameter_a_gradient(name: str) -> None:
         pool = build(option("attention", attention), in_features=backbone.out_features)
         for head in sorted(path.stem for path in (CONF / "head").glob("*.yaml")):
             top = build(option("head", head), in_features=pool.out_features, findings=5)
-            network = Network(backbone, pool, top, Preprocessing(80, backbone.mean, backbone.std)).train()
+            network = Network(backbone, pool, top, Preprocessing(80, 80, mean=backbone.mean, std=backbone.std)).train()
             network.zero_grad(set_to_none=True)
             output = network({"image": image})
             assert output.logits.shape == (2, 5) and output.embedding.shape == (2, pool.out_features)
