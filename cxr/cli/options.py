@@ -24,7 +24,7 @@ _NEEDED = (
     "data", "augment", "backbone", "attention", "head", "loss", "optimizer", "scheduler", "trainer", "logger", "cache",
     "checkpoint", "early_stopping", "seed", "image_size", "batch_size", "synthetic_batch_size", "run_id",
 )  # fmt: skip
-_HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir")
+_HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir", "plugins")
 
 
 def check_train_options(config: DictConfig) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr.configuration.plugins import own_configuration
 from cxr.configuration.targets import build
 from cxr.ensemble.guard import said_of_overlap
 from cxr.ensemble.members import expand, gather
@@ -34,7 +35,8 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     resamples, seed = _count(config, "bootstrap"), _count(config, "seed")
     if type(config["leave_one_out"]) is not bool:
         raise CxrError(f"leave_one_out={config['leave_one_out']} must be true or false")
-    method: Method = build(config["method"])
+    with own_configuration():
+        method: Method = build(config["method"])
     keys = expand(config["runs"])
     ledger_beside(run.path)
     try:

@@ -1,10 +1,12 @@
 """One process of a run with several: `python -m cxr.training.worker RUN REASON`, started by `launch`."""
 
+import json
 import os
 import sys
 import traceback
 from pathlib import Path
 
+from cxr.configuration.plugins import own_configuration, trust
 from cxr.errors import CxrError, first_line
 from cxr.processes.isolation import die_with_parent
 from cxr.processes.stopping import REQUEUE, Stopped, requests
@@ -28,8 +30,12 @@ def main(path: str, reason: str) -> int:
     requests.listen()
     try:
         config = run.config()
-        parts = assemble(config, run, rank, read_prepared(Path(reason).parent))
-        work(parts, read_restored(run, int(config["batch_size"]), rank.count, show=False))
+        given = Path(reason).parent
+        trusted = json.loads((given / "trust.json").read_text(encoding="utf-8"))
+        trust(trusted["plugins"])
+        with own_configuration(trusted["own"]):
+            parts = assemble(config, run, rank, read_prepared(given))
+            work(parts, read_restored(run, int(config["batch_size"]), rank.count, show=False))
     except CxrError as error:
         Path(reason).write_text(str(error), encoding="utf-8")
         return 1

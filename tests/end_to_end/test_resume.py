@@ -21,7 +21,7 @@ from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training.checkpoint import state_sha256
 from cxr.training.saving import newest_whole
-from tests.test_documents import add
+from tests.parts import add
 
 ROOT = Path(__file__).parents[2]
 WALL_CLOCK = {"images_per_second"}

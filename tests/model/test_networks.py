@@ -171,6 +171,8 @@ def test_smoothing_averages_what_lies_inside_alone() -> None:
 def test_the_network_normalises_bytes_itself() -> None:
     config = {
         "image_size": 32,
+        "cache": {"size": 40},
+        "crop": True,
         "backbone": option("backbone", "mobilenet"),
         "attention": option("attention", "none"),
         "head": option("head", "linear"),
@@ -180,7 +182,7 @@ def test_the_network_normalises_bytes_itself() -> None:
     floats = (image.numpy().astype(np.float32) / 255 - 0.5) / 0.5
     features = network.backbone(torch.from_numpy(floats))
     torch.testing.assert_close(network({"image": image}).embedding, features.mean((2, 3)), rtol=1e-4, atol=1e-4)
-    assert vars(network.preprocessing) == {"size": 32, "mean": 0.5, "std": 0.5, "channels": 1}
+    assert network.preprocessing == Preprocessing(size=32, cached=40, crop=True, mean=0.5, std=0.5)
 
 
 def test_a_target_outside_the_allowed_packages_is_refused() -> None:

@@ -15,7 +15,7 @@ from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.network import Network
 from cxr.training.predict import attention_of
-from tests.test_documents import add
+from tests.parts import add
 
 OWN = '''
 import torch
