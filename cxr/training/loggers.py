@@ -9,7 +9,7 @@ import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from cxr.configuration.private import without_places
-from cxr.configuration.targets import LOGGERS, build
+from cxr.configuration.targets import LOGGERS, build, taken
 from cxr.errors import CxrError, first_line
 from cxr.metrics.curves import roc_curve
 from cxr.run.directory import Run
@@ -20,13 +20,14 @@ _TAG = 64  # characters that W&B takes of a tag
 
 
 def check_loggers(config: Mapping[str, Any]) -> None:
-    """Raises CxrError if the package of a chosen logger is not installed, or an option file is of no named logger."""
+    """Raises CxrError if a chosen logger or its package is not there, or an option file is of no named logger."""
     if "_target_" in (config["logger"] or {}):
         raise CxrError("the option file of a logger begins with the line '# @package logger.NAME', and one lacks it")
     for name, node in _chosen(config).items():
         for package in ("wandb", "tensorboard"):
             if package in str(node["_target_"]).lower() and find_spec(package) is None:
                 raise CxrError(f"logger={name} needs the package {package}, which is missing; pip install {package}")
+        taken(node, {})  # refuses a class that does not exist, or may not be named
         if str(node["_target_"]).endswith("WandbLogger"):
             import wandb
 
