@@ -1,4 +1,4 @@
-"""What every task does: sums that become an epoch's loss, parameters of a loss, and losses that are not finite."""
+"""What every task does: exact windows, sums that become an epoch's loss, a loss's parameters, what is not finite."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cxr.errors import CxrError
+from cxr.loss.bce import BinaryCrossEntropy
 from cxr.loss.terms import Batch, LossTerms, Scored, over_known
 from cxr.run.directory import Run
 from cxr.task.multi_label import MultiLabel
 from cxr.training.keeping import RunCheckpoints
 from cxr.training.saving import WholeFiles
-from tests.training.test_accumulation import IMAGES, Data, Images, Linear
+from tests.task.linear import FINDINGS, IMAGES, Data, Images, Linear
 
 
 class Recorded(nn.Module):
@@ -45,6 +46,7 @@ def fit(
     task: MultiLabel | None = None,
     callbacks: list[pl.Callback] | None = None,
     run: Run | None = None,
+    window: int = 1,
 ) -> tuple[MultiLabel, pl.Trainer]:
     task = (task or MultiLabel()).attach(
         Linear(),  # type: ignore[arg-type]
@@ -56,7 +58,8 @@ def fit(
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=epochs, use_distributed_sampler=False, num_sanity_val_steps=0, logger=False,
         enable_checkpointing=run is not None, enable_progress_bar=False, enable_model_summary=False,
-        log_every_n_steps=8, callbacks=callbacks, plugins=[WholeFiles(run)] if run else None,
+        log_every_n_steps=8, accumulate_grad_batches=window, callbacks=callbacks,
+        plugins=[WholeFiles(run)] if run else None,
     )  # fmt: skip
     trainer.fit(task, datamodule=Data(batch_size))
     return task, trainer
@@ -139,3 +142,46 @@ def test_a_validation_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match="the validation loss is not finite at epoch 1, after step 20;"):
         fit(Recorded(25), lr=0.1, **kept(tmp_path, 99))
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def trained(batch_size: int, window: int, lr: float = 0.5) -> tuple[Tensor, int]:
+    """The weights after an epoch of binary cross-entropy, and the number of steps."""
+    loss = BinaryCrossEntropy([1] * FINDINGS, [1] * FINDINGS)
+    task, trainer = fit(loss, lr=lr, batch_size=batch_size, window=window)
+    return task.network.weight.detach(), trainer.global_step  # type: ignore[return-value]
+
+
+def by_hand(windows: list[slice], lr: float = 0.5) -> Tensor:
+    """Plain gradient steps over whole windows: the mean cross-entropy over the known targets."""
+    data, weight = Images(), Linear().weight
+    for window in windows:
+        vector = data.image[window].float().flatten(1) / 255
+        probability = torch.sigmoid(vector @ weight)
+        target = data.target[window]
+        known = ~target.isnan()
+        loss = nn.functional.binary_cross_entropy(probability[known], target[known])
+        (gradient,) = torch.autograd.grad(loss, weight)
+        weight = nn.Parameter(weight.detach() - lr * gradient)
+    return weight.detach()
+
+
+def test_accumulated_windows_equal_whole_batches() -> None:
+    expected = by_hand([slice(0, 256), slice(256, IMAGES)])
+    whole, whole_steps = trained(256, 1)
+    parts, part_steps = trained(16, 16)
+    assert whole_steps == part_steps == 2
+    torch.testing.assert_close(whole, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(parts, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_window_of_unknown_targets_changes_nothing() -> None:
+    weight, steps = trained(16, 1)
+    assert steps == 20
+    torch.testing.assert_close(
+        weight, by_hand([slice(s, min(s + 16, IMAGES)) for s in range(16, IMAGES, 16)]), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_images_of_the_batch() -> None:
+    with pytest.raises(CxrError, match=r"not finite at epoch 1, step 1, on the images 016\.png, 017\.png, .*031\.png;"):
+        trained(16, 1, lr=float("inf"))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from cxr.errors import CxrError
 from cxr.run.directory import Run
-from cxr.training.saving import newest_whole, read_whole, write_checkpoint
+from cxr.training.saving import WholeFiles, newest_whole, read_whole, write_checkpoint
 
 
 class Died(BaseException):
@@ -118,3 +119,32 @@ def test_whatever_call_the_process_dies_at_a_whole_checkpoint_is_there(
                 assert read_whole(newest_whole(run).path) is not None
                 call += 1
     assert deaths >= 30
+
+
+def test_a_file_that_was_read_already_is_handed_to_lightning_once_and_then_read(run: Run) -> None:
+    files, other = WholeFiles(run), {"step": 7}
+    files.restored = (run.last, other)
+    assert files.load_checkpoint(run.previous)["step"] == 2, "another file is read"
+    assert files.load_checkpoint(str(run.last)) is other
+    assert files.load_checkpoint(run.last)["step"] == 3 and files.restored is None
+
+
+def test_only_last_has_one_before_and_a_file_that_is_removed_takes_its_sum_along(run: Run) -> None:
+    files = WholeFiles(run)
+    before = run.previous.read_bytes()
+    for epoch in (0, 1):
+        files.save_checkpoint({"step": epoch}, run.best)
+    assert value(run.best) == 1 and run.previous.read_bytes() == before
+    files.save_checkpoint({"step": 4}, run.last)
+    assert (value(run.last), value(run.previous)) == (4, 3)
+    files.remove_checkpoint(run.best)
+    files.remove_checkpoint(run.best)  # that is gone
+    assert not list(run.best.parent.glob("best*"))
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20, 3 << 20])
+def test_the_noted_sum_is_that_of_the_file_however_large_it_is(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.ckpt"
+    write_checkpoint({"weights": torch.arange(size)}, path)  # up to 24 MiB, in several pieces
+    assert (tmp_path / "a.ckpt.sha256").read_text() == f"{sha256(path.read_bytes()).hexdigest()}  a.ckpt\n"
+    assert read_whole(path) == path.read_bytes()

@@ -1,0 +1,19 @@
+"""Early stopping counts epochs whose value is defined, and finds its state in checkpoints of earlier runs."""
+
+import pytest
+from lightning.pytorch.callbacks import EarlyStopping as LightningsOwn
+
+from cxr.training.keeping import EarlyStopping
+from tests.training.constant import KNOWN, UNKNOWN, Labels, fit
+
+
+@pytest.mark.parametrize(("val", "patience", "epochs"), [(UNKNOWN, 1, 4), (KNOWN, 1, 2), (KNOWN, 2, 3)])
+def test_training_stops_after_epochs_without_a_better_value_and_not_after_undefined_ones(
+    val: Labels, patience: int, epochs: int
+) -> None:
+    trainer = fit(EarlyStopping("val/loss", patience=patience), epochs=4, val=val)  # at a rate of 0
+    assert trainer.current_epoch == epochs
+
+
+def test_its_state_is_found_in_checkpoints_of_earlier_runs() -> None:
+    assert EarlyStopping("val/loss", mode="min").state_key == LightningsOwn("val/loss", mode="min").state_key
