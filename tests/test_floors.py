@@ -141,3 +141,11 @@ def test_every_public_function_class_and_method_is_explained() -> None:
 def test_every_module_opens_with_what_it_holds() -> None:
     filled = {module: tree for module, tree in MODULES.items() if tree.body}
     assert [module for module, tree in filled.items() if not ast.get_docstring(tree)] == []
+
+
+def test_every_module_of_training_has_its_test_file() -> None:
+    modules = {path.stem for path in (ROOT / "cxr" / "training").rglob("*.py")} - {"__init__"}
+    assert len(modules) > 20
+    assert (
+        modules - {path.stem.removeprefix("test_") for path in (ROOT / "tests" / "training").glob("test_*.py")} == set()
+    )

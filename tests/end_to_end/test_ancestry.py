@@ -56,22 +56,6 @@ def test_a_run_starts_from_the_weights_of_another(train: Program, here: Path) ->
     assert len(kept) > 10 and all(torch.equal(first[name], third[name]) for name in kept)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["init=runs/nobody"], "init=runs/nobody has no nobody; give a finished run"),
-        (["init=runs/a", "backbone=resnet18"], "has the weights of another network"),
-        (["init=runs/a", "attention=none"], "has the weights of another network: attention.score.weight"),
-        (["init=runs/a", "backbone.mean=0.1"], "this network has 0.1; pass backbone.mean="),
-    ],
-)
-def test_weights_that_do_not_fit_are_refused(train: Program, here: Path, options: list[str], said: str) -> None:
-    assert train("name=a", *ONE).code == 0
-    refused = train("name=b", *ONE, *options)
-    assert refused.code == 1 and said in refused.err, refused.err
-    assert not (here / "runs" / "b").exists()
-
-
 def test_what_an_ancestor_learnt_from_is_no_test_set(
     train: Program, ensemble: Program, here: Path, halves: tuple[list[str], list[str]]
 ) -> None:

@@ -1,16 +1,26 @@
-"""What a configuration may name as a task, and what a loss and an attention are told."""
+"""What a configuration may name as a task, what losses and attentions are told, and how a network wants images."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+import cxr.model
 import cxr.task
+from cxr.data.augment import Draws
 from cxr.errors import CxrError
+from cxr.imaging.preprocessing import Preprocessing
 from cxr.loss.bce import BinaryCrossEntropy
+from cxr.loss.cross_entropy import CrossEntropy
+from cxr.loss.mae import MeanAbsoluteError
+from cxr.task.base import ClassificationTask
 from cxr.task.multi_label import MultiLabel
-from cxr.training.build import build_loss, build_task
+from cxr.task.single_label import SingleLabel
+from cxr.training.build import build_augmentation, build_loss, build_network, build_task, check_loss
 from tests.parts import add
+from tests.training.conftest import composed
 
 TASKS = """
 from cxr.task.base import Monitor
@@ -64,3 +74,68 @@ def test_a_finding_that_is_called_like_a_reference_is_not_looked_up(tmp_path: Pa
     config = {"loss": {"_target_": "cxr.model.head.LinearHead", "in_features": 3}, "trainer": {"max_epochs": 1}}
     with pytest.raises(CxrError, match="holds the reference"):
         build_loss(config, np.zeros((1, 1), np.float32), ["${oc.env:HOME}"])
+
+
+def test_a_trained_network_wants_images_as_its_checkpoint_says_and_loads_no_first_weights() -> None:
+    config = composed("image_size=64", "backbone.weights=nosuch.pth", "backbone.mean=0.5")
+    kept = Preprocessing(32, 48, True, 0.25, 0.125)
+    network = build_network(config, 3, kept)
+    assert network.preprocessing == kept
+    logits = network({"image": torch.zeros(2, 1, 32, 32, dtype=torch.uint8)}).logits
+    assert logits.shape == (2, 3)
+    with pytest.raises(CxrError, match=r"backbone\.weights=nosuch\.pth is not a file"):
+        build_network(config, 3)
+
+
+def test_a_new_network_wants_images_as_its_configuration_says() -> None:
+    config = composed("image_size=64", "cache.size=80", "crop=true", "backbone.mean=0.5")
+    assert build_network(config, 3).preprocessing == Preprocessing(64, 80, True, 0.5, config["backbone"]["std"])
+    del config["crop"]  # of runs that have none
+    assert build_network(config, 3).preprocessing.crop is False
+
+
+MAPS = """
+import torch
+from torch import nn
+
+
+class Told(nn.Module):
+    def __init__(self, in_features, findings):
+        super().__init__()
+        self.out_features, self.findings = in_features, findings
+
+    def forward(self, features):
+        return features.mean(dim=(2, 3)), None
+"""
+
+
+def test_an_attention_that_asks_for_the_number_of_findings_is_told_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(cxr.model, MAPS, tmp_path, monkeypatch)
+    network = build_network(composed("attention=none") | {"attention": {"_target_": "cxr.model.mine.Told"}}, 5)
+    assert network.attention.findings == 5
+
+
+def test_transforms_and_order_are_those_of_the_options_and_old_runs_are_shuffled() -> None:
+    augmentation, order = build_augmentation(composed("augment=none", "sampler=shuffled"))
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(augmentation([pixels], Draws.of([0]), 16)[0], pixels)
+    old = composed()
+    del old["sampler"]
+    target = np.zeros((50, 1), np.float32)
+    shuffled = build_augmentation(old)[1](target, 0, 3)
+    assert shuffled.tolist() == order(target, 0, 3).tolist() != list(range(50)) and sorted(shuffled) == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("loss", "task", "said"),
+    [(CrossEntropy, MultiLabel, "CrossEntropy trains a softmax, and MultiLabel scores by sigmoid"),
+     (MeanAbsoluteError, SingleLabel, "MeanAbsoluteError trains a sigmoid, and SingleLabel scores by softmax")],
+)  # fmt: skip
+def test_a_loss_that_trains_for_other_scores_than_the_task_gives_is_refused(
+    loss: type[nn.Module], task: type[ClassificationTask], said: str
+) -> None:
+    with pytest.raises(CxrError, match=said):
+        check_loss(loss(), task())
+    check_loss(nn.Identity(), task())  # says nothing of scores

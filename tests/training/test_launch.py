@@ -1,5 +1,6 @@
 """The launcher with stand-ins for ranks: whose failure is told, and that nobody outlives it."""
 
+import json
 import signal
 import sys
 import time
@@ -14,8 +15,9 @@ from cxr.errors import CxrError
 from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
 from cxr.training.devices import Devices
-from cxr.training.launch import launch
-from cxr.training.prepare import Prepared
+from cxr.training.launch import launch, rank_of_this_process
+from cxr.training.prepare import Prepared, read_prepared
+from cxr.training.world import Rank
 
 IMAGE = pd.DataFrame({"image": ["a.png"]})
 DATA = Prepared(Catalog(IMAGE, ("Mass",), "table.csv"), Cache(Path("cache"), ("a.png",), 8), "", "")
@@ -90,3 +92,26 @@ def test_a_rank_that_fails_while_the_run_is_stopped_is_told(
         signal.signal(signal.SIGTERM, kept)
         requests.asked = None
     assert f"process 0 of {tmp_path}: the disk is full" in capsys.readouterr().err
+
+
+def test_a_process_learns_its_rank_from_what_the_launcher_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    assert rank_of_this_process() == Rank(2, 5)
+
+
+def test_ranks_find_the_data_as_the_parent_has_checked_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = 'cp -r "$(dirname "$reason")" "$RUN/given$LOCAL_RANK"'
+    scripts(tmp_path, monkeypatch, copies, copies)
+    launch(Run(tmp_path), Devices("cpu", 2, "32-true"), DATA)
+    for rank in (0, 1):
+        given = tmp_path / f"given{rank}"
+        read = read_prepared(given)
+        pd.testing.assert_frame_equal(read.catalog.table, IMAGE)
+        assert read.cache == DATA.cache and json.loads((given / "trust.json").read_text())["plugins"] == []
+
+
+def test_processes_that_all_end_well_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts(tmp_path, monkeypatch, 'sleep 0.3; touch "$RUN/late"', "exit 0")
+    launch(Run(tmp_path), Devices("cpu", 2, "32-true"), DATA)
+    assert (tmp_path / "late").exists()

@@ -1,0 +1,63 @@
+"""What PyTorch and the system say when something outside breaks a training, and what the user is told of it."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from cxr.errors import CxrError
+from cxr.run.directory import Run
+from cxr.training.failures import explained
+
+RUN = Run(Path("runs/a"))
+GO_ON = "the run goes on from its last checkpoint with resume=true"
+MEMORY = (
+    "loader processes have too little shared memory; raise it (docker: --shm-size=8g) or pass data.workers=0; " + GO_ON
+)
+TOO_BIG = (
+    "the device is out of memory; pass a smaller batch_size, with synthetic_batch_size=... the step stays the same; "
+    + GO_ON
+)
+WORKER = "DataLoader worker (pid 7) is killed by signal: Killed. "
+EXITED = "DataLoader worker (pid(s) 7, 8) exited unexpectedly"
+CAUGHT = (
+    'Caught CxrError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x", line 1\n'
+    "cxr.errors.CxrError: images.npy has been changed while it was read\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("unable to write to file </torch_7_1>: No space left on device (28)"), MEMORY),
+        (RuntimeError("unable to open shared memory object </torch_9> in read-write mode"), MEMORY),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), MEMORY),
+        (RuntimeError(WORKER), f"{WORKER[:-2]}; pass fewer data.workers; {GO_ON}"),
+        (RuntimeError(EXITED), f"{EXITED}; pass fewer data.workers; {GO_ON}"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), TOO_BIG),
+        (RuntimeError("DefaultCPUAllocator: OUT OF MEMORY"), TOO_BIG),
+        (OSError(errno.ENOSPC, "No space left", "runs/a/x"), "cannot write runs/a/x: the disk is full; free some"),
+        (OSError(errno.EDQUOT, "Quota", "runs/a/x"), "cannot write runs/a/x: the disk quota is used up"),
+        (OSError(errno.ENOSPC, "No space left"), "cannot write runs/a: the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/a/y"), "cannot write runs/a/y: "),
+        (OSError(errno.EROFS, "Read-only file system", "runs/a/y"), "cannot write runs/a/y: "),
+        (CxrError(CAUGHT), "images.npy has been changed while it was read"),
+        (CxrError("batch_size=0 must be positive"), "batch_size=0 must be positive"),
+    ],
+)  # fmt: skip
+def test_what_breaks_a_training_is_one_sentence_with_a_remedy(error: RuntimeError | OSError, said: str) -> None:
+    told = explained(error, RUN)
+    assert isinstance(told, CxrError) and said in str(told) and "\n" not in str(told)
+    if said in (MEMORY, TOO_BIG):
+        assert str(told) == said
+    if str(error).startswith("DataLoader worker") and "Bus" not in str(error):
+        assert str(told).startswith("a loader process was ended from outside (out of memory?): ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError(errno.EIO, "Input/output error", "x"),
+     RuntimeError("DataLoader worker (pid 7) is slow")],
+)  # fmt: skip
+def test_any_other_error_stays_what_it_is(error: RuntimeError | OSError) -> None:
+    assert explained(error, RUN) is error

@@ -1,0 +1,62 @@
+"""A finished run scored again from its checkpoint: the same scores, on data that have moved or on its own."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cxr.errors import CxrError
+from cxr.run.directory import Run
+from cxr.training.finished import open_finished, predict_run
+from tests.training.conftest import Trained
+
+NOTHING: dict[str, Any] = {"data": {"root": None}, "cache": {"dir": None}}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def copied(trained: Trained, tmp_path: Path) -> Run:
+    """The run in another place, where nobody remembers its paths."""
+    shutil.copytree(trained.run.path, tmp_path / "b")
+    return Run(tmp_path / "b")
+
+
+def test_scores_made_again_are_those_that_the_run_stored(trained: Trained) -> None:
+    made = predict_run(trained.run, ("val", "test"), CPU, NOTHING)
+    for split, predicted in made.items():
+        stored = pd.read_parquet(trained.run.predictions(split))
+        assert predicted.image.tolist() == stored["image"].tolist()
+        for position, name in enumerate(predicted.findings):
+            np.testing.assert_array_equal(predicted.score[:, position], stored[f"score:{name}"])
+            np.testing.assert_array_equal(predicted.target[:, position], stored[f"target:{name}"])
+
+
+def test_data_that_have_moved_are_scored_where_the_user_says(trained: Trained, copied: Run, tmp_path: Path) -> None:
+    with pytest.raises(CxrError, match=r"data\.root of .* is elsewhere:phantom, .* pass data\.root=PATH"):
+        open_finished(copied, NOTHING)
+    moved = tmp_path / "moved"
+    shutil.copytree(trained.config["data"]["root"], moved, ignore=shutil.ignore_patterns("cxr-cache"))
+    made = predict_run(
+        copied, ("test",), CPU, {"data": {"root": str(moved)}, "cache": {"dir": str(tmp_path / "cache")}}
+    )
+    stored = pd.read_parquet(copied.predictions("test"))
+    first = made["test"].findings[0]
+    np.testing.assert_array_equal(made["test"].score[:, 0], stored[f"score:{first}"])
+    assert not (moved / "cxr-cache").exists() and list((tmp_path / "cache").iterdir())
+
+
+def test_a_run_without_a_checkpoint_is_told(copied: Run) -> None:
+    copied.best.unlink()
+    with pytest.raises(CxrError, match=r"best\.ckpt is missing; has the run made a checkpoint yet"):
+        open_finished(copied, NOTHING)
+
+
+def test_loaders_show_images_as_the_checkpoint_says(trained: Trained) -> None:
+    loaded, data = open_finished(trained.run, NOTHING)
+    assert data.preprocessing == loaded.network.preprocessing and data.settings.batch_size == 8
+    batch = next(iter(data.evaluation_dataloader("test")))
+    assert batch["image"].shape[1:] == (1, 32, 32) and batch["image"].dtype == torch.uint8

@@ -1,0 +1,115 @@
+"""First weights of another run: which are taken over, which networks they do not fit, what they have learnt from."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cxr.errors import CxrError
+from cxr.model.network import Network
+from cxr.training.build import build_network
+from cxr.training.initial import ancestry_of_options, start_from
+from tests.training.conftest import Trained, composed
+
+OURS = "cxr.model.backbone.Backbone"
+RESNET = ("backbone=resnet10", "image_size=32")
+
+
+def network(*options: str, findings: int = 14, seed: int = 3) -> Network:
+    torch.manual_seed(seed)
+    return build_network(composed(*RESNET, *options), findings)
+
+
+def names(trained: Trained) -> list[str]:
+    columns = pd.read_parquet(trained.run.predictions("val")).columns
+    return [name.removeprefix("score:") for name in columns if name.startswith("score:")]
+
+
+def stored(trained: Trained) -> dict[str, Any]:
+    state = torch.load(trained.run.best, weights_only=True)["state_dict"]
+    return {name.removeprefix("network."): value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("place", ["path", "best"])
+def test_weights_of_a_run_or_its_checkpoint_are_taken_over(
+    trained: Trained, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, first = network(), stored(trained)
+    ancestry = start_from(made, str(getattr(trained.run, place)), names(trained))
+    assert capsys.readouterr().out == f"first weights are those of {trained.run.best}\n"
+    state = made.state_dict()
+    assert state.keys() == first.keys() and all(torch.equal(state[name], first[name]) for name in first)
+    hashes = torch.load(trained.run.best, weights_only=True)["cxr"]["ancestry"]
+    assert np.array_equal(ancestry.trained, hashes["trained"].numpy()) and len(ancestry.trained) > 0
+    assert np.array_equal(ancestry.selected, hashes["selected"].numpy()) and ancestry.unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"), [([], slice(0, 3)), ([], slice(None, None, -1)), (["head=mlp"], slice(None))]
+)
+def test_a_head_of_other_findings_or_another_kind_starts_anew(
+    trained: Trained, options: list[str], chosen: slice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = names(trained)[chosen]
+    made, untouched = network(*options, findings=len(findings)), network(*options, findings=len(findings))
+    start_from(made, str(trained.run.path), findings)
+    assert capsys.readouterr().out.endswith("best.ckpt; the head starts anew\n")
+    state, first, fresh = made.state_dict(), stored(trained), untouched.state_dict()
+    for name in state:
+        expected = fresh[name] if name.startswith("head.") else first[name]
+        assert torch.equal(state[name], expected), name
+
+
+@pytest.mark.parametrize(
+    ("init", "options", "said"),
+    [
+        ("runs/nobody", [], "init=runs/nobody has no nobody; give a finished run"),
+        ("empty", [], r"init=.*empty has no best\.ckpt; give a finished run, runs/<name>, or its checkpoint"),
+        ("run", ["backbone=resnet18"], "has the weights of another network: backbone.* and .* more do not fit"),
+        ("run", ["attention=none"], r"has the weights of another network: attention\.score\.weight and"),
+        ("run", ["attention=gap_mask"], "has the weights of another network: attention"),
+        ("run", ["backbone.mean=0.1"], r"learnt with backbone\.mean=0\.449.* has 0\.1; pass backbone\.mean=0\.449"),
+        ("run", ["backbone.std=0.1"], r"learnt with backbone\.std=0\.226.* has 0\.1; pass backbone\.std=0\.226"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_and_the_network_keeps_its_own(
+    trained: Trained, tmp_path: Path, init: str, options: list[str], said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    place = {"run": str(trained.run.path), "empty": str(tmp_path / "empty")}.get(init, init)
+    made = network(*options)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    with pytest.raises(CxrError, match=said):
+        start_from(made, place, names(trained))
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+def test_a_checkpoint_of_an_earlier_version_has_learnt_from_nobody_knows_what(trained: Trained, tmp_path: Path) -> None:
+    checkpoint = torch.load(shutil.copy(trained.run.best, tmp_path / "old.ckpt"), weights_only=True)
+    del checkpoint["cxr"]["ancestry"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    ancestry = start_from(network(), str(tmp_path / "old.ckpt"), names(trained))
+    assert ancestry.unknown == ("a checkpoint of an earlier version",) and len(ancestry.trained) == 0
+
+
+@pytest.mark.parametrize(
+    ("backbone", "unknown"),
+    [
+        ({"_target_": OURS, "name": "resnet10t", "pretrained": False, "weights": None}, ()),
+        ({"_target_": OURS, "name": "resnet10t", "pretrained": True, "weights": None}, ()),  # of photographs
+        ({"_target_": OURS, "name": "resnet10t", "weights": "/home/me/w.pth"}, ("backbone.weights=w.pth",)),
+        ({"_target_": OURS, "name": "hf-hub:x/y", "pretrained": True}, ("the pretrained weights of hf-hub:x/y",)),
+        ({"_target_": OURS, "name": "hf-hub:x/y", "pretrained": False}, ()),
+        ({"_target_": "my.Net", "pretrained": True}, ("the pretrained weights of my.Net",)),
+        ({"_target_": "my.Net"}, ()),
+    ],
+)
+def test_weights_of_a_file_or_of_another_hub_may_have_learnt_from_anything(
+    backbone: dict[str, Any], unknown: tuple[str, ...]
+) -> None:
+    found = ancestry_of_options({"backbone": backbone})
+    assert found.unknown == unknown and len(found.trained) == len(found.selected) == 0
