@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from cxr.errors import CxrError
 from cxr.run.directory import Run
@@ -47,6 +48,20 @@ def test_data_that_have_moved_are_scored_where_the_user_says(trained: Trained, c
     first = made["test"].findings[0]
     np.testing.assert_array_equal(made["test"].score[:, 0], stored[f"score:{first}"])
     assert not (moved / "cxr-cache").exists() and list((tmp_path / "cache").iterdir())
+
+
+def test_a_cache_is_built_beside_data_that_are_named_and_not_where_the_run_had_it(
+    trained: Trained, copied: Run, tmp_path: Path
+) -> None:
+    checkpoint = torch.load(copied.best, weights_only=True)
+    config = OmegaConf.create(checkpoint["cxr"]["config"])
+    config.cache.dir = str(tmp_path / "theirs")
+    checkpoint["cxr"]["config"] = OmegaConf.to_yaml(config)
+    torch.save(checkpoint, copied.best)
+    moved = tmp_path / "moved"
+    shutil.copytree(trained.config["data"]["root"], moved, ignore=shutil.ignore_patterns("cxr-cache"))
+    open_finished(copied, {"data": {"root": str(moved)}, "cache": {"dir": None}})
+    assert (moved / "cxr-cache").is_dir() and not (tmp_path / "theirs").exists()
 
 
 def test_a_run_without_a_checkpoint_is_told(copied: Run) -> None:

@@ -89,17 +89,20 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(
     pd.testing.assert_frame_equal(*frames)
 
 
-def test_data_that_have_changed_are_refused(trained: Trained, copied: Run, tmp_path: Path) -> None:
-    root = tmp_path / "changed"
-    shutil.copytree(trained.config["data"]["root"], root, ignore=shutil.ignore_patterns("cxr-cache"))
-    lines = (root / TABLE).read_text().splitlines()
-    cells = lines[1].split(",")
-    cells[1] = "Hernia" if cells[1] == "No Finding" else "No Finding"
-    (root / TABLE).write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
-    data = trained.config["data"] | {
-        "root": str(root),
-        "source": trained.config["data"]["source"] | {"root": str(root)},
-    }
+@pytest.mark.parametrize("changes", ["labels", "split"])
+def test_data_that_have_changed_are_refused(trained: Trained, copied: Run, tmp_path: Path, changes: str) -> None:
+    root, data = tmp_path / "changed", trained.config["data"]
+    shutil.copytree(data["root"], root, ignore=shutil.ignore_patterns("cxr-cache"))
+    tested = (root / "test_list.txt").read_text().split()[0]
+    if changes == "labels":  # of a test image, by which no split is drawn
+        lines = (root / TABLE).read_text().splitlines()
+        cells = [line.split(",") for line in lines]
+        row = next(row for row in cells if row[0] == tested)
+        row[1] = "Hernia" if row[1] == "No Finding" else "No Finding"
+        (root / TABLE).write_text("\n".join(map(",".join, cells)) + "\n")
+    else:
+        data = data | {"split_seed": 5}
+    data = data | {"root": str(root), "source": data["source"] | {"root": str(root)}}
     before = copied.config_path.read_bytes()
     with pytest.raises(CxrError, match=f"^the data of {copied.path} have changed since it was started; restore them"):
         resume(longer(trained) | {"data": data}, copied)
