@@ -54,9 +54,16 @@ def test_an_argument_that_wandb_does_not_have_is_refused() -> None:
         check_loggers({"logger": {"mine": WANDB | {"projekt": "x"}}})
 
 
-def test_a_class_of_no_logger_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CxrError, match=r"_target_=os\.system is not allowed"):
-        build_loggers({"logger": {"x": {"_target_": "os.system"}}, "run_id": "1"}, Run(tmp_path))
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("os.system", r"_target_=os\.system is not allowed"),
+        ("lightning.pytorch.loggers.Absent", "Absent does not exist"),
+    ],
+)
+def test_a_class_of_no_logger_is_refused(target: str, said: str) -> None:
+    with pytest.raises(CxrError, match=said):
+        check_loggers({"logger": {"x": {"_target_": target}}})
 
 
 @needs_tensorboard
