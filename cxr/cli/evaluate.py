@@ -11,11 +11,10 @@ from cxr.cli.program import Program
 
 def evaluate(options: Mapping[str, Any]) -> float:
     """Evaluates a run with its stored predictions, or those that its checkpoint makes; returns the test macro AUROC."""
-    from cxr.ensemble.members import stored_or_made
     from cxr.evaluation import run
-    from cxr.training.localise import localise_run
+    from cxr.training.finished import FinishedRun
 
-    return run.evaluate(options, stored_or_made, localise_run)
+    return run.evaluate(options, FinishedRun)
 
 
 def job(config: DictConfig) -> float | None:
@@ -24,9 +23,9 @@ def job(config: DictConfig) -> float | None:
 
 
 PROGRAM = Program(
-    about="Says what the predictions of a run are worth, into metrics.json, evaluation/ and figures/.",
+    about="Says what the scores of a run are worth, into metrics.json, evaluation/ and figures/.",
     examples=(
-        ("run=runs/a", "intervals, subgroups, tables and pictures"),
+        ("run=runs/a", "intervals, subgroups, tables and pictures; scores test if that was left out"),
         ("run=runs/a calibration=temperature", "and calibrated test scores"),
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
     ),

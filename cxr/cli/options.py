@@ -19,6 +19,7 @@ _LISTS = ("data.findings", "data.exclude")
 _ON_RESUME = (
     "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",
     "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes", "logger.wandb.offline",
+    "score_test",
 )  # fmt: skip
 _NEEDED = (
     "data", "augment", "backbone", "attention", "head", "loss", "optimizer", "scheduler", "trainer", "logger", "cache",
@@ -35,6 +36,7 @@ def check_train_options(config: DictConfig) -> None:
         raise CxrError(f"resume={config.resume} is unknown; choose true, false or auto")
     _check_cache(config)
     _check(config, "crop", lambda value: value in (True, False), "true or false")
+    _check(config, "score_test", lambda value: isinstance(value, bool), "true or false")
     steps, seconds = "checkpoint.every_steps", "checkpoint.every_seconds"
     _check(config, steps, lambda value: value is None or (_whole(value) and value > 0), "a positive whole number")
     _check(config, "checkpoint.keep_best", lambda value: _whole(value) and value > 0, "a positive whole number")
@@ -140,7 +142,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
         if key not in _ON_RESUME:
             raise CxrError(
                 f"{key} is {then} in {run.path} and cannot become {now} on resuming; only trainer.max_epochs, devices, "
-                "workers, checkpoint.* and cache.dir may change (start a new run for anything else)"
+                "workers, checkpoint.*, cache.dir and score_test may change (start a new run for anything else)"
             )
         if key in choices:
             OmegaConf.update(saved, f"choices.{key}", now)

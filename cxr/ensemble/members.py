@@ -20,9 +20,11 @@ from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_pat
 from cxr.ensemble.splits import KEPT_BYTES, Split, Test, Validation
 from cxr.errors import CxrError
 from cxr.run.directory import Run
+from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused
 from cxr.run.splits import check_chosen_on_validation
+from cxr.training.finished import FinishedRun
 
 SPLITS = ("val", "test")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -127,7 +129,7 @@ def expand(runs: str | Sequence[str]) -> list[str]:
 
 
 def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[str, Any] = _NOTHING) -> Members:
-    """Loads members and lines them up with the first one.
+    """Loads members, enters their test scores in the ledgers beside them, and lines them up with the first one.
 
     Args:
         keys: run directories.
@@ -156,6 +158,8 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[
             columns[split].append(Column(paths[split], orders[split]))
         origins.append(origin)
     check_origins(origins)
+    for key, column in zip(keys, columns["test"], strict=True):  # the table of the ensemble judges each of them
+        count_test(ledger_beside(Path(key)), read_predictions(column.path), Path(key).name, "ensemble")
     both = shared_patients(first["val"], first["test"])
     val, test = (_split(kind, first[kind.name], columns[kind.name]) for kind in (Validation, Test))
     assert isinstance(val, Validation) and isinstance(test, Test)
@@ -180,40 +184,14 @@ def load_member(
         CxrError: it has neither, one of them is broken, or its validation is no validation.
     """
     run = Run(Path(key))
-    metrics = run.metrics()
-    paths = {split: run.predictions(split) for split in SPLITS}
-    stored = all(path.exists() for path in paths.values())
-    about = {name: str(metrics.get(name) or "") for name in ("split_fingerprint", "labels_sha256")}
     config = run.config() if os.path.lexists(run.config_path) else {}
-    if not run.best.exists():
-        if not stored:
-            raise CxrError(
-                f"{key} has no checkpoints/best.ckpt and no predictions/val.parquet and test.parquet; is it a run?"
-            )
-        print(f"{key} has no checkpoint: its predictions are taken as they are, its training patients are unknown")
-        return Origin.of(key, "", about, config), paths, {s: read_predictions(path) for s, path in paths.items()}
-    from cxr.training.checkpoint import read_checkpoint, state_sha256
-
-    checkpoint = read_checkpoint(run.best)
-    sha256 = state_sha256(checkpoint["state_dict"])
-    origin = Origin.of(key, sha256, {name: str(checkpoint["cxr"][name]) for name in about}, config)
-    if stored:
-        loaded = {split: read_predictions(path) for split, path in paths.items()}
-        if all(predicted.checkpoint_sha256 == sha256 for predicted in loaded.values()):
-            return origin, paths, loaded
-    from cxr.training.predict import device_of, predict_run
-
-    print(f"{key}: predicting with checkpoints/best.ckpt, since no stored predictions belong to it", flush=True)
-    loaded, _ = predict_run(run, SPLITS, device_of(accelerator), named)
-    paths = {split: scratch / f"{split}.parquet" for split in SPLITS}
-    for split, predicted in loaded.items():
-        predicted.write(paths[split])
+    finished = FinishedRun(run, {**named, "accelerator": accelerator})
+    origin = Origin.of(key, finished.provenance["checkpoint_sha256"], finished.provenance, config)
+    loaded, made = finished.predictions(SPLITS)
+    paths = {split: scratch / f"{split}.parquet" if split in made else run.predictions(split) for split in SPLITS}
+    for split in made:
+        loaded[split].write(paths[split])
     return origin, paths, loaded
-
-
-def stored_or_made(run: Run, options: Mapping[str, Any], scratch: Path) -> dict[str, Predictions]:
-    """Predictions of a run by split, see `load_member`; `options` has `accelerator` and the folders that are named."""
-    return load_member(str(run.path), str(options["accelerator"]), scratch, options)[2]
 
 
 def _order(pair: str, split: str, a: Predictions, b: Predictions) -> NDArray[np.int64] | None:

@@ -72,9 +72,9 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
     tables: dict[str, pd.DataFrame] = {}
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
     val, test = combined["val"][1], combined["test"][1]
-    metrics |= judge(val, test) | _about(ensemble) | {"split": describe_split(val, test)}
+    metrics |= judge(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
     notes = notes_of(run, val, test, metrics, "ensemble", ensemble.title)
-    write_tables(run, ensemble.title, metrics, test.findings, notes)
+    write_tables(run, "test", ensemble.title, metrics, test.findings, notes)
     for split in (members.validation, members.test):
         areas, predicted = combined[split.name]
         predicted.write(run.predictions(split.name))

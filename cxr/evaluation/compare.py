@@ -12,7 +12,7 @@ import numpy as np
 from cxr.errors import CxrError
 from cxr.evaluation.rows import configuration, row_names
 from cxr.evaluation.run import resampling
-from cxr.evaluation.tables import few_patients, notes_of
+from cxr.evaluation.tables import few_patients, notes_of, split_note
 from cxr.figures.results import Cell, Results, WithInterval
 from cxr.metrics.bootstrap import bootstrap_auroc, bootstrap_average_precision
 from cxr.metrics.comparison import METRICS, compare, holm
@@ -89,19 +89,28 @@ def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predicti
             matched = [Path(path) for path in sorted(glob.glob(pattern))]
             smoke = [path for path in matched if Run(path).smoke]
             say_left_out(smoke)
-            paths = [path for path in matched if path not in smoke]
-            runs = [Run(path) for path in paths if Run(path).predictions(split).is_file()]
-            if not runs:
+            runs = [Run(path) for path in matched if path not in smoke]
+            there = [run for run in runs if run.predictions(split).is_file()]
+            _say_unscored([run for run in runs if run not in there and run.best.exists()], split)
+            if not there:
                 raise CxrError(f"runs={pattern} matches nothing that has predictions/{split}.parquet")
-            found += runs
+            found += there
         elif Run(Path(pattern)).smoke:
             raise smoke_refused(Path(pattern))
         elif not Run(Path(pattern)).predictions(split).is_file():
-            raise CxrError(f"runs names {pattern}, which has no predictions/{split}.parquet")
+            remedy = f"; python -m cxr evaluate run={pattern} makes it" * Run(Path(pattern)).best.exists()
+            raise CxrError(f"runs names {pattern}, which has no predictions/{split}.parquet{remedy}")
         else:
             found.append(Run(Path(pattern)))
     unique = {run.path.resolve(): run for run in found}
     return [(run, read_predictions(run.predictions(split))) for run in unique.values()]
+
+
+def _say_unscored(runs: Sequence[Run], split: str) -> None:
+    """Prints which trainings a glob passed over since their split was not scored, if any."""
+    if runs:
+        named = ", ".join(str(run.path) for run in runs)
+        print(f"left out, since {split} was not scored: {named}; python -m cxr evaluate run=DIR scores it", flush=True)
 
 
 def _on_the_same_images(
@@ -203,13 +212,14 @@ def _by_finding(
 def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequence[str]) -> list[str]:
     run = kept[0][0]
     notes: list[str] = []
-    if all(run.predictions(name).is_file() for name in ("val", "test")):
-        if split == "test":
-            for other, scored in kept:
-                count_test(ledger_beside(other.path), scored, other.path.name, "compare")
-        val, test = (read_predictions(run.predictions(name)) for name in ("val", "test"))
-        notes = notes_of(run, val, test, run.metrics(), "compare")
-    if split == "test":
+    there = {name: read_predictions(path) for name in ("val", "test") if (path := run.predictions(name)).is_file()}
+    if split == "val":
+        notes.append(split_note(run, there["val"], there.get("test"), run.metrics()))
+    else:
+        for other, scored in kept:
+            count_test(ledger_beside(other.path), scored, other.path.name, "compare")
+        if "val" in there:
+            notes += notes_of(run, there["val"], there["test"], run.metrics(), "compare")
         notes.append("To choose between configurations, rank them on validation (split=val).")
     if left_out:
         others = ", ".join(left_out)

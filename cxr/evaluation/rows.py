@@ -11,7 +11,7 @@ from cxr.run.directory import Run
 
 # What may differ between seeds of one configuration: who ran it, where, and how it was stored.
 _SAME = re.compile(
-    r"seed|name|sweep|run_id|resume|runs_dir|choices.*|logger.*|checkpoint\..*|cache\.(dir|processes|on_error)"
+    r"seed|name|sweep|run_id|resume|score_test|runs_dir|choices.*|logger.*|checkpoint\..*|cache\.(dir|processes|on_error)"
     r"|data\.workers|trainer\.(accelerator|devices|strategy|log_every_n_steps)"
 )
 _CHOICES, _RECIPE = "choices.", "choices.experiment"

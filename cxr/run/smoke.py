@@ -1,4 +1,4 @@
-"""Smoke runs: they only try that everything works, and have no result."""
+"""Which trainings end without scores of test; among them smoke runs, which only try that everything works."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,11 @@ def is_smoke(config: Mapping[str, Any]) -> bool:
     """
     trainer = config.get("trainer")
     return isinstance(trainer, Mapping) and any(trainer.get(key) for key in ("fast_dev_run", "overfit_batches"))
+
+
+def scores_test(config: Mapping[str, Any]) -> bool:
+    """Whether a training ends with scores of its test splits; those of earlier versions do, smoke runs never."""
+    return bool(config.get("score_test", True)) and not is_smoke(config)
 
 
 def smoke_refused(path: Path) -> CxrError:

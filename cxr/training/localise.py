@@ -1,6 +1,5 @@
 """Attention maps of the test images that radiologists drew boxes on, judged against these boxes."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,16 @@ from cxr.metrics.interval import USUAL, Resampling
 from cxr.metrics.localisation import THRESHOLDS, by_finding, localise
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import intervals_of, named, single
-from cxr.run.directory import Run
-from cxr.training.checkpoint import LoadedNetwork, load_network
-from cxr.training.predict import attention_of, device_of
-from cxr.training.prepare import data_to_score
+from cxr.training.checkpoint import LoadedNetwork
+from cxr.training.predict import attention_of
 
 BOX_PIXELS = 1024  # boxes are in pixels of the published images
 
 
 def localisation(
-    data: RadiographData, loaded: LoadedNetwork, device: torch.device, root: str, resampling: Resampling = USUAL
-) -> dict[str, Any] | None:
+    data: RadiographData, loaded: LoadedNetwork, device: torch.device, root: str, resampling: Resampling = USUAL,
+    split: str = "test",
+) -> dict[str, Any] | None:  # fmt: skip
     """Pointing game, overlap and energy inside the box, over pairs of a test image and one of its boxed findings.
 
     Args:
@@ -31,12 +29,13 @@ def localisation(
         device: where it runs.
         root: the data set's folder, with the boxes.
         resampling: of patients, for the intervals.
+        split: `test` or a further test split.
 
     Returns:
         Plain values: `pairs`, and a measure each with `macro` and its findings; none for a network without attention,
         or data without boxes.
     """
-    rows = data.catalog.rows("test").reset_index(drop=True)
+    rows = data.catalog.rows(split).reset_index(drop=True)
     boxes = read_boxes(root)
     findings = data.catalog.findings
     boxes = boxes[boxes["image"].isin(rows["image"]) & boxes["finding"].isin(findings)]
@@ -50,7 +49,7 @@ def localisation(
         for (image, finding), drawn in boxes.groupby(["image", "finding"], sort=True)
     ]
     positions, columns = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    maps = attention_of(loaded.network, data.dataset("test"), positions, columns, device)
+    maps = attention_of(loaded.network, data.dataset(split), positions, columns, device)
     if maps is None:
         return None
     drawn = [box * scale + np.array([shift, shift, 0, 0]) for _, _, box in pairs]
@@ -67,20 +66,3 @@ def localisation(
     boxed = {name: len(set(patients[columns == k])) for k, name in enumerate(findings)}
     few = {name: count for name, count in boxed.items() if 0 < count < FEWEST}
     return said | {"intervals": intervals_of(resampling.resamples, few, findings, spread)}
-
-
-def localise_run(run: Run, options: Mapping[str, Any], resampling: Resampling) -> dict[str, Any] | None:
-    """The same for the best checkpoint of a finished run.
-
-    Args:
-        run: which.
-        options: `accelerator`, and folders that the user names, see `data_to_score`.
-        resampling: of patients, for the intervals.
-
-    Raises:
-        CxrError: its checkpoint or its images cannot be read.
-    """
-    loaded = load_network(run.best)
-    data, config = data_to_score(run.with_places(loaded.config), options, str(run.path))
-    device = device_of(str(options["accelerator"]))
-    return localisation(data, loaded, device, str(config["data"]["root"]), resampling)

@@ -1,5 +1,7 @@
 """The pictures of a finished run; they lie here because attention maps need the network and the images."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,13 +41,27 @@ def draw_run(
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
-    if "test" not in predictions:  # of a smoke run
-        return
-    path = run.figures / "attention_test.png"
+    for split in predictions:
+        if split != "val":
+            draw_attention(run, split, predictions, data, loaded, device, root)
+
+
+def draw_attention(
+    run: Run,
+    split: str,
+    predictions: Mapping[str, Predictions],
+    data: RadiographData,
+    loaded: LoadedNetwork,
+    device: torch.device,
+    root: str,
+) -> None:
+    """Writes `figures/attention_<split>.png` of a test split, see `attention_cases`."""
+    path = run.figures / f"attention_{split}.png"
     with attempt(path):
-        cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device, root)
+        cut = thresholds(predictions["val"])
+        cases = attention_cases(predictions[split], cut, data, loaded, device, root, split)
         if cases:
-            attention_maps(cases, path, f"{title}, test")
+            attention_maps(cases, path, f"{run.path.name}, {split}")
 
 
 def draw_catalog(run: Run, catalog: Catalog) -> None:
@@ -65,16 +81,17 @@ def attention_cases(
     loaded: LoadedNetwork,
     device: torch.device,
     root: str,
+    split: str = "test",
 ) -> list[AttentionCase]:
     """The most confident hits and misses with the network's attention; empty for a network without attention."""
     chosen = confident(predicted.target, predicted.score, threshold)
-    dataset = data.dataset("test")
+    dataset = data.dataset(split)
     positions, columns = (np.array([pair[part] for pair in chosen], np.int64) for part in (0, 1))
     maps = attention_of(loaded.network, dataset, positions, columns, device)
     if maps is None:
         return []
     images = [dataset.image(row) for row, _ in chosen]
-    rows = data.catalog.rows("test")
+    rows = data.catalog.rows(split)
     boxes = read_boxes(root)
     scale, shift = data.view.pixels(data.cache.size)
     scale *= data.cache.size / _BOX_PIXELS

@@ -16,7 +16,8 @@ from cxr.files.reading import check_links
 from cxr.files.writing import writing_only_if
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
-from cxr.run.smoke import is_smoke
+from cxr.run.naming import check_test_names
+from cxr.run.smoke import is_smoke, scores_test
 from cxr.training.build import build_loss, build_network, build_task, check_loss
 from cxr.training.checkpoint import place, read_checkpoint
 from cxr.training.failures import explained
@@ -68,6 +69,7 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # also where nothing can be written
         print(f"{run.path} is finished: best validation macro AUROC {shown(run.macro_auroc('val'))}")
+        _say_unscored(config, run)
         return selected(run, build_task(config).monitor)
     check_links(run.path)
     with run.held():
@@ -137,14 +139,15 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
 
 
 def check_labels(config: Mapping[str, Any], prepared: Prepared) -> None:
-    """Raises CxrError if the task cannot be learnt from the data's labels, or the loss refuses them."""
+    """Raises CxrError if the task cannot be learnt from the data's labels, the loss refuses them, or a split's name."""
     task, catalog = build_task(config), prepared.catalog
+    check_test_names(catalog.tests)
     task.check(catalog)
     check_loss(build_loss(config, catalog.targets("train"), catalog.findings), task)
 
 
 def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devices, rank: Rank) -> None:
-    """What each process of a run does: fit, then score validation and test with the best checkpoint."""
+    """What each process of a run does: fit, then score validation and, unless it is left out, test with `best.ckpt`."""
     quieten()
     pl.seed_everything(int(config["seed"]), verbose=False)
     last = newest_whole(run, show=False)
@@ -192,16 +195,23 @@ def _execute(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: D
     else:
         work(config, run, prepared, devices, Rank())
     result = run.metrics()
-    value, test = run.macro_auroc("val"), run.macro_auroc("test")
-    said = "smoke run, no test" if is_smoke(config) else f"{shown(test)} test"
-    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {shown(value)} val, {said}")
+    splits = ("val", *prepared.catalog.test_splits) if scores_test(config) else ("val",)
+    said = [f"{shown(run.macro_auroc(split))} {split}" for split in splits] + ["smoke run, no test"] * is_smoke(config)
+    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {', '.join(said)}")
     print(f"pictures are in {run.figures}", flush=True)
+    _say_unscored(config, run)
     return selected(run, build_task(config).monitor)
 
 
+def _say_unscored(config: Mapping[str, Any], run: Run) -> None:
+    """Says how test is scored later, where a run that has results has none of test."""
+    if not is_smoke(config) and "test" not in run.metrics():
+        print(f"test was not scored (score_test=false); python -m cxr evaluate run={run.path} scores it", flush=True)
+
+
 def _splits(prepared: Prepared) -> str:
-    table = prepared.catalog.table
-    sizes = [f"{(table['split'] == name).sum()} {name}" for name in ("train", "val", "test")]
+    catalog = prepared.catalog
+    sizes = [f"{len(catalog.rows(name))} {name}" for name in ("train", "val", *catalog.test_splits)]
     return (
-        f"{', '.join(sizes)} images of {table['patient'].nunique()} patients, {len(prepared.catalog.findings)} findings"
+        f"{', '.join(sizes)} images of {catalog.table['patient'].nunique()} patients, {len(catalog.findings)} findings"
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
@@ -18,8 +17,8 @@ from cxr.files.reading import check_links
 from cxr.run.directory import Run
 from cxr.run.ledger import LEDGER, count_test
 from cxr.run.predictions import Predictions, read_predictions
+from cxr.training.finished import FinishedRun
 from cxr.training.log import read_log, read_rows, read_steps
-from cxr.training.predict import predict_run
 from cxr.training.run import resume
 from cxr.training.saving import is_whole
 from tests.trust.conftest import CONFIG
@@ -249,7 +248,7 @@ def scored(
         run = Run(tmp_path / "runs" / "a")
         run.best.parent.mkdir(parents=True, exist_ok=True)
         checkpoint(config=OmegaConf.to_yaml(OmegaConf.create(config))).rename(run.best)
-        return predict_run(run, ("val", "test"), torch.device("cpu"), named)[0]
+        return FinishedRun(run, {"accelerator": "cpu", **named}).predictions(("val", "test"))[0]
 
     return score
 
