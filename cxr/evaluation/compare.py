@@ -91,26 +91,27 @@ def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predicti
             say_left_out(smoke)
             runs = [Run(path) for path in matched if path not in smoke]
             there = [run for run in runs if run.predictions(split).is_file()]
-            _say_unscored([run for run in runs if run not in there and run.best.exists()], split)
+            unscored = [run for run in runs if run not in there and run.best.exists()]
             if not there:
-                raise CxrError(f"runs={pattern} matches nothing that has predictions/{split}.parquet")
+                raise CxrError(f"runs={pattern} matches nothing that has predictions/{split}.parquet{_how(unscored)}")
+            if unscored:
+                named = ", ".join(str(run.path) for run in unscored)
+                print(f"left out, without predictions/{split}.parquet: {named}{_how(unscored)}", flush=True)
             found += there
         elif Run(Path(pattern)).smoke:
             raise smoke_refused(Path(pattern))
         elif not Run(Path(pattern)).predictions(split).is_file():
-            remedy = f"; python -m cxr evaluate run={pattern} makes it" * Run(Path(pattern)).best.exists()
-            raise CxrError(f"runs names {pattern}, which has no predictions/{split}.parquet{remedy}")
+            how = _how([run for run in [Run(Path(pattern))] if run.best.exists()])
+            raise CxrError(f"runs names {pattern}, which has no predictions/{split}.parquet{how}")
         else:
             found.append(Run(Path(pattern)))
     unique = {run.path.resolve(): run for run in found}
     return [(run, read_predictions(run.predictions(split))) for run in unique.values()]
 
 
-def _say_unscored(runs: Sequence[Run], split: str) -> None:
-    """Prints which trainings a glob passed over since their split was not scored, if any."""
-    if runs:
-        named = ", ".join(str(run.path) for run in runs)
-        print(f"left out, since {split} was not scored: {named}; python -m cxr evaluate run=DIR scores it", flush=True)
+def _how(unscored: Sequence[Run]) -> str:
+    """How scores of trainings that lack them are made, if there are such trainings."""
+    return f"; python -m cxr evaluate run={unscored[0].path} makes them" if unscored else ""
 
 
 def _on_the_same_images(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cxr.errors import CxrError
-from cxr.evaluation.judge import calibrate, check_together, fit_scaling, judge, of_test
+from cxr.evaluation.judge import calibrate, check_method, check_together, fit_scaling, judge, of_test
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.figures.figures import roc_curves
 from cxr.figures.intervals import forest, precision_recall_curves, reliability, subgroup_points
@@ -14,6 +14,7 @@ from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
 from cxr.metrics.plain import number, value_of
+from cxr.metrics.thresholds import check_rule
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
 from cxr.run.naming import CALIBRATED
@@ -55,6 +56,10 @@ def evaluate(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, Any]
     ledger_beside(run.path)
     if run.smoke:
         raise smoke_refused(run.path)
+    for rule, least in config["points"].items():
+        check_rule(rule, least)
+    if config["calibration"] != "none":
+        check_method(str(config["calibration"]))
     with run.held():
         if run.unfinished:
             raise CxrError(
