@@ -23,7 +23,7 @@ from cxr.run.predictions import Predictions
 from tests.evaluation.test_run import options
 
 Program = Callable[..., Any]
-ONE = ("trainer.max_epochs=1", "data.split_seed=0", "attention=location")
+ONE = ("trainer.max_epochs=1", "data.split_seed=0", "data.findings=[Infiltration,Effusion,Mass]")
 SINGLE = (
     "task=single_label",
     "loss=cross_entropy",
@@ -171,7 +171,7 @@ def test_where_data_are_gone_a_sentence_says_what_to_pass_and_stored_scores_need
 def test_an_evaluation_waits_for_no_other_process(left: Path) -> None:
     with Run(left).held(), pytest.raises(CxrError, match=r"another process is training .*runs/a or evaluates it; wait"):
         judge(left)
-    assert about_test(left) == [] and judge(left) > 0
+    assert about_test(left) == []
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,7 @@ def test_a_resumed_run_may_choose_again_and_keeps_no_scores_of_other_weights(lef
     assert refused.code == 1 and "seed is 0 in runs/a and cannot become 3" in refused.err
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_scores_test(train: Program, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*given: object, **named: object) -> None:
         raise KeyboardInterrupt
@@ -326,6 +327,7 @@ def test_a_further_test_split_is_judged_as_test_is(
     assert "a, external: " in text and "scored 1 time in left" in text
 
 
+@pytest.mark.slow
 def test_scores_of_all_test_splits_are_made_where_one_process_was_killed_after_the_first(
     train: Program, here: Path, further: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
