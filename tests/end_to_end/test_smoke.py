@@ -13,7 +13,7 @@ from cxr.ensemble.members import expand
 from cxr.errors import CxrError
 from cxr.evaluation.compare import compare_runs
 from cxr.run.directory import Run
-from cxr.run.smoke import is_smoke
+from cxr.run.smoke import is_smoke, scores_test
 
 ONE = ("trainer.max_epochs=1", "backbone=resnet10")
 
@@ -26,6 +26,7 @@ def test_a_smoke_run_is_marked_and_never_sees_test(train: Callable[..., Any], he
     run = here / "runs" / "a"
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["smoke"] is True and "test" not in metrics and metrics["val"]["n"] > 0
+    assert metrics["val"]["operating_points"]["youden"] and "score_test=false" not in result.out
     assert OmegaConf.load(run / "config.yaml").smoke is True
     assert [path.name for path in (run / "predictions").iterdir()] == ["val.parquet"]
     assert not (here / "runs" / ".test_ledger.csv").exists() and not list(run.glob("*/*_test*"))
@@ -78,5 +79,7 @@ def test_what_makes_a_smoke_run(tmp_path: Path) -> None:
     assert is_smoke({"trainer": {"fast_dev_run": 2}}) and is_smoke({"trainer": {"overfit_batches": 1}})
     for trainer in ({}, {"fast_dev_run": False}, {"overfit_batches": 0.0}, {"limit_train_batches": 0.1}, None):
         assert not is_smoke({"trainer": trainer})
+    assert scores_test({}) and scores_test({"score_test": True}) and not scores_test({"score_test": False})
+    assert not scores_test({"score_test": True, "trainer": {"fast_dev_run": 1}})
     (tmp_path / "config.yaml").write_text("a: [")
     assert not Run(tmp_path).smoke and not Run(tmp_path / "nosuch").smoke

@@ -67,3 +67,10 @@ def test_a_run_of_an_earlier_version_is_a_seed_of_the_configuration_that_now_say
     earlier = made(tmp_path / "a", 0, **option("none"))
     assert configuration(earlier) == configuration(now) != configuration(other[0])
     assert row_names([[earlier, now], other]) == ["task=multi_label (2 seeds)", "task=single_label (2 seeds)"]
+
+
+def test_whether_test_was_scored_makes_no_other_configuration(tmp_path: Path) -> None:
+    runs = [
+        made(tmp_path / f"{k}", k, **keys) for k, keys in enumerate(({"score_test": False}, {"score_test": True}, {}))
+    ]
+    assert len({configuration(run) for run in runs}) == 1 and row_names([runs]) == [f"{tmp_path.name} (3 seeds)"]
