@@ -13,8 +13,6 @@ from cxr.model.backbone import Backbone
 from cxr.model.network import Network, Preprocessing
 from cxr.task.base import ClassificationTask
 
-MULTI_LABEL = {"_target_": "cxr.task.multi_label.MultiLabel"}  # of runs whose configuration has no task
-
 
 def build_network(config: Mapping[str, Any], findings: int) -> Network:
     """The network of a resolved configuration, with `findings` outputs.
@@ -57,10 +55,11 @@ def build_task(config: Mapping[str, Any]) -> ClassificationTask:
     Raises:
         CxrError: what the configuration names is no task, or one that selects by what it does not log.
     """
-    node = config.get("task") or MULTI_LABEL
-    task = build(node)
+    task = build(config["task"])
     if not isinstance(task, ClassificationTask):
-        raise CxrError(f"task._target_={node['_target_']} is no task; it must be a subclass of ClassificationTask")
+        raise CxrError(
+            f"task._target_={config['task']['_target_']} is no task; it must be a subclass of ClassificationTask"
+        )
     columns = ["val/loss", *(f"val/{name}" for name in task.logged)]
     if task.monitor.name not in columns or task.monitor.mode not in ("max", "min"):
         raise CxrError(

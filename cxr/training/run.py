@@ -29,7 +29,6 @@ from cxr.training.prepare import (
     Prepared,
     accumulation,
     build_augmentation,
-    check_workers,
     open_data,
     prepare,
     resolve_devices,
@@ -114,7 +113,6 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
     """
     quieten()
     accumulation(config, devices.count)
-    check_workers(config)
     check_loggers(config)
     network = build_network(config, 1)
     norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())

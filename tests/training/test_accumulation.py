@@ -126,7 +126,7 @@ def test_the_window_follows_from_the_sizes(batch: int, synthetic: int | None, de
     assert accumulation({"batch_size": batch, "synthetic_batch_size": synthetic}, devices) == window
 
 
-@pytest.mark.parametrize(("batch", "synthetic", "devices"), [(16, 250, 1), (16, 256, 3), (0, 16, 1), (16, "many", 1)])
-def test_sizes_that_do_not_divide_are_refused(batch: int, synthetic: Any, devices: int) -> None:
+@pytest.mark.parametrize(("batch", "synthetic", "devices"), [(16, 250, 1), (16, 256, 3)])
+def test_sizes_that_do_not_divide_are_refused(batch: int, synthetic: int, devices: int) -> None:
     with pytest.raises(CxrError, match="batch_size"):
         accumulation({"batch_size": batch, "synthetic_batch_size": synthetic}, devices)

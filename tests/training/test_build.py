@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cxr.task
+from cxr.configuration.reading import read_configuration
 from cxr.errors import CxrError
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.task.multi_label import MultiLabel
@@ -27,7 +28,7 @@ class Upwards(MultiLabel):
 
 
 def test_a_configuration_without_a_task_is_of_many_findings() -> None:
-    assert type(build_task({})) is MultiLabel
+    assert type(build_task(read_configuration("seed: 0", "a run"))) is MultiLabel
 
 
 @pytest.mark.parametrize(
