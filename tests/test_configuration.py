@@ -17,8 +17,8 @@ from cxr.ensemble.combine import Method
 from cxr.ensemble.splits import Validation
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
-from cxr.training.build import build_loss, build_network, build_task
-from cxr.training.prepare import build_augmentation, resolve_devices
+from cxr.training.build import build_augmentation, build_loss, build_network, build_task
+from cxr.training.devices import resolve_devices
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 OPTIONS = sorted(

@@ -4,6 +4,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
+from cxr.configuration.plugins import own_configuration
 from cxr.configuration.schema import CacheAlone
 from cxr.errors import CxrError
 
@@ -16,7 +17,8 @@ def job(config: DictConfig) -> float:
 
     chosen = plain(config, CacheAlone)
     root, settings = chosen["data"]["root"], CacheSettings.of(chosen)
-    catalog = read_catalog(chosen)
+    with own_configuration():
+        catalog = read_catalog(chosen)
     if not config.verify:
         found, kept = open_or_build(catalog, root, settings)
         print(f"{found.folder}: {len(found.names)} images at {found.size} px, {len(kept)} of them usable", flush=True)

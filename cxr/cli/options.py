@@ -19,7 +19,7 @@ _ON_RESUME = (
     "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",
     "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes", "logger.wandb.offline",
 )  # fmt: skip
-_HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir")
+_HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir", "plugins")
 
 
 def plain(config: DictConfig, schema: type) -> dict[str, Any]:

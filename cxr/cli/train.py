@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from cxr.cli.options import apply_resume, plain
 from cxr.cli.program import Program
 from cxr.cli.sweep import job_name, run_job
+from cxr.configuration.plugins import own_configuration
 from cxr.configuration.private import shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
@@ -59,7 +60,8 @@ def _begin(config: DictConfig, context: Any) -> float:
         raise taken(run.path)
     from cxr.training.run import train
 
-    return train({**plain(config, Train), "choices": choices, "run_id": os.urandom(4).hex()}, run)
+    with own_configuration():
+        return train({**plain(config, Train), "choices": choices, "run_id": os.urandom(4).hex()}, run)
 
 
 def _run_name(choices: dict[str, Any]) -> str:

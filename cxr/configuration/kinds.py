@@ -61,6 +61,8 @@ def checked(schema: type, config: Mapping[str, Any], above: str = "") -> dict[st
     for option in fields(schema):
         if option.default is not MISSING:
             found.setdefault(option.name, option.default)
+        elif option.default_factory is not MISSING:
+            found.setdefault(option.name, option.default_factory())
         if option.name in found:
             found[option.name] = _checked(found[option.name], hints[option.name], above + option.name)
     return found

@@ -5,7 +5,7 @@ named here stays open. A field has a default where earlier versions lacked the k
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from cxr.configuration.kinds import Kind, checked
@@ -24,6 +24,7 @@ Share = Annotated[float, Kind("above 0 and at most 1", lambda value: 0 < value <
 Names = Annotated[list[str], Kind("a list of names, such as [Mass,Nodule]")]
 Root = Annotated[str, Kind("text", example="data.root=DIR, the folder of the data set (see docs/data.md)")]
 Several = Annotated[list[str], Kind("a list of them", lambda value: value != [])]
+Plugins = str | list[str]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 
@@ -111,11 +112,11 @@ class Train:
 
     data: Data
     augment: dict[str, Any]
-    sampler: dict[str, Any]
+    sampler: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.data.sampling.Shuffled"})
     backbone: Backbone
     attention: dict[str, Any]
     head: dict[str, Any]
-    task: dict[str, Any]
+    task: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.task.multi_label.MultiLabel"})
     loss: dict[str, Any]
     optimizer: Optimizer
     scheduler: dict[str, Any]
@@ -124,6 +125,7 @@ class Train:
     name: str | None = None
     sweep: str | None = None
     runs_dir: str = "runs"
+    plugins: Plugins = field(default_factory=list)
     resume: Literal[True, False, "auto"] = False
     seed: Seed
     image_size: Pixels
@@ -141,6 +143,7 @@ class CacheAlone:
 
     data: Data
     verify: bool
+    plugins: Plugins
     image_size: Pixels
     cache: Cache
 
@@ -170,6 +173,7 @@ class Ensemble:
     runs: Annotated[str, Kind("a directory, a glob", example="runs='[runs/a,runs/b]' or runs='runs/paper/*'")] | Several
     name: str | None
     runs_dir: str
+    plugins: Plugins
     bootstrap: Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, 10**6)]
     leave_one_out: bool
     seed: Seed
@@ -194,6 +198,7 @@ class Evaluate:
     """The program `evaluate`."""
 
     run: Annotated[str, Kind("text", example="run=runs/a")]
+    plugins: Plugins
     resamples: Resamples
     seed: Seed
     points: Points
@@ -216,13 +221,6 @@ class Compare:
     out: str | None
 
 
-# What earlier versions did where there was no choice.
-_EARLIER = {
-    "sampler": {"_target_": "cxr.data.sampling.Shuffled"},
-    "task": {"_target_": "cxr.task.multi_label.MultiLabel"},
-}
-
-
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a run or an ensemble of this version or an earlier one, as this one writes it.
 
@@ -231,7 +229,7 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "method" in config:
         return checked(Ensemble, config)
-    found = checked(Train, _EARLIER | dict(config))
+    found = checked(Train, config)
     logger = found.get("logger") or {}
     if "_target_" in logger:  # once a run had one logger, without its name
         name = next((name for name in ("wandb", "tensorboard") if name in str(logger["_target_"]).lower()), "csv")

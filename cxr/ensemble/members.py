@@ -133,7 +133,7 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[
         keys: run directories.
         accelerator: for predictions that have to be made again.
         scratch: a folder for those; it must stay as long as the members are used.
-        named: folders that the user names for their images, see `data_to_score`.
+        named: folders that the user names for their images, see `open_finished`.
 
     Raises:
         CxrError: a member is broken, or findings, images, patients, labels or splits differ; the two runs and the
@@ -171,7 +171,7 @@ def load_member(
         key: the run directory.
         accelerator: for predictions that have to be made again.
         scratch: a folder for those.
-        named: folders that the user names for its images, see `data_to_score`.
+        named: folders that the user names for its images, see `open_finished`.
 
     Returns:
         What is known of it, its files of validation and test, and what is in them.
@@ -201,10 +201,11 @@ def load_member(
         loaded = {split: read_predictions(path) for split, path in paths.items()}
         if all(predicted.checkpoint_sha256 == sha256 for predicted in loaded.values()):
             return origin, paths, loaded
-    from cxr.training.predict import device_of, predict_run
+    from cxr.training.devices import device_of
+    from cxr.training.finished import predict_run
 
     print(f"{key}: predicting with checkpoints/best.ckpt, since no stored predictions belong to it", flush=True)
-    loaded, _ = predict_run(run, SPLITS, device_of(accelerator), named)
+    loaded = predict_run(run, SPLITS, device_of(accelerator), named)
     paths = {split: scratch / f"{split}.parquet" for split in SPLITS}
     for split, predicted in loaded.items():
         predicted.write(paths[split])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cxr.configuration.kinds import checked
+from cxr.configuration.plugins import own_configuration
 from cxr.configuration.schema import Ensemble as Options
 from cxr.configuration.targets import build
 from cxr.ensemble.guard import said_of_overlap
@@ -33,7 +34,8 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     if run.path.exists():
         raise taken(run.path, "choose another name=")
     config = checked(Options, config)
-    method: Method = build(config["method"])
+    with own_configuration():
+        method: Method = build(config["method"])
     keys = expand(config["runs"])
     ledger_beside(run.path)
     try:
@@ -48,8 +50,8 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
             # Where images of members lie on this machine is no part of the ensemble.
             saved = {key: value for key, value in config.items() if key not in ("data", "cache")}
             ensemble = Ensemble(run.path.name, {**saved, "runs": keys}, method, fit, members)
-            plan = (config["bootstrap"], config["leave_one_out"], config["seed"])
-            written = write_ensemble(Run(staging), ensemble, *plan)
+            resamples, seed = config["bootstrap"], config["seed"]
+            written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
             shutil.rmtree(scratch, ignore_errors=True)  # our own, never published
             if run.path.exists():
                 raise taken(run.path, "choose another name=")

@@ -15,7 +15,7 @@ from cxr.errors import CxrError
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.model.network import NetworkOutput
 from cxr.task.multi_label import MultiLabel
-from cxr.training.prepare import accumulation
+from cxr.training.devices import accumulation
 
 IMAGES, FINDINGS = 16 * 16 + 3 * 16 + 5, 3  # a full window of 256, then three batches and one of five
 

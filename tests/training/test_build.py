@@ -11,7 +11,7 @@ from cxr.errors import CxrError
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.task.multi_label import MultiLabel
 from cxr.training.build import build_loss, build_task
-from tests.test_documents import add
+from tests.parts import add
 
 TASKS = """
 from cxr.task.base import Monitor
