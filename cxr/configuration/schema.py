@@ -38,7 +38,7 @@ class Data:
     val_list: str | None
     test_list: str | None
     val_share: Between
-    split_seed: Seed
+    split_seed: Count
     findings: Names | None
     exclude: Names
     min_cases: Count
