@@ -32,6 +32,7 @@ from cxr.data.catalog import Catalog
 from cxr.findings import NIH14
 from cxr.run.directory import Run
 from cxr.training.assemble import assemble
+from cxr.training.devices import resolve_devices
 from cxr.training.prepare import Prepared
 from cxr.training.world import Rank
 
@@ -91,7 +92,7 @@ def trained(scratch: Path, name: str, steps: int, every_seconds: int | None) -> 
     run = Run(scratch / name)
 
     def go(turns: Turns, side: int) -> None:
-        parts = assemble(config, run, Rank(), prepared)
+        parts = assemble(config, run, resolve_devices(config["trainer"]), None, Rank(), prepared)
         parts.trainer.callbacks.append(Turn(*current.side))
         run.create(config)
         training.work(parts, None)

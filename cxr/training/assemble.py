@@ -18,16 +18,22 @@ from cxr import __version__
 from cxr.configuration.private import without_places
 from cxr.configuration.targets import build, taken
 from cxr.data.augment import Augmentation
+from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sampling import Order
 from cxr.errors import CxrError, first_line
+from cxr.imaging.preprocessing import read_preprocessing
+from cxr.model.network import Network
+from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
 from cxr.training.build import build_augmentation, build_loss, build_network, build_task, check_loss
-from cxr.training.devices import Devices, loader_processes, resolve_devices
+from cxr.training.devices import Devices, loader_processes
+from cxr.training.initial import ancestry_of_options, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
 from cxr.training.reading import read_catalog
+from cxr.training.resumption import Restored
 from cxr.training.trainer import quieten, trainer_of
 from cxr.training.world import Rank
 
@@ -72,12 +78,21 @@ class Parts:
         return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start)
 
 
-def assemble(config: Mapping[str, Any], run: Run, rank: Rank | None = None, prepared: Prepared | None = None) -> Parts:
+def assemble(
+    config: Mapping[str, Any],
+    run: Run,
+    devices: Devices,
+    restored: Restored | None = None,
+    rank: Rank | None = None,
+    prepared: Prepared | None = None,
+) -> Parts:
     """Builds and checks everything that a training needs.
 
     Args:
         config: resolved.
         run: which need not exist yet.
+        devices: that it trains on.
+        restored: checkpoint that it resumes from; first weights are not loaded then.
         rank: of this process, one of several that another process started; by default it is the one that the user
             started.
         prepared: data that the other process has read and checked; by default they are read, and cached if need be.
@@ -86,7 +101,7 @@ def assemble(config: Mapping[str, Any], run: Run, rank: Rank | None = None, prep
         CxrError: any part of the configuration, the data, or a weights file.
     """
     quieten()
-    devices, task = resolve_devices(config["trainer"]), build_task(config)
+    task = build_task(config)
     trains = rank is not None or devices.count == 1
     rank = rank or Rank()
     trainer = trainer_of(config, run if trains else None, devices, rank, task.monitor)
@@ -98,7 +113,7 @@ def assemble(config: Mapping[str, Any], run: Run, rank: Rank | None = None, prep
     catalog = prepared.catalog if prepared else read_catalog(config)
     task.check(catalog)
     pl.seed_everything(int(config["seed"]), verbose=False)
-    network = build_network(config, len(catalog.findings))
+    network, ancestry = _network(config, catalog, restored)
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
     loss = build_loss(config, catalog.targets("train"), catalog.findings)
@@ -110,6 +125,7 @@ def assemble(config: Mapping[str, Any], run: Run, rank: Rank | None = None, prep
         "split_fingerprint": prepared.split_fingerprint,
         "labels_sha256": prepared.labels_sha256,
         "preprocessing": dict(vars(network.preprocessing)),
+        "ancestry": ancestry,
     }
     task.attach(
         network=network,
@@ -122,6 +138,36 @@ def assemble(config: Mapping[str, Any], run: Run, rank: Rank | None = None, prep
         provenance=provenance,
     )
     return Parts(config, run, devices, rank, prepared, task, trainer, augmentation, order)
+
+
+def _network(config: Mapping[str, Any], catalog: Catalog, restored: Restored | None) -> tuple[Network, dict[str, Any]]:
+    """The network with its first weights, and as plain values what they and this run's own training learn from.
+
+    Raises:
+        CxrError: first weights do not fit, or have learnt from a validation or test split of this run.
+    """
+    findings = len(catalog.findings)
+    seen = {split: catalog.rows(split)[["patient", "image"]] for split in ("train", "val", *catalog.test_splits)}
+    learns = [(seen[split]["patient"], seen[split]["image"]) for split in ("train", "val")]
+    if restored:
+        about, path = restored.content["cxr"], str(restored.path)
+        network = build_network(config, findings, read_preprocessing(about.get("preprocessing"), path))
+        ancestry, known = read_ancestry(about.get("ancestry"), path), about.get("ancestry") is not None
+        return network, _as_plain(ancestry if known else ancestry.extended(*learns))
+    init = config.get("init")
+    first = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}} if init else config
+    network = build_network(first, findings)
+    ancestry = start_from(network, str(init), catalog.findings) if init else ancestry_of_options(config)
+    for split, rows in seen.items():
+        if split != "train":
+            ancestry.check(f"init={init}", split, rows["patient"].tolist(), rows["image"].tolist())
+    return network, _as_plain(ancestry.extended(*learns))
+
+
+def _as_plain(ancestry: Ancestry) -> dict[str, Any]:
+    """As a checkpoint holds it."""
+    hashes = {name: torch.from_numpy(getattr(ancestry, name)) for name in ("trained", "selected")}
+    return hashes | {"unknown": list(ancestry.unknown)}
 
 
 def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerFactory | None]:

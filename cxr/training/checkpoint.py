@@ -81,13 +81,18 @@ def loaded_into(
     Raises:
         CxrError: they do not fit.
     """
-    state = checkpoint["state_dict"]
     try:
-        network.load_state_dict({k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)})
+        network.load_state_dict(network_state(checkpoint))
     except RuntimeError as error:
         raise CxrError(f"{path} does not fit the network of its own configuration: {first_line(error)}") from error
     findings, epoch = tuple(checkpoint["cxr"]["findings"]), int(checkpoint["epoch"])
-    return LoadedNetwork(network.eval(), findings, epoch, state_sha256(state), config, task)
+    return LoadedNetwork(network.eval(), findings, epoch, state_sha256(checkpoint["state_dict"]), config, task)
+
+
+def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of the network alone, under its own names."""
+    state = checkpoint["state_dict"]
+    return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

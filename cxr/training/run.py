@@ -1,8 +1,6 @@
 """One training, from a composed configuration to a finished run directory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cxr.errors import CxrError
@@ -13,30 +11,16 @@ from cxr.run.ledger import ledger_beside
 from cxr.run.smoke import is_smoke
 from cxr.training.assemble import Parts, assemble
 from cxr.training.build import build_task
-from cxr.training.checkpoint import parse_checkpoint, place
+from cxr.training.checkpoint import place
+from cxr.training.devices import resolve_devices
 from cxr.training.failures import explained
 from cxr.training.finish import finish, selected
 from cxr.training.launch import launch
 from cxr.training.log import read_rows, read_steps, shown
 from cxr.training.loggers import build_loggers
 from cxr.training.prepare import Prepared
-from cxr.training.resumption import batches_here
-from cxr.training.saving import WholeFiles, newest_whole
-
-
-@dataclass(frozen=True)
-class Restored:
-    """The checkpoint that training resumes from.
-
-    Attributes:
-        path: of its file.
-        content: of the file.
-        start: epoch, and batches of it that are done, counted in batches of as many processes as there are now.
-    """
-
-    path: Path
-    content: dict[str, Any]
-    start: tuple[int, int]
+from cxr.training.resumption import Restored, read_restored
+from cxr.training.saving import WholeFiles
 
 
 def train(config: Mapping[str, Any], run: Run) -> float:
@@ -50,7 +34,7 @@ def train(config: Mapping[str, Any], run: Run) -> float:
     ledger_beside(run.path)
     if is_smoke(config):
         config = {**config, "smoke": True}
-    parts = assemble(config, run)
+    parts = assemble(config, run, resolve_devices(config["trainer"]))
     if is_smoke(config):
         print("smoke run: test is not scored, no logger beside metrics.csv, and no comparison takes it", flush=True)
     run.create(config)
@@ -76,9 +60,10 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
     ledger_beside(run.path)  # refuses now what the end of the training would refuse, as the two logs below do
     read_rows(run.log)
     read_steps(run.steps)
-    parts = assemble(config, run)
+    devices = resolve_devices(config["trainer"])
+    restored = read_restored(run, int(config["batch_size"]), devices.count)
+    parts = assemble(config, run, devices, restored)
     prepared = parts.prepared
-    restored = read_restored(run, int(config["batch_size"]), parts.devices.count)
     if restored:
         about, (epoch, had) = restored.content["cxr"], place(restored.content)
         if about["split_fingerprint"] != prepared.split_fingerprint or about["labels_sha256"] != prepared.labels_sha256:
@@ -90,25 +75,6 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
     run.check_there(config)
     run.save_config(config)
     return _execute(parts, restored)
-
-
-def read_restored(run: Run, batch_size: int, ranks: int, show: bool = True) -> Restored | None:
-    """The newest whole checkpoint of a run, or none where there is none yet.
-
-    Args:
-        run: which.
-        batch_size: images a batch of one process.
-        ranks: number of processes that resume it.
-        show: say what is damaged, and rename it.
-
-    Raises:
-        CxrError: it is none of this framework's, or its batches do not divide among these processes.
-    """
-    whole = newest_whole(run, show)
-    if whole is None:
-        return None
-    content = parse_checkpoint(whole.content, whole.path)
-    return Restored(whole.path, content, (place(content)[0], batches_here(content, batch_size, ranks)))
 
 
 def work(parts: Parts, restored: Restored | None) -> None:

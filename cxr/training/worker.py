@@ -12,9 +12,11 @@ from cxr.processes.isolation import die_with_parent
 from cxr.processes.stopping import REQUEUE, Stopped, requests
 from cxr.run.directory import Run
 from cxr.training.assemble import assemble
+from cxr.training.devices import resolve_devices
 from cxr.training.launch import rank_of_this_process
 from cxr.training.prepare import read_prepared
-from cxr.training.run import read_restored, work
+from cxr.training.resumption import read_restored
+from cxr.training.run import work
 
 
 def main(path: str, reason: str) -> int:
@@ -34,8 +36,9 @@ def main(path: str, reason: str) -> int:
         trusted = json.loads((given / "trust.json").read_text(encoding="utf-8"))
         trust(trusted["plugins"])
         with own_configuration(trusted["own"]):
-            parts = assemble(config, run, rank, read_prepared(given))
-            work(parts, read_restored(run, int(config["batch_size"]), rank.count, show=False))
+            restored = read_restored(run, int(config["batch_size"]), rank.count, show=False)
+            devices = resolve_devices(config["trainer"])
+            work(assemble(config, run, devices, restored, rank, read_prepared(given)), restored)
     except CxrError as error:
         Path(reason).write_text(str(error), encoding="utf-8")
         return 1
