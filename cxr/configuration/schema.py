@@ -125,6 +125,7 @@ class Train:
     name: str | None = None
     sweep: str | None = None
     runs_dir: str = "runs"
+    init: str | None = None
     plugins: Plugins = field(default_factory=list)
     resume: Literal[True, False, "auto"] = False
     seed: Seed
