@@ -25,6 +25,7 @@ from cxr.cli.mistakes import (
     unknown_key,
     unreadable,
 )
+from cxr.configuration.plugins import option_folders, trust
 from cxr.configuration.private import refuse_secrets
 from cxr.errors import CxrError
 
@@ -85,7 +86,7 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
         try:
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
-            overrides = [str(word) for word in flags.overrides if word != _ALL]
+            overrides = _with_plugins([str(word) for word in flags.overrides if word != _ALL])
             nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or nothing:
                 return CommandLine(flags, overrides, None, everything)
@@ -95,6 +96,22 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
             return CommandLine(flags, overrides, config, everything)
         except OverrideParseException as error:
             raise CxrError(explain(error, program)) from error
+
+
+def _with_plugins(words: list[str]) -> list[str]:
+    """The overrides with the option folders of the packages that `plugins` names, which are trusted from here on.
+
+    Raises:
+        CxrError: one of them is no package.
+    """
+    given = [word for word in words if word.startswith("plugins=")]
+    value = OverridesParser.create().parse_override(given[-1]).value() if given else []
+    trust(value if isinstance(value, list) else [value])
+    paths = [f"file://{folder}" for folder in option_folders()]
+    for word in [word for word in words if word.startswith("hydra.searchpath=")]:
+        words.remove(word)
+        paths += map(str, OverridesParser.create().parse_override(word).value() or [])
+    return [*words, f"hydra.searchpath=[{','.join(paths)}]"] if paths else words
 
 
 def _flags(program: str, arguments: list[str]) -> argparse.Namespace:

@@ -5,21 +5,22 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cxr.cli.options import check_report_options, plain
+from cxr.cli.options import plain
 from cxr.cli.program import Program
+from cxr.configuration.schema import Evaluate
 
 
 def evaluate(options: Mapping[str, Any]) -> float:
     """Evaluates a run with its stored predictions, or those that its checkpoint makes; returns the test macro AUROC."""
     from cxr.evaluation import run
-    from cxr.training.finished import FinishedRun
+    from cxr.training.scored import FinishedRun
 
     return run.evaluate(options, FinishedRun)
 
 
 def job(config: DictConfig) -> float | None:
     """Evaluates a run; returns the test macro AUROC."""
-    return evaluate(plain(config))
+    return evaluate(plain(config, Evaluate))
 
 
 PROGRAM = Program(
@@ -33,6 +34,6 @@ PROGRAM = Program(
         "run", "resamples", "seed", "points.half", "points.youden", "points.f1", "points.sensitivity",
         "points.specificity", "calibration", "localisation", "accelerator", "data.root", "cache.dir",
     ),
-    check=check_report_options,
+    schema=Evaluate,
     job=job,
 )  # fmt: skip

@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 
 from cxr.cli import conf_dir
+from cxr.configuration.plugins import option_folders
 
 # Arguments of lightning.pytorch.Trainer that conf/train.yaml does not show. Help and mistakes are answered without
 # importing Lightning, so they stand here; a test compares them with its signature.
@@ -115,7 +116,9 @@ def groups_of(program: str) -> list[str]:
 
 def options_of(group: str) -> list[str]:
     """Names of a group's option files."""
-    return list(GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG))
+    paths = ",".join(f"file://{folder}" for folder in option_folders())
+    loader = GlobalHydra.instance().config_loader()
+    return list(loader.get_group_options(group, ObjectType.CONFIG, overrides=[f"hydra.searchpath=[{paths}]"]))
 
 
 def keys_of(node: DictConfig, prefix: str = "") -> list[str]:

@@ -1,6 +1,7 @@
 """From a configuration node to an object: the one place where `_target_` becomes an instance, and which may."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -11,9 +12,11 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from cxr.configuration.plugins import is_own, trusted
 from cxr.errors import CxrError, first_line
 
-# A configuration may come from somebody's checkpoint: it can name these and nothing else.
+# A configuration from a run or a checkpoint, which may come from anybody, can name these, what a trusted plugin
+# defines, and nothing else.
 ALLOWED = (
     "cxr.data.augment.",
     "cxr.data.sampling.",
@@ -33,6 +36,8 @@ ALLOWED = (
 
 # What makes files or folders when it is built: only the caller that wants one of these can have it, by `acting`.
 SOURCES, LOGGERS = "cxr.data.sources.", "lightning.pytorch.loggers."
+
+_PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 # Of other people's packages, only classes of these kinds: their modules hold much else.
 _KINDS = frozenset(
@@ -86,7 +91,8 @@ def _check(node: Any, acting: str = "") -> None:
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
             _found(node["_target_"])
-            if node["_target_"].startswith((SOURCES, LOGGERS)) and not (acting and node["_target_"].startswith(acting)):
+            acts = node["_target_"].startswith((SOURCES, LOGGERS)) and not is_own()
+            if acts and not (acting and node["_target_"].startswith(acting)):
                 raise CxrError(f"_target_={node['_target_']} is not allowed in this place")
         for value in node.values():
             _check(value)
@@ -107,14 +113,23 @@ def _found(target: Any) -> Any:
     The name is looked up in a module and no further: `torch.nn.modules.module.functools.partial` begins like an
     allowed name and leads elsewhere.
     """
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        raise CxrError(f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}")
-    module, _, name = target.rpartition(".")
+    module, _, name = str(target).rpartition(".")
+    plugin = trusted(module)
+    if not isinstance(target, str) or not (target.startswith(ALLOWED) or plugin or (is_own() and module)):
+        remedy = f"; if you trust the package {module.partition('.')[0]}, pass plugins=[{module.partition('.')[0]}]"
+        raise CxrError(
+            f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}"
+            + remedy * (isinstance(target, str) and bool(_PACKAGE.fullmatch(module)))
+        )
     try:
         found = getattr(_imported(module, target), name)
     except AttributeError as error:
         raise CxrError(f"_target_={target} does not exist: {first_line(error)}") from error
-    if inspect.isclass(found):
+    if is_own():
+        return found
+    if plugin:
+        allowed = (inspect.isclass(found) or inspect.isfunction(found)) and trusted(found.__module__)
+    elif inspect.isclass(found):
         ours = found.__module__.startswith("cxr.")
         kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in found.__mro__}
         allowed = f"{found.__module__}.".startswith(ALLOWED) and (ours or not kinds.isdisjoint(_KINDS))

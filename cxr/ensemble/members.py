@@ -24,7 +24,7 @@ from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused
 from cxr.run.splits import check_chosen_on_validation
-from cxr.training.finished import FinishedRun
+from cxr.training.scored import FinishedRun
 
 SPLITS = ("val", "test")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -135,7 +135,7 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[
         keys: run directories.
         accelerator: for predictions that have to be made again.
         scratch: a folder for those; it must stay as long as the members are used.
-        named: folders that the user names for their images, see `data_to_score`.
+        named: folders that the user names for their images, see `open_finished`.
 
     Raises:
         CxrError: a member is broken, or findings, images, patients, labels or splits differ; the two runs and the
@@ -175,7 +175,7 @@ def load_member(
         key: the run directory.
         accelerator: for predictions that have to be made again.
         scratch: a folder for those.
-        named: folders that the user names for its images, see `data_to_score`.
+        named: folders that the user names for its images, see `open_finished`.
 
     Returns:
         What is known of it, its files of validation and test, and what is in them.
@@ -186,7 +186,9 @@ def load_member(
     run = Run(Path(key))
     config = run.config() if os.path.lexists(run.config_path) else {}
     finished = FinishedRun(run, {**named, "accelerator": accelerator})
-    origin = Origin.of(key, finished.provenance["checkpoint_sha256"], finished.provenance, config)
+    origin = Origin.of(
+        key, finished.provenance["checkpoint_sha256"], finished.provenance, config, finished.ancestry.unknown
+    )
     loaded, made = finished.predictions(SPLITS)
     paths = {split: scratch / f"{split}.parquet" if split in made else run.predictions(split) for split in SPLITS}
     for split in made:

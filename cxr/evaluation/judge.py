@@ -144,15 +144,10 @@ def fit_scaling(val: Predictions, method: str) -> Scaling:
     Raises:
         CxrError: the method is unknown, or `val` is no validation.
     """
-    check_method(method)
-    check_chosen_on_validation(val, None, "a calibration")
-    return _FITS[method](val.target, val.score, val.findings)
-
-
-def check_method(method: str) -> None:
-    """Raises CxrError for a calibration that is not known."""
     if method not in _FITS:
         raise CxrError(f"calibration={method} is unknown; choose none, {' or '.join(_FITS)}")
+    check_chosen_on_validation(val, None, "a calibration")
+    return _FITS[method](val.target, val.score, val.findings)
 
 
 def calibrate(test: Predictions, scaling: Scaling, method: str) -> tuple[Predictions, dict[str, Any]]:

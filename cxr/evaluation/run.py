@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from cxr.configuration.kinds import checked
+from cxr.configuration.schema import Evaluate
 from cxr.errors import CxrError
-from cxr.evaluation.judge import calibrate, check_method, check_together, fit_scaling, judge, of_test
+from cxr.evaluation.judge import calibrate, check_together, fit_scaling, judge, of_test
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.figures.figures import roc_curves
 from cxr.figures.intervals import forest, precision_recall_curves, reliability, subgroup_points
@@ -14,7 +16,6 @@ from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
 from cxr.metrics.plain import number, value_of
-from cxr.metrics.thresholds import check_rule
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
 from cxr.run.naming import CALIBRATED
@@ -49,17 +50,14 @@ def evaluate(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, Any]
     Raises:
         CxrError: no scores, a run that is being trained or evaluated, an option, or a disk that is full.
     """
-    run, plan = Run(Path(config["run"])), resampling(config)
+    config = checked(Evaluate, config)
+    run, plan = Run(Path(config["run"])), Resampling(config["resamples"], config["seed"])
     if not run.path.is_dir():
         raise CxrError(f"run={config['run']} is no directory; give one of runs/")
     check_links(run.path)
     ledger_beside(run.path)
     if run.smoke:
         raise smoke_refused(run.path)
-    for rule, least in config["points"].items():
-        check_rule(rule, least)
-    if config["calibration"] != "none":
-        check_method(str(config["calibration"]))
     with run.held():
         if run.unfinished:
             raise CxrError(
@@ -99,19 +97,6 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any], plan: Resampl
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
     print(f"tables are in {run.path / 'evaluation'}, pictures in {run.figures}", flush=True)
     return value_of(metrics["test"]["macro_auroc"])
-
-
-def resampling(config: Mapping[str, Any]) -> Resampling:
-    """How patients are resampled, from `resamples` and `seed`.
-
-    Raises:
-        CxrError: a number that cannot be.
-    """
-    for name, least in (("resamples", 2), ("seed", 0)):
-        value = config[name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise CxrError(f"{name}={value} must be a whole number, {least} or more")
-    return Resampling(int(config["resamples"]), int(config["seed"]))
 
 
 def _calibrate(

@@ -30,10 +30,16 @@ def choose_thresholds(target: ArrayLike, score: ArrayLike, rule: str, at_least: 
         the rule is undefined: no positive or no negative image (`half` is always defined).
 
     Raises:
-        CxrError: see `check_rule`.
+        CxrError: a rule that is not known, or `at_least` missing, superfluous or outside (0, 1].
         ValueError: shapes or targets, as for `auroc`.
     """
-    check_rule(rule, at_least)
+    if rule not in RULES:
+        raise CxrError(f"operating point {rule!r} is unknown; known are {', '.join(RULES)}")
+    if (rule in FIXED) != (at_least is not None) or not 0 < (1 if at_least is None else at_least) <= 1:
+        raise CxrError(
+            f"operating point {rule!r} with at_least={at_least}: {' and '.join(FIXED)} need a value in (0, 1], "
+            f"the others none"
+        )
     targets, scores = cells(target, score)
     if rule == "half":
         return np.full(targets.shape[1], 0.5)
@@ -46,17 +52,6 @@ def choose_thresholds(target: ArrayLike, score: ArrayLike, rule: str, at_least: 
             above = np.nextafter(values.max(), np.asarray(np.inf, values.dtype))
             chosen[k] = thresholds[place] if np.isfinite(thresholds[place]) else above
     return chosen
-
-
-def check_rule(rule: str, at_least: float | None) -> None:
-    """Raises CxrError for a rule that is not known, or `at_least` missing, superfluous or outside (0, 1]."""
-    if rule not in RULES:
-        raise CxrError(f"operating point {rule!r} is unknown; known are {', '.join(RULES)}")
-    if (rule in FIXED) != (at_least is not None) or not 0 < (1 if at_least is None else at_least) <= 1:
-        raise CxrError(
-            f"operating point {rule!r} with at_least={at_least}: {' and '.join(FIXED)} need a value in (0, 1], "
-            f"the others none"
-        )
 
 
 def _place(target: NDArray[np.generic], score: NDArray[np.generic], rule: str, at_least: float) -> tuple[int, _Floats]:

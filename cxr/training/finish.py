@@ -14,8 +14,8 @@ from cxr.metrics.plain import number
 from cxr.run.directory import Run, versions
 from cxr.run.smoke import is_smoke, scores_test
 from cxr.run.splits import describe_split
-from cxr.task.base import Monitor
-from cxr.training.checkpoint import load_network
+from cxr.task.base import ClassificationTask, Monitor
+from cxr.training.checkpoint import loaded_into, read_checkpoint
 from cxr.training.localise import localisation
 from cxr.training.log import read_log
 from cxr.training.loggers import log_result
@@ -29,7 +29,9 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
 
     Scores of test splits are entered in the ledger before anything is written of them.
     """
-    loaded = load_network(run.best)
+    task = trainer.lightning_module
+    assert isinstance(task, ClassificationTask)
+    loaded = loaded_into(task.network, read_checkpoint(run.best), run.best, dict(config), task)
     device, catalog = trainer.strategy.root_device, prepared.catalog
     splits = ("val", *catalog.test_splits) if scores_test(config) else ("val",)
     predictions = {split: predict(loaded, data, split, device) for split in splits}

@@ -42,7 +42,7 @@ def localisation(
     if boxes.empty:
         return None
     place = {image: position for position, image in enumerate(rows["image"])}
-    scale, shift = data.view.pixels(data.cache.size)
+    scale, shift = data.preprocessing.pixels()
     scale *= data.cache.size / BOX_PIXELS
     pairs = [
         (place[str(image)], findings.index(str(finding)), drawn[["x", "y", "width", "height"]].to_numpy(float))
@@ -53,7 +53,7 @@ def localisation(
     if maps is None:
         return None
     drawn = [box * scale + np.array([shift, shift, 0, 0]) for _, _, box in pairs]
-    found = localise(maps, drawn, (data.view.size, data.view.size))
+    found = localise(maps, drawn, (data.preprocessing.size, data.preprocessing.size))
     patients = rows["patient"].to_numpy()[positions]
     measures = {"pointing_game": found.pointing, "energy": found.energy}
     measures |= {f"iou_{limit:g}": found.iou[:, k] for k, limit in enumerate(THRESHOLDS)}

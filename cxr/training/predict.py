@@ -96,9 +96,3 @@ def _lined_up(
         names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint, split,
         rows[[*NUMBERS, *NAMES]].reset_index(drop=True),
     )  # fmt: skip
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device of Lightning's accelerator name, for work outside its Trainer."""
-    wants_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
-    return torch.device("cuda", torch.cuda.current_device()) if wants_gpu else torch.device("cpu")

@@ -11,19 +11,17 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
 from cxr.errors import CxrError, first_line
 from cxr.run.directory import Run
-from cxr.run.smoke import is_smoke
 from cxr.task.base import Monitor
+from cxr.training.devices import Devices, accumulation
 from cxr.training.keeping import EarlyStopping, RunCheckpoints
 from cxr.training.log import EpochLog, StepLog
-from cxr.training.loggers import build_loggers
-from cxr.training.prepare import Devices, accumulation
 from cxr.training.resumption import MidEpoch
 from cxr.training.saving import WholeFiles
 from cxr.training.world import OwnProcesses, Rank, WholeWorld
 
 
 def trainer_of(
-    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, images: int, monitor: Monitor
+    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, monitor: Monitor
 ) -> pl.Trainer:
     """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
@@ -33,7 +31,7 @@ def trainer_of(
         written = config["checkpoint"]
         callbacks = [
             WholeWorld(rank),
-            EpochLog(run.log, images, show=first),
+            EpochLog(run.log, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
             RunCheckpoints(run, monitor, written["every_steps"], written["every_seconds"], written.get("keep_best", 1)),
@@ -57,7 +55,7 @@ def trainer_of(
             precision=devices.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=accumulation(config, devices.count),
             callbacks=callbacks,
-            logger=build_loggers(config, run) if first and run and not is_smoke(config) else False,
+            logger=False,  # loggers write into the run, and are built when it exists
             default_root_dir=run.path if run else None,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
