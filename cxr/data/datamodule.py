@@ -26,7 +26,7 @@ from cxr.imaging.preprocessing import Preprocessing
 from cxr.processes.isolation import serve_parent
 
 cv2.setNumThreads(0)  # images are small and workers are many
-_MAPPED = 1 << 26  # bytes read before the map's pages are given back
+_MAPPED = 1 << 28  # bytes read before the map's pages are given back
 ATTRIBUTES = ("age", "male", "female", "pa", "ap")
 
 Batch = dict[str, Tensor]
