@@ -104,7 +104,7 @@ def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mappin
                 "fill or remove them"
             )
     check_names(catalog.findings, "finding", origin)
-    check_names(table["image"], "image", origin, place("image"))
+    check_names(table["image"], "image", origin, place("image"), paths=True)
     check_printable(table["patient"], "patient", origin, place("patient"))
     twice = table["image"].duplicated()
     if twice.any():

@@ -235,8 +235,8 @@ def test_many_names_are_shortened() -> None:
 
 
 def test_lines_and_headings_of_the_file_are_used_where_they_are_given() -> None:
-    right = catalog(image=["a.png", "b/.png", "c.png", "d.png"])
-    with pytest.raises(CxrError, match=r"entries.csv has the image 'b/.png' \(line 12, column 'File'\)"):
+    right = catalog(image=["a.png", "b/", "c.png", "d.png"])
+    with pytest.raises(CxrError, match=r"entries.csv has the image 'b/' \(line 12, column 'File'\)"):
         check(right, [10, 12, 14, 16], {"image": "File"})
     with pytest.raises(CxrError, match=r"labels b.png Mass=7.0; .* \(line 3, column 'Mass'\)"):
         check(catalog(Mass=[1.0, 7.0, 0.0, 0.0]))

@@ -46,7 +46,7 @@ def hold_catalog(catalog: Catalog) -> None:
     assert table["image"].is_unique and (table["image"].str.strip() != "").all()
     assert (table["patient"].str.strip() != "").all()
     assert np.isin(table[list(NIH14)].to_numpy(), [0.0, 1.0]).all()
-    assert not table["image"].str.contains(r"[/\\\n\r\x00-\x1f]|^[=+@-]", regex=True).any()
+    assert not table["image"].str.contains(r"[\\\n\r\x00-\x1f]|^[=+@/-]|\.\./", regex=True).any()
     assert table["patient"].map(str.isprintable).all()
     age = table["age"].dropna()
     assert ((age >= 0) & (age <= 100)).all() and table["followup"].dtype.kind == "i"
