@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cxr.data.augment import Augmentation, Draws
+from cxr.data.boxes import BOX, IMAGE_SIZE
 from cxr.data.cache.store import Cache, open_array
 from cxr.data.catalog import Catalog
 from cxr.data.sampling import Batch as Drawn
 from cxr.data.sampling import EpochBatches, Order, Shuffled
+from cxr.data.soft import soft_targets
 from cxr.errors import CxrError
 from cxr.processes.isolation import serve_parent
 
@@ -47,6 +49,13 @@ class View:
         """(scale, shift) of a coordinate in pixels of the cache's image to one in pixels of what comes out."""
         return (1.0, -((cached - self.size) // 2)) if self.crop else (self.size / cached, 0.0)
 
+    def boxes(self, boxes: pd.DataFrame, cached: int) -> NDArray[np.float64]:
+        """x, y, width and height (n, 4) in pixels of what comes out, of boxes as `cxr.data.boxes` has them."""
+        scale, shift = self.pixels(cached)
+        factors = scale * cached / boxes[list(IMAGE_SIZE)].to_numpy(float)  # a cached image is square, whatever it was
+        drawn = boxes[list(BOX)].to_numpy(float) * np.tile(factors, 2)
+        return drawn + np.array([shift, shift, 0, 0])
+
 
 class Radiographs(Dataset[Batch]):
     """One split, read from the cache a whole batch at a time.
@@ -59,6 +68,7 @@ class Radiographs(Dataset[Batch]):
         findings: target columns.
         view: what the network sees of an image.
         augmentation: changes of training images; none shows them as they are.
+        soft: take the rows' soft targets where there are any, as training does.
     """
 
     def __init__(
@@ -68,11 +78,15 @@ class Radiographs(Dataset[Batch]):
         findings: Sequence[str],
         view: View,
         augmentation: Augmentation | None = None,
+        soft: bool = False,
     ) -> None:
         self.array_path, self.shape = str(cache.array_path), (len(cache.names), cache.size, cache.size)
         self.positions = cache.positions(rows["image"])
         self.index = rows.index.to_numpy(np.int64)
         self.target = rows[list(findings)].to_numpy(np.float32)
+        if soft:
+            given = soft_targets(rows, findings)
+            self.target = np.where(np.isnan(given), self.target, given)
         self.attributes = attributes(rows)
         self.view, self.chance = view, augmentation is not None
         self.augmentation = augmentation or Augmentation()
@@ -173,7 +187,7 @@ class LoaderSettings:
 
 
 class RadiographData(pl.LightningDataModule):
-    """Loaders of the three splits; only training is shuffled and augmented.
+    """Loaders of all splits; only training is shuffled and augmented.
 
     Args:
         catalog: checked and split.
@@ -202,26 +216,33 @@ class RadiographData(pl.LightningDataModule):
         self.order, self.start = order or Shuffled(), start
 
     def dataset(self, split: str, augmentation: Augmentation | None = None) -> Radiographs:
-        """The images of one split."""
-        return Radiographs(self.cache, self.catalog.rows(split), self.catalog.findings, self.view, augmentation)
+        """The images of one split, of which training has soft targets where the catalog has them."""
+        rows, findings = self.catalog.rows(split), self.catalog.findings
+        return Radiographs(self.cache, rows, findings, self.view, augmentation, soft=split == "train")
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Ordered and augmented batches; the same for the same (seed, epoch)."""
-        return self._loader(self.dataset("train", self.augmentation), self.settings.batch_size, self.order, self.start)
+        dataset = self.dataset("train", self.augmentation)
+        return self._loader("train", dataset, self.settings.batch_size, self.order, self.start)
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Batch]:
         """Every image of a split, in the table's order, as it is."""
-        return self._loader(self.dataset(split), 2 * self.settings.batch_size)
+        return self._loader(split, self.dataset(split), 2 * self.settings.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation image, as it is."""
         return self.evaluation_dataloader("val")
 
     def _loader(
-        self, dataset: Radiographs, batch_size: int, order: Order | None = None, start: tuple[int, int] = (0, 0)
+        self,
+        split: str,
+        dataset: Radiographs,
+        batch_size: int,
+        order: Order | None = None,
+        start: tuple[int, int] = (0, 0),
     ) -> DataLoader[Batch]:
-        s = self.settings
-        batches = EpochBatches(dataset.target, batch_size, s.seed, order, s.rank, s.ranks, start)
+        s, labels = self.settings, self.catalog.targets(split)  # an order goes by labels, never by soft targets
+        batches = EpochBatches(labels, batch_size, s.seed, order, s.rank, s.ranks, start)
         return DataLoader(
             dataset,
             batch_sampler=batches,  # type: ignore[arg-type]  # arrays in place of lists
