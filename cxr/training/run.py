@@ -173,6 +173,7 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
         names=catalog.table["image"].tolist(),
         seed=int(config["seed"]),
         provenance=provenance,
+        labels=catalog.table[list(catalog.findings)].to_numpy(np.float32),
     )
     trainer = trainer_of(config, run, devices, rank, len(catalog.rows("train")), task.monitor)
     try:

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -139,3 +140,38 @@ def test_a_validation_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match="the validation loss is not finite at epoch 1, after step 20;"):
         fit(Recorded(25), lr=0.1, **kept(tmp_path, 99))
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+class Softened(Data):
+    """Soft targets, also of images whose labels are unknown."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.soft = torch.rand(IMAGES, 3, generator=torch.Generator().manual_seed(5))
+
+    def train_dataloader(self) -> Any:
+        loader = super().train_dataloader()
+        loader.dataset.target = self.soft
+        return loader
+
+    val_dataloader = train_dataloader
+
+
+def test_the_loss_goes_by_soft_targets_and_metrics_by_the_labels_of_each_index() -> None:
+    data, labels = Softened(), Images().target.numpy()
+    task = MultiLabel().attach(
+        Linear(), Recorded(), ["a", "b", "c"], lambda parameters: torch.optim.SGD(parameters, 0.0),  # type: ignore[arg-type]
+        labels=labels,
+    )  # fmt: skip
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, use_distributed_sampler=False, num_sanity_val_steps=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(task, datamodule=data)
+    logits = Images().image.double().flatten(1) / 255 @ Linear().weight.detach().double()
+    loss = F.binary_cross_entropy_with_logits(logits, data.soft.double())
+    known = ~np.isnan(labels)
+    areas = [roc_auc_score(labels[known[:, k], k], logits[known[:, k], k]) for k in range(3)]
+    for stage in ("train", "val"):
+        assert float(trainer.callback_metrics[f"{stage}/loss"]) == pytest.approx(float(loss), rel=1e-6)
+        assert float(trainer.callback_metrics[f"{stage}/macro_auroc"]) == pytest.approx(np.mean(areas), rel=1e-6)
