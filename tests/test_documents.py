@@ -26,6 +26,7 @@ import cxr.loss
 import cxr.model
 import cxr.task
 from cxr.cli import conf_dir
+from cxr.cli.compose import read_command_line
 from cxr.cli.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
 from cxr.configuration.targets import SOURCES, build
 from cxr.errors import CxrError
@@ -250,9 +251,11 @@ def test_command_lines_compose(page: str, command: str, tmp_path: Path) -> None:
         for one in parsed
         if one.is_sweep_override()
     ]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for number in range(max(map(len, swept), default=1)):  # each value once
-            check(compose(program, [*fixed, *(values[number % len(values)] for values in swept)]))
+    for number in range(max(map(len, swept), default=1)):  # each value once
+        chosen = [*fixed, *(values[number % len(values)] for values in swept)]
+        config = read_command_line(program, chosen, str(conf_dir())).config
+        assert config is not None
+        check(config)
 
 
 # The script for clusters

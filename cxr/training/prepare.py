@@ -111,10 +111,13 @@ def data_to_score(
     Raises:
         CxrError: data or cache are missing and no folder is named for them, or the configuration is not a run's.
     """
-    places = {key: str(value) for key, value in (named.get("data") or {}).items() if value is not None}
+    where = dict(named.get("data") or {})
+    further = where.pop("test_lists", None) or {}
+    places = {key: str(value) for key, value in where.items() if value is not None}
     directory = (named.get("cache") or {}).get("dir")
     try:
         data = {**config["data"], **places}
+        data["test_lists"] = {**(data.get("test_lists") or {}), **further}
         if "root" in data["source"]:
             data["source"] = {**data["source"], "root": data["root"]}
         cache = {**config["cache"]} | ({"dir": directory} if directory or "root" in places else {})
