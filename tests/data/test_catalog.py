@@ -297,7 +297,7 @@ def test_findings_that_are_left_out_take_their_boxes_and_soft_targets_along() ->
         ((*GOOD[:2], NAN, *GOOD[3:]), r"have x=nan, .* for Mass of a.png \(row 2\)"),
         ((*GOOD[:4], 0, *GOOD[5:]), r"width=0"),
         ((*GOOD[:5], -4, *GOOD[6:]), r"height=-4"),
-        ((*GOOD[:6], 0, 200), r"image_width=0"),
+        ((*GOOD[:2], -5, *GOOD[3:6], 0, 200), r"image_width=0"),
         ((*GOOD[:7], np.inf), r"image_height=inf"),
         ((*GOOD[:2], "left", *GOOD[3:]), r"x=left"),
         ((*GOOD[:2], 100, *GOOD[3:]), r"x=100.*expected a box that meets its image"),
@@ -349,6 +349,10 @@ def test_a_split_that_is_unknown_is_empty_and_another_word_is_refused() -> None:
 def test_a_test_split_of_a_source_names_images_of_its_table() -> None:
     with pytest.raises(CxrError, match=r"the test split other of entries\.csv names images that its table lacks: x"):
         check(replace(catalog(), tests={"other": ("a.png", "x.png")}))
+
+
+def test_labels_fingerprint_is_that_of_earlier_versions_where_nothing_is_new() -> None:
+    assert catalog().labels_sha256 == "fd2be54732d595606ad79e1464de57d3e70896c5d349bbfaac8962da9c18c9da"
 
 
 def test_labels_fingerprint_covers_soft_targets_and_test_splits_where_there_are_any() -> None:

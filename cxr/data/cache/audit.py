@@ -67,7 +67,7 @@ def audit(catalog: Catalog, manifest: Manifest) -> Audit:
     rows = catalog.table.set_index("image")
     split = rows["split"] if "split" in rows else pd.Series("", index=rows.index)
     further = [image for images in catalog.tests.values() for image in images]
-    split = split.mask((split == "") & split.index.isin(further), "test")
+    split = split.mask(split.index.isin(further), "test")
     patient = rows["patient"] if "patient" in rows else pd.Series("", index=rows.index)
     for group in manifest.duplicates:
         names = sorted(group, key=lambda name: (_GUARDED.index(split[name]), name))
