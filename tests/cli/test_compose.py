@@ -121,6 +121,10 @@ def test_what_can_be_added_and_shown_still_is(words: list[str]) -> None:
         (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
         (["--info", "job"], "invalid choice: 'job'"),
         (["seed=range(1,3"], "seed=range(1,3 cannot be read"),
+        (
+            ["data.findings=[Mass]", "data.test_lists=[o.txt]"],
+            "data.test_lists is no list; write data.test_lists.NAME=",
+        ),
     ],
 )
 def test_what_is_no_override_is_one_sentence(words: list[str], sentence: str) -> None:
