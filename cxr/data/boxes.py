@@ -35,12 +35,12 @@ def check_boxes(boxes: pd.DataFrame, images: Collection[str], findings: Sequence
         raise CxrError(f"the boxes of {origin} lack the column {', '.join(missing)}; expected {', '.join(BOX_COLUMNS)}")
     if boxes.empty:
         return
-    check_known(boxes["finding"].unique(), findings, f"the column finding of the boxes of {origin}")
+    check_known(map(str, boxes["finding"].unique()), findings, f"the column finding of the boxes of {origin}")
     strange = ~boxes["image"].isin(list(images)).to_numpy()
     if strange.any():
         row = int(strange.argmax())
         raise CxrError(
-            f"the boxes of {origin} name the image {boxes['image'].iloc[row]!r} (row {row + 1}), which its table "
+            f"the boxes of {origin} name the image {str(boxes['image'].iloc[row])!r} (row {row + 1}), which its table "
             "lacks; remove the box, or write the image as the table does"
         )
     numbers = boxes[[*BOX, *IMAGE_SIZE]].apply(pd.to_numeric, errors="coerce").to_numpy(float, na_value=np.nan)

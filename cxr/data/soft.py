@@ -18,7 +18,8 @@ SOFT = "soft:"
 
 def soft_targets(rows: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float32]:
     """Those of rows of a catalog's table, (N, L) float32, NaN where there is none."""
-    return rows.reindex(columns=[f"{SOFT}{name}" for name in findings]).to_numpy(np.float32, na_value=np.nan)
+    columns = rows.reindex(columns=[f"{SOFT}{name}" for name in findings])
+    return columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float32, na_value=np.nan)
 
 
 def check_soft(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from cxr.data.catalog import (
     single_finding,
     some,
 )
+from cxr.data.soft import soft_targets
 from cxr.errors import CxrError
 
 NAN = float("nan")
@@ -294,6 +296,8 @@ def test_findings_that_are_left_out_take_their_boxes_and_soft_targets_along() ->
     [
         (("x.png", "Mass", *GOOD[2:]), r"boxes of entries.csv name the image 'x.png' \(row 2\), which its table lacks"),
         (("a.png", "Masses", *GOOD[2:]), r"boxes of entries.csv names an unknown finding 'Masses'; did you mean Mass"),
+        ((5, *GOOD[1:]), r"name the image '5' \(row 2\)"),
+        (("a.png", None, *GOOD[2:]), r"an unknown finding '(None|nan)'"),
         ((*GOOD[:2], NAN, *GOOD[3:]), r"have x=nan, .* for Mass of a.png \(row 2\)"),
         ((*GOOD[:4], 0, *GOOD[5:]), r"width=0"),
         ((*GOOD[:5], -4, *GOOD[6:]), r"height=-4"),
@@ -314,6 +318,17 @@ def test_boxes_may_reach_over_the_edge_and_need_all_columns() -> None:
     assert len(check(replace(catalog(), boxes=over)).boxes) == 2
     with pytest.raises(CxrError, match=r"the boxes of entries\.csv lack the column image_width, image_height"):
         check(replace(catalog(), boxes=boxes(GOOD).drop(columns=["image_width", "image_height"])))
+
+
+KINDS: list[Any] = [pd.Series([0.5, None, 1, 0], dtype=kind) for kind in ("object", "float64", "Float64", "category")]
+
+
+@pytest.mark.parametrize("values", [*KINDS, pd.Series(["0.5", pd.NA, 1, False], dtype=object)])
+def test_soft_targets_are_the_same_numbers_in_whichever_kind_of_column(values: pd.Series) -> None:
+    soft = check(catalog(**{"soft:Edema": values}))
+    np.testing.assert_array_equal(soft_targets(soft.table, ("Mass", "Edema"))[:, 0], [NAN] * 4)
+    np.testing.assert_array_equal(soft_targets(soft.table, ("Mass", "Edema"))[:, 1], [0.5, NAN, 1, 0])
+    assert soft.labels_sha256 == catalog(**{"soft:Edema": [0.5, NAN, 1.0, 0.0]}).labels_sha256
 
 
 @pytest.mark.parametrize("value", [-0.001, 1.001, np.inf, -np.inf, "high", ""])
