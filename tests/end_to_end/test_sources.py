@@ -12,7 +12,7 @@ import torch
 
 import cxr.data.sources
 from tests.end_to_end.test_resume import RECIPE, die, kill, last_of, same_end  # noqa: F401  # a fixture
-from tests.test_documents import add
+from tests.parts import add
 
 SOURCE = """
 from dataclasses import replace
