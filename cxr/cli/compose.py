@@ -36,6 +36,7 @@ _NOT_OURS = {  # flags of Hydra that would compose something else than what is c
     "experimental_rerun": "--experimental-rerun",
 }
 _ALL = "help=all"
+_OPEN = "data.test_lists"  # whose keys the user names
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
         try:
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
-            overrides = _with_plugins([str(word) for word in flags.overrides if word != _ALL])
+            words = [f"++{w}" if w.startswith((f"{_OPEN}.", f"{_OPEN}=")) else w for w in flags.overrides if w != _ALL]
+            overrides = _with_plugins(words)
             nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or nothing:
                 return CommandLine(flags, overrides, None, everything)
@@ -214,7 +216,8 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
         argument = key.removeprefix("trainer.").partition(".")[0]
         in_trainer = program == "train" and key.startswith("trainer.") and argument in (*ADDABLE, *WITHOUT_VALIDATION)
         of_a_logger = key.startswith("logger.") and _has_target(key, config)
-        if not (in_trainer or of_a_logger or _has_target(key.rpartition(".")[0], before)):
+        of_the_user = key.rpartition(".")[0] == _OPEN
+        if not (in_trainer or of_a_logger or of_the_user or _has_target(key.rpartition(".")[0], before)):
             raise CxrError(unknown_key(key, program, overrides))
     for key in sorted(set(had) - set(has)):
         parent, _, last = key.rpartition(".")

@@ -45,7 +45,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     notes = {split: notes_of(run, val, test, fingerprints, "train") for split, test in tests.items()}
     for split in reversed(tests):  # `test` last: where it is, all are
         tests[split].write(run.predictions(split))
-    train, root = catalog.targets("train"), str(config["data"]["root"])
+    train = catalog.targets("train")
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
     judged = judge(val, tests, train_positives=positives)
     for split, predicted in predictions.items():  # what the task adds to what every run says
@@ -55,7 +55,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     if is_smoke(config):
         metrics["smoke"] = True
     for split, test in tests.items():
-        about = {"localisation": localisation(data, loaded, device, root, split=split)}
+        about = {"localisation": localisation(data, loaded, device, split=split)}
         of_test(metrics, split).update(about, split=describe_split(val, test))
     metrics |= {
         **fingerprints,
@@ -68,7 +68,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     }
     for split in tests:
         write_tables(run, split, run.path.name, metrics, catalog.findings, notes[split])
-    draw_run(run, catalog, predictions, data, loaded, device, root)
+    draw_run(run, catalog, predictions, data, loaded, device)
     log_result(trainer.loggers, run, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
 

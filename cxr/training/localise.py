@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from cxr.data.boxes import shown_boxes
 from cxr.data.datamodule import RadiographData
-from cxr.data.sources.nih import read_boxes
 from cxr.metrics.interval import USUAL, Resampling
 from cxr.metrics.localisation import THRESHOLDS, by_finding, localise
 from cxr.metrics.patients import FEWEST
@@ -14,11 +14,9 @@ from cxr.metrics.plain import intervals_of, named, single
 from cxr.training.checkpoint import LoadedNetwork
 from cxr.training.predict import attention_of
 
-BOX_PIXELS = 1024  # boxes are in pixels of the published images
-
 
 def localisation(
-    data: RadiographData, loaded: LoadedNetwork, device: torch.device, root: str, resampling: Resampling = USUAL,
+    data: RadiographData, loaded: LoadedNetwork, device: torch.device, resampling: Resampling = USUAL,
     split: str = "test",
 ) -> dict[str, Any] | None:  # fmt: skip
     """Pointing game, overlap and energy inside the box, over pairs of a test image and one of its boxed findings.
@@ -27,7 +25,6 @@ def localisation(
         data: loaders of the run.
         loaded: its network.
         device: where it runs.
-        root: the data set's folder, with the boxes.
         resampling: of patients, for the intervals.
         split: `test` or a further test split.
 
@@ -36,24 +33,20 @@ def localisation(
         or data without boxes.
     """
     rows = data.catalog.rows(split).reset_index(drop=True)
-    boxes = read_boxes(root)
-    findings = data.catalog.findings
-    boxes = boxes[boxes["image"].isin(rows["image"]) & boxes["finding"].isin(findings)]
+    boxes, findings = data.catalog.boxes, data.catalog.findings
+    boxes = boxes[boxes["image"].isin(rows["image"])]
     if boxes.empty:
         return None
     place = {image: position for position, image in enumerate(rows["image"])}
-    scale, shift = data.preprocessing.pixels()
-    scale *= data.cache.size / BOX_PIXELS
     pairs = [
-        (place[str(image)], findings.index(str(finding)), drawn[["x", "y", "width", "height"]].to_numpy(float))
+        (place[str(image)], findings.index(str(finding)), shown_boxes(drawn, data.preprocessing))
         for (image, finding), drawn in boxes.groupby(["image", "finding"], sort=True)
     ]
     positions, columns = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
     maps = attention_of(loaded.network, data.dataset(split), positions, columns, device)
     if maps is None:
         return None
-    drawn = [box * scale + np.array([shift, shift, 0, 0]) for _, _, box in pairs]
-    found = localise(maps, drawn, (data.preprocessing.size, data.preprocessing.size))
+    found = localise(maps, [drawn for _, _, drawn in pairs], (data.preprocessing.size, data.preprocessing.size))
     patients = rows["patient"].to_numpy()[positions]
     measures = {"pointing_game": found.pointing, "energy": found.energy}
     measures |= {f"iou_{limit:g}": found.iou[:, k] for k, limit in enumerate(THRESHOLDS)}

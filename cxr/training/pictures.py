@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cxr.data.boxes import shown_boxes
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import RadiographData
-from cxr.data.sources.nih import read_boxes
 from cxr.figures.canvas import attempt
 from cxr.figures.figures import cooccurrence, prevalence, roc_curves
 from cxr.figures.learning import learning_curves
@@ -21,7 +21,6 @@ from cxr.training.log import read_log
 from cxr.training.predict import attention_of
 
 _OF_EACH = 4  # pictures of hits, of false alarms and of missed findings
-_BOX_PIXELS = 1024  # boxes are in pixels of the published images
 
 
 def draw_run(
@@ -31,7 +30,6 @@ def draw_run(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
-    root: str,
 ) -> None:
     """Writes prevalence, co-occurrence, learning curves, ROC curves and attention maps into `figures/`."""
     title = run.path.name
@@ -43,7 +41,7 @@ def draw_run(
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
     for split in predictions:
         if split != "val":
-            draw_attention(run, split, predictions, data, loaded, device, root)
+            draw_attention(run, split, predictions, data, loaded, device)
 
 
 def draw_attention(
@@ -53,13 +51,12 @@ def draw_attention(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
-    root: str,
 ) -> None:
     """Writes `figures/attention_<split>.png` of a test split, see `attention_cases`."""
     path = run.figures / f"attention_{split}.png"
     with attempt(path):
         cut = thresholds(predictions["val"])
-        cases = attention_cases(predictions[split], cut, data, loaded, device, root, split)
+        cases = attention_cases(predictions[split], cut, data, loaded, device, split)
         if cases:
             attention_maps(cases, path, f"{run.path.name}, {split}")
 
@@ -80,7 +77,6 @@ def attention_cases(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
-    root: str,
     split: str = "test",
 ) -> list[AttentionCase]:
     """The most confident hits and misses with the network's attention; empty for a network without attention."""
@@ -92,17 +88,12 @@ def attention_cases(
         return []
     images = [dataset.image(row) for row, _ in chosen]
     rows = data.catalog.rows(split)
-    boxes = read_boxes(root)
-    scale, shift = data.preprocessing.pixels()
-    scale *= data.cache.size / _BOX_PIXELS
+    boxes = data.catalog.boxes
     cases = []
     for (row, column), image, attention in zip(chosen, images, maps, strict=True):
         finding, name = predicted.findings[column], str(rows["image"].iloc[row])
         mine = boxes[(boxes["image"] == name) & (boxes["finding"] == finding)]
-        drawn = [
-            (x * scale + shift, y * scale + shift, w * scale, h * scale)
-            for x, y, w, h in mine.iloc[:, 2:].to_numpy(float)
-        ]
+        drawn = [(x, y, w, h) for x, y, w, h in shown_boxes(mine, data.preprocessing)]
         score, target = float(predicted.score[row, column]), float(predicted.target[row, column])
         cases.append(AttentionCase(image, attention, finding, score, target, name, drawn, float(threshold[column])))
     return cases

@@ -122,7 +122,7 @@ class FinishedRun:
         from cxr.training.localise import localisation
 
         loaded, data = self._opened
-        return localisation(data, loaded, self._device, self._root, resampling, split)
+        return localisation(data, loaded, self._device, resampling, split)
 
     def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
         """Writes the picture of attention maps of a test split.
@@ -133,7 +133,7 @@ class FinishedRun:
         from cxr.training.pictures import draw_attention
 
         loaded, data = self._opened
-        draw_attention(self.run, split, predictions, data, loaded, self._device, self._root)
+        draw_attention(self.run, split, predictions, data, loaded, self._device)
 
     @cached_property
     def _about(self) -> dict[str, Any]:
@@ -148,12 +148,6 @@ class FinishedRun:
         from cxr.training.finished import open_finished
 
         return open_finished(self.run, self.options)
-
-    @property
-    def _root(self) -> str:
-        """The data set's folder."""
-        named = (self.options.get("data") or {}).get("root")
-        return str(named or self.run.with_places(self._opened[0].config)["data"]["root"])
 
     @property
     def _device(self) -> "torch.device":
