@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from cxr.evaluation.judge import judge, of_test
-from cxr.evaluation.tables import notes_of, write_tables
+from cxr.evaluation.tables import UNKNOWN_ANCESTRY, notes_of, write_tables
 from cxr.files.writing import write_text
 from cxr.metrics.plain import number
 from cxr.run.directory import Run, versions
@@ -38,11 +38,16 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     if not trainer.is_global_zero:
         return
     val, tests = predictions["val"], {split: p for split, p in predictions.items() if split != "val"}
-    fingerprints = {"split_fingerprint": prepared.split_fingerprint, "labels_sha256": prepared.labels_sha256}
+    unknown = task.provenance["ancestry"]["unknown"]
+    about_data: dict[str, Any] = {
+        "split_fingerprint": prepared.split_fingerprint,
+        "labels_sha256": prepared.labels_sha256,
+        **({UNKNOWN_ANCESTRY: unknown} if unknown else {}),
+    }
     val.write(run.predictions("val"))
     for path in run.results_of_tests():  # of an earlier end, by other weights
         path.unlink()
-    notes = {split: notes_of(run, val, test, fingerprints, "train") for split, test in tests.items()}
+    notes = {split: notes_of(run, val, test, about_data, "train") for split, test in tests.items()}
     for split in reversed(tests):  # `test` last: where it is, all are
         tests[split].write(run.predictions(split))
     train = catalog.targets("train")
@@ -58,7 +63,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         about = {"localisation": localisation(data, loaded, device, split=split)}
         of_test(metrics, split).update(about, split=describe_split(val, test))
     metrics |= {
-        **fingerprints,
+        **about_data,
         "checkpoint_sha256": loaded.sha256,
         "best_epoch": loaded.epoch,
         "max_epochs": int(config["trainer"]["max_epochs"]),
