@@ -35,6 +35,7 @@ _NOT_OURS = {  # flags of Hydra that would compose something else than what is c
     "experimental_rerun": "--experimental-rerun",
 }
 _ALL = "help=all"
+_LEFT_OUT = {"~callbacks": "callbacks=[]"}  # Hydra cannot delete a group of several options
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
         try:
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
-            overrides = [str(word) for word in flags.overrides if word != _ALL]
+            overrides = [_LEFT_OUT.get(word, str(word)) for word in flags.overrides if word != _ALL]
             nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or nothing:
                 return CommandLine(flags, overrides, None, everything)
@@ -162,7 +163,8 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
         groups = groups_of(program) if edited or any(override.value() is None for override in overrides) else []
         for override in overrides:
             group = str(override.key_or_group)
-            if group in groups and override.value() is None and not (override.is_delete() and group == "experiment"):
+            optional = override.is_delete() and group in ("experiment", "debug")
+            if group in groups and override.value() is None and not optional:
                 raise CxrError(f"{group} cannot be null; choose one of {', '.join(options_of(group))}")
         config = compose(program, lines)
         refuse_secrets(config)
@@ -196,8 +198,8 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
     for key in sorted(set(has) - set(had), key=lambda key: -key.count(".")):
         argument = key.removeprefix("trainer.").partition(".")[0]
         in_trainer = program == "train" and key.startswith("trainer.") and argument in (*ADDABLE, *WITHOUT_VALIDATION)
-        of_a_logger = key.startswith("logger.") and _has_target(key, config)
-        if not (in_trainer or of_a_logger or _has_target(key.rpartition(".")[0], before)):
+        of_several = key.startswith(("logger.", "callbacks.")) and _has_target(key, config)
+        if not (in_trainer or of_several or _has_target(key.rpartition(".")[0], before)):
             raise CxrError(unknown_key(key, program, overrides))
     for key in sorted(set(had) - set(has)):
         parent, _, last = key.rpartition(".")

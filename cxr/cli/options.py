@@ -22,8 +22,9 @@ _ON_RESUME = (
 )  # fmt: skip
 _NEEDED = (
     "data", "augment", "backbone", "attention", "head", "loss", "optimizer", "scheduler", "trainer", "logger", "cache",
-    "checkpoint", "early_stopping", "seed", "image_size", "batch_size", "synthetic_batch_size", "run_id",
+    "checkpoint", "seed", "image_size", "batch_size", "synthetic_batch_size", "run_id",
 )  # fmt: skip
+_EARLY_STOPPING = "cxr.training.callbacks.early_stopping.EarlyStopping"
 _HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir")
 
 
@@ -123,6 +124,9 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     if "task" not in saved:  # runs of earlier versions
         saved.task = {"_target_": "cxr.task.multi_label.MultiLabel"}
         OmegaConf.update(saved, "choices.task", "multi_label")
+    if "callbacks" not in saved:  # runs of earlier versions have early stopping alone
+        saved.callbacks = {"early_stopping": {"_target_": _EARLY_STOPPING, **(saved.get("early_stopping") or {})}}
+        OmegaConf.update(saved, "choices.callbacks", "early_stopping")
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if key in _HOUSEKEEPING or key.startswith("hydra"):

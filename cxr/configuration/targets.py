@@ -24,35 +24,57 @@ ALLOWED = (
     "cxr.loss.",
     "cxr.model.",
     "cxr.task.",
+    "cxr.training.callbacks.",
     "cxr.training.schedule.",
     "albumentations.",
+    "lightning.pytorch.callbacks.",
     "lightning.pytorch.loggers.",
     "torch.nn.",
     "torch.optim.",
 )
 
-# What makes files or folders when it is built: only the caller that wants one of these can have it, by `acting`.
-SOURCES, LOGGERS = "cxr.data.sources.", "lightning.pytorch.loggers."
+# What makes files or folders, or takes part in training: only the caller that wants one of these has it, by `acting`.
+SOURCES, LOGGERS = ("cxr.data.sources.",), ("lightning.pytorch.loggers.",)
+CALLBACKS = ("cxr.training.callbacks.", "lightning.pytorch.callbacks.")
+
+_CALLBACK = "lightning.pytorch.callbacks.callback.Callback"
 
 # Of other people's packages, only classes of these kinds: their modules hold much else.
 _KINDS = frozenset(
     {
         "albumentations.core.composition.BaseCompose",
         "albumentations.core.transforms_interface.BasicTransform",
+        _CALLBACK,
         "lightning.pytorch.loggers.logger.Logger",
         "torch.nn.modules.module.Module",
         "torch.optim.optimizer.Optimizer",
     }
 )
+_PASSIVE = ("Callback", "EarlyStopping", "ModelSummary", "RichModelSummary")  # of Lightning's callbacks
+_trusted: set[str] = set()
 
 
-def build(config: Any, *args: Any, acting: str = "", **kwargs: Any) -> Any:
+def trust(target: str) -> None:
+    """From now on this process takes a `_target_` that its user has named, if it is a callback, from anywhere.
+
+    What a run's configuration names is trusted only when the user's own command line names it as well.
+    """
+    if not target.startswith(ALLOWED):
+        _trusted.add(target)
+
+
+def trusted() -> list[str]:
+    """What is trusted, for processes that this one starts for the same user."""
+    return sorted(_trusted)
+
+
+def build(config: Any, *args: Any, acting: tuple[str, ...] = (), **kwargs: Any) -> Any:
     """Instantiates the `_target_` of a config node.
 
     Args:
         config: the node.
         args: for the target.
-        acting: `SOURCES` or `LOGGERS`, where the node's own target may lie in it; no other target of the node may.
+        acting: `SOURCES`, `LOGGERS` or `CALLBACKS`, where the node's own target may lie in it; no other target may.
         kwargs: for the target.
 
     Raises:
@@ -82,11 +104,11 @@ def taken(config: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, An
     return {name: value for name, value in offered.items() if name in parameters}
 
 
-def _check(node: Any, acting: str = "") -> None:
+def _check(node: Any, acting: tuple[str, ...] = ()) -> None:
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
             _found(node["_target_"])
-            if node["_target_"].startswith((SOURCES, LOGGERS)) and not (acting and node["_target_"].startswith(acting)):
+            if node["_target_"].startswith(SOURCES + LOGGERS + CALLBACKS) and not node["_target_"].startswith(acting):
                 raise CxrError(f"_target_={node['_target_']} is not allowed in this place")
         for value in node.values():
             _check(value)
@@ -107,7 +129,7 @@ def _found(target: Any) -> Any:
     The name is looked up in a module and no further: `torch.nn.modules.module.functools.partial` begins like an
     allowed name and leads elsewhere.
     """
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
+    if not isinstance(target, str) or not (target.startswith(ALLOWED) or target in _trusted):
         raise CxrError(f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}")
     module, _, name = target.rpartition(".")
     try:
@@ -117,15 +139,27 @@ def _found(target: Any) -> Any:
     if inspect.isclass(found):
         ours = found.__module__.startswith("cxr.")
         kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in found.__mro__}
-        allowed = f"{found.__module__}.".startswith(ALLOWED) and (ours or not kinds.isdisjoint(_KINDS))
+        known = f"{found.__module__}.".startswith(ALLOWED) and (ours or not kinds.isdisjoint(_KINDS))
+        allowed = known or (target in _trusted and _CALLBACK in kinds)
+        _refuse_active(found, target)
     else:
         allowed = inspect.isfunction(found) and module.startswith("cxr.") and found.__module__ == module
     if not allowed or name.startswith("_"):
         raise CxrError(
-            f"_target_={target} is not allowed; it is no layer, optimizer, augmentation, logger, or part of this "
-            "framework that is made for configurations"
+            f"_target_={target} is not allowed; it is no layer, optimizer, augmentation, logger, callback, or part of "
+            "this framework that is made for configurations"
         )
     return found
+
+
+def _refuse_active(found: type, target: str) -> None:
+    """Raises CxrError for callbacks of Lightning that write files, or change weights or steps behind a run's back."""
+    for kind in found.__mro__:
+        if f"{kind.__module__}.".startswith(CALLBACKS[1]) and kind.__name__ not in _PASSIVE:
+            raise CxrError(
+                f"_target_={target} is not allowed: Lightning's {kind.__name__} would write, step or stop in another "
+                "way than a run does; use callbacks=early_stopping, callbacks=ema, checkpoint.* or synthetic_batch_size"
+            )
 
 
 def _imported(module: str, target: str) -> ModuleType:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import cxr
+from cxr.configuration.targets import trusted
 from cxr.errors import CxrError
 from cxr.processes.isolation import how_it_ended
 from cxr.processes.stopping import Stopped, pass_on
@@ -41,7 +42,7 @@ def launch(run: Run, devices: Devices) -> None:
         reasons = [Path(folder) / str(rank) for rank in range(devices.count)]
         children = [
             subprocess.Popen(
-                [sys.executable, "-m", "cxr.training.worker", str(run.path), str(reason)],
+                [sys.executable, "-m", "cxr.training.worker", str(run.path), str(reason), *trusted()],
                 env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             )
             for rank, reason in enumerate(reasons)

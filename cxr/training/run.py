@@ -128,7 +128,7 @@ def rehearse(config: Mapping[str, Any], devices: Devices) -> None:
     task = build_task(config)
     if not taken(config["loss"], {"findings": ()}):  # one that is told their names is built when they are known
         check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task)
-    trainer_of(config, None, devices, Rank(), 1, task.monitor)
+    trainer_of(config, None, devices, Rank(), 1, task)
     try:
         optimizer = build(config["optimizer"])(network.parameters())
         build(config["scheduler"])(optimizer, 1)
@@ -174,7 +174,7 @@ def work(config: Mapping[str, Any], run: Run, prepared: Prepared, devices: Devic
         seed=int(config["seed"]),
         provenance=provenance,
     )
-    trainer = trainer_of(config, run, devices, rank, len(catalog.rows("train")), task.monitor)
+    trainer = trainer_of(config, run, devices, rank, len(catalog.rows("train")), task)
     try:
         with writing_only_if(lambda: run.check_there(config)):
             trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)

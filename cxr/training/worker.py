@@ -1,4 +1,4 @@
-"""One process of a run with several: `python -m cxr.training.worker RUN REASON`, started by `launch`."""
+"""One process of a run with several: `python -m cxr.training.worker RUN REASON TRUSTED...`, started by `launch`."""
 
 import io
 import os
@@ -7,6 +7,7 @@ import traceback
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from cxr.configuration.targets import trust
 from cxr.errors import CxrError, first_line
 from cxr.processes.isolation import die_with_parent
 from cxr.processes.stopping import REQUEUE, Stopped, requests
@@ -16,13 +17,15 @@ from cxr.training.prepare import prepare, resolve_devices
 from cxr.training.run import work
 
 
-def main(path: str, reason: str) -> int:
-    """Does this rank's share of the run at `path`; returns the exit code.
+def main(path: str, reason: str, *targets: str) -> int:
+    """Does this rank's share of the run at `path`, with the `_target_`s that the user trusts; returns the exit code.
 
     Why it fails is written to the file `reason`, and not shown: when one rank fails all others do, and the parent tells
     the first reason.
     """
     die_with_parent()
+    for target in targets:
+        trust(target)
     run = Run(Path(path))
     rank = rank_of_this_process()
     requests.patient = True
