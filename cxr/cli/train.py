@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cxr.cli.options import apply_resume, check_train_options, plain
 from cxr.cli.program import Program
@@ -39,8 +39,8 @@ def _begin(config: DictConfig, context: Any) -> float:
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
     for group in ("logger", "callbacks"):  # Hydra says none where there are several
         choices[group] = ",".join(sorted(str(name) for name in config[group] or ()))
-    for node in (config.callbacks or {}).values():
-        trust(str(node and node.get("_target_")))
+    for name in config.callbacks or ():
+        trust(str(OmegaConf.select(config, f"callbacks.{name}._target_")))
     derived = job_name(context) if sweeping else _run_name(choices)
     if config.resume is not False:
         if config.name is None and not sweeping:

@@ -130,7 +130,10 @@ def _found(target: Any) -> Any:
     allowed name and leads elsewhere.
     """
     if not isinstance(target, str) or not (target.startswith(ALLOWED) or target in _trusted):
-        raise CxrError(f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}")
+        raise CxrError(
+            f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}, and a "
+            "callback elsewhere if you name it on the command line as well, with callbacks="
+        )
     module, _, name = target.rpartition(".")
     try:
         found = getattr(_imported(module, target), name)

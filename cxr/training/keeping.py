@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,12 @@ class RunCheckpoints(Checkpoint):
         self.best: list[tuple[float, int]] = []  # value (negative where less is better) and epoch, best first
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes where this process began."""
+        """Notes where this process began.
+
+        Raises:
+            CxrError: a callback has a state that could be written and never read again.
+        """
+        _refuse_objects({callback.state_key: callback.state_dict() for callback in trainer.callbacks})  # type: ignore[attr-defined]
         self._began = trainer.current_epoch
         self._step = self._look = self._saved_step = trainer.global_step
         self._saved = self._looked = time.monotonic()
@@ -138,17 +144,8 @@ class RunCheckpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Between epochs, says that the last one is over: Lightning has already counted the next, and would skip it.
-
-        Raises:
-            CxrError: a callback's state would make the checkpoint unreadable.
-        """
-        for name, state in checkpoint["callbacks"].items():
-            if not _is_plain(state):
-                raise CxrError(
-                    f"the callback {name} has a state that no checkpoint can hold; its state_dict() may have tensors, "
-                    "numbers, texts, lists and dicts alone"
-                )
+        """Between epochs, says that the last one is over: Lightning has already counted the next, and would skip it."""
+        _refuse_objects(checkpoint["callbacks"])
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
         if within_epoch(progress["current"]):
             return
@@ -164,8 +161,17 @@ class RunCheckpoints(Checkpoint):
         self.best = [(float(score), int(epoch)) for score, epoch in state_dict.get("best", [])]
 
 
+def _refuse_objects(states: Mapping[str, Any]) -> None:
+    """Raises CxrError if the state of a callback would make a checkpoint that cannot be read without unpickling."""
+    for name, state in states.items():
+        if not _is_plain(state):
+            raise CxrError(
+                f"the callback {name} has a state that no checkpoint can hold; its state_dict() may have tensors, "
+                "numbers, texts, lists, tuples and dicts alone"
+            )
+
+
 def _is_plain(state: object) -> bool:
-    """Whether a checkpoint that holds it can be read without unpickling objects."""
     if isinstance(state, dict):
         return all(map(_is_plain, state)) and all(map(_is_plain, state.values()))
     if type(state) in (list, tuple):

@@ -83,6 +83,8 @@ def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list
             monitors what no epoch logs.
     """
     chosen = config["callbacks"] or {}
+    if not isinstance(chosen, Mapping):
+        raise CxrError(f"callbacks={chosen} names no option files; write callbacks=[early_stopping] or callbacks=[]")
     if "_target_" in chosen:
         raise CxrError(
             "the option file of a callback begins with the line '# @package callbacks.NAME', and one lacks it"
@@ -92,11 +94,12 @@ def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list
     for name, node in chosen.items():
         if not node:
             continue
-        if "monitor" in node and node["monitor"] is None:
-            node = {**node, "monitor": task.monitor.name, "mode": task.monitor.mode}
-        callback = build(node, acting=CALLBACKS)
+        callback = node
+        if isinstance(node, Mapping):
+            selects = {"monitor": task.monitor.name, "mode": task.monitor.mode}
+            callback = build({**node, **(selects if node.get("monitor", "") is None else {})}, acting=CALLBACKS)
         if not isinstance(callback, Callback):
-            raise CxrError(f"callbacks.{name}._target_={node.get('_target_')} is no callback of Lightning")
+            raise CxrError(f"callbacks.{name} is no callback of Lightning; name one by its _target_")
         if isinstance(callback, EarlyStopping) and callback.monitor not in logged:
             raise CxrError(f"{name}.monitor={callback.monitor} is not logged; choose one of {', '.join(logged)}")
         callbacks.append(callback)
