@@ -125,7 +125,8 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
         saved.task = {"_target_": "cxr.task.multi_label.MultiLabel"}
         OmegaConf.update(saved, "choices.task", "multi_label")
     if "callbacks" not in saved:  # runs of earlier versions have early stopping alone
-        saved.callbacks = {"early_stopping": {"_target_": _EARLY_STOPPING, **(saved.get("early_stopping") or {})}}
+        stopping = saved.get("early_stopping")
+        saved.callbacks = {"early_stopping": {"_target_": _EARLY_STOPPING, **stopping}} if stopping else {}
         OmegaConf.update(saved, "choices.callbacks", "early_stopping")
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group

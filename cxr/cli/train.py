@@ -40,7 +40,8 @@ def _begin(config: DictConfig, context: Any) -> float:
     for group in ("logger", "callbacks"):  # Hydra says none where there are several
         choices[group] = ",".join(sorted(str(name) for name in config[group] or ()))
     for name in config.callbacks or ():
-        trust(str(OmegaConf.select(config, f"callbacks.{name}._target_")))
+        if target := OmegaConf.select(config, f"callbacks.{name}._target_"):
+            trust(str(target))
     derived = job_name(context) if sweeping else _run_name(choices)
     if config.resume is not False:
         if config.name is None and not sweeping:

@@ -176,8 +176,11 @@ def test_small_steps_of_half_precision_weights_are_not_lost() -> None:
     assert float(module.weight) == 2
 
 
-@pytest.mark.parametrize("state", [{}, {"weight": torch.ones(2)}, {"weight": torch.ones(1), "more": torch.ones(1)}])
-def test_an_average_of_another_network_is_refused(state: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize(
+    "state",
+    [{}, {"weight": torch.ones(2)}, {"weight": torch.ones(1), "more": torch.ones(1)}, {"weight": 1.0}, None, [1]],
+)
+def test_an_average_of_another_network_is_refused(state: Any) -> None:
     module = pl.LightningModule()
     module.weight = nn.Parameter(torch.ones(1))
     average = WeightAverage()

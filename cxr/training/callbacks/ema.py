@@ -5,7 +5,7 @@ hold the raw weights; at the end of training it writes the average over the raw 
 keeps the average of a GPU's weights on the CPU, and averages counters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,7 +51,7 @@ class WeightAverage(Callback):
         self._step = trainer.global_step
         weights = _weights(pl_module)
         start = weights if self.average is None else self.average
-        if {name: value.shape for name, value in start.items()} != {name: w.shape for name, w in weights.items()}:
+        if _shapes(start) != _shapes(weights):
             raise CxrError("last.ckpt holds an average of other weights than the run's; start a new run")
         self.average = {name: _fine(start[name].to(weight.device, copy=True)) for name, weight in weights.items()}
 
@@ -82,7 +82,8 @@ class WeightAverage(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps it until training starts."""
-        self.average = dict(state_dict["average"])
+        average = state_dict.get("average")
+        self.average = average if isinstance(average, dict) else {}
 
     @torch.no_grad()
     def _swap_in(self, task: pl.LightningModule) -> None:
@@ -116,6 +117,10 @@ def averaged(trainer: pl.Trainer) -> Iterator[None]:
 def _weights(task: pl.LightningModule) -> dict[str, Tensor]:
     """Parameters and buffers of floating point, detached, in the order of the state dict."""
     return {name: value for name, value in task.state_dict().items() if value.is_floating_point()}
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: getattr(weight, "shape", None) for name, weight in weights.items()}
 
 
 def _fine(weight: Tensor) -> Tensor:
