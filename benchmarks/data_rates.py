@@ -29,11 +29,12 @@ from cxr.configuration.targets import build
 from cxr.data.augment import Augmentation
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog
-from cxr.data.datamodule import RadiographData
+from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.errors import CxrError
 from cxr.findings import NIH14
-from cxr.training.build import build_loss, build_network
-from cxr.training.prepare import Prepared, build_augmentation, open_data, resolve_devices
+from cxr.imaging.preprocessing import Preprocessing
+from cxr.training.build import build_augmentation, build_loss, build_network
+from cxr.training.devices import loader_processes, resolve_devices
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DECODED, SECONDS = 300, 8.0  # images; time for each of the others
@@ -106,18 +107,18 @@ def main(folder: Path, overrides: list[str]) -> None:
         processes = settings.processes or os.cpu_count() or 1
         say("decoding", decode, f"{processes} processes, once: {len(paths)} images take {minutes(len(paths) / decode)}")
         cache = cache_of(scratch / "many", CACHED, settings.size, np.array(small.open()))
-        prepared = Prepared(Catalog(table_of(CACHED), NIH14, "DIR"), cache, "", "")
-        alone = config | {"data": config["data"] | {"workers": 0}}
-        plain, changed = open_data(prepared, alone), open_data(prepared, alone)
-        plain.augmentation = Augmentation()
-        changed.augmentation, _ = build_augmentation(config)
+        catalog = Catalog(table_of(CACHED), NIH14, "DIR")
+        preprocessing = Preprocessing(int(config["image_size"]), settings.size, bool(config["crop"]))
+        batches = LoaderSettings(int(config["batch_size"]), seed=int(config["seed"]))
+        plain = RadiographData(catalog, cache, preprocessing, batches, Augmentation())
+        changed = RadiographData(catalog, cache, preprocessing, batches, build_augmentation(config)[0])
         read = per_second(loading(plain))
         say("cache", read, f"one process, batches of {settings.size} px resized to {config['image_size']} px")
         load = per_second(loading(changed))
         say("augmentation", load, "one process, the same with augment's changes")
         train = per_second(stepping(config, device))
         say("network", train, f"{device.type}, batches of {config['batch_size']} at {config['image_size']} px")
-        workers = open_data(prepared, config, accelerator=devices.accelerator).settings.workers
+        workers = loader_processes(config["data"]["workers"], devices.accelerator)
     cores = os.cpu_count() or 1
     feed = load * min(workers, max(1, cores - 1)) if workers else load
     whole = min(feed, train) if workers else 1 / (1 / feed + 1 / train)

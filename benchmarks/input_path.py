@@ -40,12 +40,13 @@ from cxr.data.augment import Augmentation
 from cxr.data.cache import CacheSettings, open_or_build
 from cxr.data.cache.manifest import state_of
 from cxr.data.catalog import Catalog, check_images_exist, choose_findings
-from cxr.data.datamodule import LoaderSettings, RadiographData, View
-from cxr.data.decode import FORMATS
+from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sources.nih import read_nih
 from cxr.data.split import split_catalog, split_fingerprint
 from cxr.findings import NIH14
-from cxr.training.prepare import build_augmentation
+from cxr.imaging.decode import FORMATS
+from cxr.imaging.preprocessing import Preprocessing
+from cxr.training.build import build_augmentation
 
 WHOLE = 112_120  # images of ChestX-ray14
 SHARED = Path(os.environ.get("CXR_SHARED") or Path(__file__).resolve().parents[2] / "shared")
@@ -82,9 +83,9 @@ class Files:
         self.cache = cache_of(scratch / "long", 4096, 256, self.pictures)
         self.table = table_of(4096)
 
-    def data(self, view: View, augmentation: Augmentation, workers: int = 0) -> RadiographData:
+    def data(self, preprocessing: Preprocessing, augmentation: Augmentation, workers: int = 0) -> RadiographData:
         catalog = Catalog(self.table, NIH14, "bench")
-        return RadiographData(catalog, self.cache, view, LoaderSettings(BATCH, workers), augmentation)
+        return RadiographData(catalog, self.cache, preprocessing, LoaderSettings(BATCH, workers), augmentation)
 
 
 # The field's path
@@ -119,12 +120,12 @@ def batches(files: Files) -> None:
     loader = DataLoader(FieldPath(files.paths), batch_size=BATCH, shuffle=True)
     field = rate(lambda: consume(loader), rounds=2)
     augmentation, _ = build_augmentation(configured("augment=paper"))
-    for name, view, changes in (
-        ("augmented", View(224), augmentation),
-        ("cropped", View(224, crop=True), Augmentation()),
-        ("resized", View(224), Augmentation()),
+    for name, preprocessing, changes in (
+        ("augmented", Preprocessing(224, 256), augmentation),
+        ("cropped", Preprocessing(224, 256, crop=True), Augmentation()),
+        ("resized", Preprocessing(224, 256), Augmentation()),
     ):
-        ours = files.data(view, changes).train_dataloader()
+        ours = files.data(preprocessing, changes).train_dataloader()
         reached = rate(lambda ours=ours: consume(ours))  # type: ignore[misc]
         row(name, reached, field, reached / field, "images per CPU-second")
 
@@ -151,7 +152,7 @@ class TorchvisionAugmented(Dataset[torch.Tensor]):
 
 def beside_torchvision(files: Files) -> None:
     augmentation, _ = build_augmentation(configured("augment=paper"))
-    ours = files.data(View(224), augmentation).train_dataloader()
+    ours = files.data(Preprocessing(224, 256), augmentation).train_dataloader()
     theirs = DataLoader(TorchvisionAugmented(files.cache.open()), batch_size=BATCH, shuffle=True)
     reached = rate(lambda: consume(ours))
     reference = rate(lambda: sum(len(batch) for batch in theirs), rounds=2)
@@ -297,7 +298,7 @@ def worker_rows(scratch: Path, names: set[str]) -> None:
     augmentation, _ = build_augmentation(configured("augment=paper"))
 
     def data(workers: int) -> RadiographData:
-        return RadiographData(catalog, cache, View(224), LoaderSettings(BATCH, workers), augmentation)
+        return RadiographData(catalog, cache, Preprocessing(224, 256), LoaderSettings(BATCH, workers), augmentation)
 
     if "first_batch" in names:
         slowest = 0.0

@@ -31,7 +31,10 @@ from benchmarks.made import cache_of, configured, row, say, table_of
 from cxr.data.catalog import Catalog
 from cxr.findings import NIH14
 from cxr.run.directory import Run
-from cxr.training.prepare import Prepared, resolve_devices
+from cxr.training.assemble import assemble
+from cxr.training.devices import resolve_devices
+from cxr.training.prepare import Prepared
+from cxr.training.world import Rank
 
 THREADS, BATCH, PIXELS, WARM_UP = 2, 32, 128, 5
 STEPS = {"step": 70, "checkpointing": 180}  # of each of two rounds
@@ -89,8 +92,10 @@ def trained(scratch: Path, name: str, steps: int, every_seconds: int | None) -> 
     run = Run(scratch / name)
 
     def go(turns: Turns, side: int) -> None:
+        parts = assemble(config, run, resolve_devices(config["trainer"]), None, Rank(), prepared)
+        parts.trainer.callbacks.append(Turn(*current.side))
         run.create(config)
-        training.work(config, run, prepared, resolve_devices(config["trainer"]), training.Rank())
+        training.work(parts, None)
 
     return go
 
@@ -154,17 +159,7 @@ def both_ways(name: str, ours: Side, reference: Side) -> None:
 current = threading.local()
 
 
-def with_turn(make: Callable[..., pl.Trainer]) -> Callable[..., pl.Trainer]:
-    def made(*arguments: Any) -> pl.Trainer:
-        trainer = make(*arguments)
-        trainer.callbacks.append(Turn(*current.side))
-        return trainer
-
-    return made
-
-
 def main(scratch: Path, rows: list[str]) -> None:
-    training._trainer = with_turn(training._trainer)  # type: ignore[assignment]
     training.finish = lambda *_: None  # type: ignore[assignment]
     torch.set_num_threads(THREADS)
 

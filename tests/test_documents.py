@@ -21,12 +21,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
-import cxr.data.sources
-import cxr.loss
-import cxr.model
-import cxr.task
 from cxr.cli import conf_dir
-from cxr.cli.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
+from cxr.cli.options import plain
+from cxr.cli.program import program_of
+from cxr.configuration.plugins import trust
 from cxr.configuration.targets import SOURCES, build
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
@@ -89,19 +87,34 @@ def test_the_documents_have_examples() -> None:
     assert len(SNIPPETS) >= 5 and len(COMMANDS) >= 40
 
 
-# Parts of a user's own, as docs/architecture.md adds them
+# A package of the user's own, as docs/architecture.md prints it
 
 
-def add(package: Any, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes an example the module `mine` of a package, without writing into the package's folder."""
-    (folder / "mine.py").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-    monkeypatch.delitem(sys.modules, f"{package.__name__}.mine", raising=False)
+def write_package(folder: Path) -> None:
+    """Each example whose first line is its path, below `my_package`."""
+    (folder / "my_package").mkdir()
+    (folder / "my_package" / "__init__.py").touch()
+    for _, text in FENCE.findall(PAGES["architecture.md"]):
+        path = re.match(r"# (?:my_package/)?([\w/]+\.(?:py|yaml))\n", text)
+        if path:
+            file = folder / "my_package" / path[1]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
 
 
-def test_the_example_of_a_loss_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(cxr.loss, snippet("Focal"), tmp_path, monkeypatch)
-    config = {"loss": {"_target_": "cxr.loss.mine.Focal", "gamma": 4.0}, "trainer": {"max_epochs": 6}}
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    write_package(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    trust(["my_package"])
+    yield tmp_path
+    trust([])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
+        del sys.modules[name]
+
+
+def test_the_example_of_a_loss_trains(package: Path) -> None:
+    config = {"loss": {"_target_": "my_package.losses.Focal", "gamma": 4.0}, "trainer": {"max_epochs": 6}}
     loss = build_loss(config, np.array([[1.0, 0.0]], np.float32), ["Mass", "Nodule"])
     logits = torch.tensor([[0.0, 3.0], [1.0, -1.0]], dtype=torch.float64, requires_grad=True)
     target = torch.tensor([[1.0, torch.nan], [0.0, 0.0]], dtype=torch.float64)
@@ -115,77 +128,70 @@ def test_the_example_of_a_loss_trains(tmp_path: Path, monkeypatch: pytest.Monkey
     assert logits.grad is not None and logits.grad[0, 1] == 0 and (logits.grad[1] > 0).all()
 
 
-def test_the_example_of_an_attention_is_built_into_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(cxr.model, snippet("MyAttention"), tmp_path, monkeypatch)
-    config = composed("train", ["image_size=64"]) | {
-        "attention": {"_target_": "cxr.model.mine.MyAttention", "heads": 3}
-    }
+def test_the_examples_of_backbone_and_attention_are_built_into_a_network(package: Path) -> None:
+    search = f"hydra.searchpath=[file://{package}/my_package/conf]"
+    config = composed("train", [search, "image_size=64", "backbone=mine", "attention=mine", "attention.heads=3"])
     output = build_network(config, 2)({"image": torch.zeros(2, 1, 64, 64, dtype=torch.uint8)})
-    assert output.logits.shape == (2, 2) and output.attention.shape == (2, 3, 2, 2)
+    assert output.logits.shape == (2, 2) and output.attention.shape == (2, 3, 4, 4)
     assert output.attention.sum(dim=(2, 3)).detach().numpy() == pytest.approx(np.ones((2, 3)), abs=1e-5)
+    assert composed("train", [search, "backbone=convnext"])["backbone"]["name"] == "convnext_tiny"
 
 
-def test_the_example_of_a_task_selects_by_the_loss_and_logs_another_metric(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add(cxr.task, snippet("Cautious"), tmp_path, monkeypatch)
-    task = build_task({"task": {"_target_": "cxr.task.mine.Cautious"}})
+def test_the_example_of_a_task_selects_by_the_loss_and_logs_another_metric(package: Path) -> None:
+    task = build_task({"task": {"_target_": "my_package.tasks.Cautious"}})
     assert (task.monitor.name, task.monitor.mode) == ("val/loss", "min")
     values = task.metrics(np.array([[1, np.nan], [0, 1]], np.float32), np.array([[0.5, 0.9], [0.1, 0.7]], np.float32))
     assert list(values) == list(task.logged) == ["macro_auroc", "accuracy", "brier_mean"]
     assert values["brier_mean"] == pytest.approx((0.25 + 0.01 + 0.09) / 3)
 
 
-def test_the_example_of_a_data_source_reads_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(cxr.data.sources, snippet("read_mine"), tmp_path, monkeypatch)
-    (tmp_path / "films").mkdir()
-    (tmp_path / "films" / "a.png").touch()
+def test_the_example_of_a_data_source_reads_its_table(package: Path) -> None:
+    (package / "films").mkdir()
+    (package / "films" / "a.png").touch()
     rows = {"image": ["a.png", "b.png"], "patient": ["007", "8"], "Effusion": [1, None], "Fracture": [0, 1]}
-    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
-    catalog = build({"_target_": "cxr.data.sources.mine.read_mine", "root": str(tmp_path)}, acting=SOURCES)
+    pd.DataFrame(rows).to_csv(package / "table.csv", index=False)
+    search = f"hydra.searchpath=[file://{package}/my_package/conf]"
+    config = composed("train", [search, "data=mine", f"data.root={package}"])
+    catalog = build(config["data"]["source"], acting=SOURCES)
     assert catalog.findings == ("Fracture", "Effusion") and catalog.table["patient"].tolist() == ["007", "8"]
-    assert catalog.table["path"].tolist() == [str(tmp_path / "films" / "a.png"), ""]
+    assert catalog.table["path"].tolist() == [str(package / "films" / "a.png"), ""]
     assert np.array_equal(catalog.table[["Fracture", "Effusion"]], [[0, 1], [1, np.nan]], equal_nan=True)
+    assert config["data"]["val_share"] == 0.1 and config["data"]["train_list"] is None
 
 
-def test_the_option_files_of_the_documents_compose(tmp_path: Path) -> None:
-    for kind, text in FENCE.findall(PAGES["architecture.md"]):
-        if kind == "yaml":
-            group = "data" if "source:" in text else "backbone"
-            (tmp_path / group).mkdir()
-            (tmp_path / group / "mine.yaml").write_text(text)
-    search = f"hydra.searchpath=[file://{tmp_path}]"
-    config = composed("train", [search, "backbone=mine", "data=mine", "data.root=DIR"])
-    assert config["backbone"]["name"] == "convnext_tiny"
-    assert config["data"]["source"] == {"_target_": "cxr.data.sources.mine.read_mine", "root": "DIR"}
-    assert config["data"]["val_share"] == 0.1 and config["data"]["train_list"] == "train.txt"
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\nclass Focal(nn.Module):\n    pass\n", "at losses.py line 2: NameError: name 'nn' is not"),
+        ("x = (\n", "at losses.py line 1: SyntaxError"),
+        ("import absent_package\n", "at losses.py line 1: ModuleNotFoundError"),
+    ],
+)
+def test_a_module_that_breaks_is_not_said_not_to_exist(package: Path, text: str, said: str) -> None:
+    (package / "my_package" / "losses.py").write_text(text)
+    broken = "_target_=my_package.losses.Focal: my_package.losses breaks when it is imported, "
+    with pytest.raises(CxrError, match=f"^{re.escape(broken + said)}"):
+        build({"_target_": "my_package.losses.Focal"})
 
 
-def test_a_module_that_breaks_is_not_said_not_to_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(cxr.loss, "\nclass Focal(nn.Module):\n    pass\n", tmp_path, monkeypatch)
-    for target, said in [
-        ("mine.Focal", "cxr.loss.mine breaks when it is imported, at mine.py line 2: NameError: name 'nn' is not"),
-        ("bce.Focal", "does not exist"),
-        ("nowhere.Focal", "does not exist: No module named 'cxr.loss.nowhere'"),
-    ]:
-        with pytest.raises(CxrError, match=f"^_target_=cxr.loss.{re.escape(target)}:? {re.escape(said)}"):
-            build({"_target_": f"cxr.loss.{target}"})
-    for text, said in [("x = (\n", "SyntaxError"), ("import absent_package\n", "ModuleNotFoundError")]:
-        add(cxr.loss, text, tmp_path, monkeypatch)
-        with pytest.raises(CxrError, match=f"at mine.py line 1: {said}"):
-            build({"_target_": "cxr.loss.mine.Focal"})
+@pytest.mark.parametrize(
+    ("target", "said"), [("bce.Focal", ""), ("nowhere.Focal", ": No module named 'cxr.loss.nowhere'")]
+)
+def test_a_target_that_does_not_exist_is_said_so(target: str, said: str) -> None:
+    with pytest.raises(CxrError, match=f"^_target_=cxr.loss.{re.escape(target)} does not exist{re.escape(said)}"):
+        build({"_target_": f"cxr.loss.{target}"})
 
 
 # Command lines
 
 PROGRAMS = {
-    "train.py": ("train", check_train_options),
-    "ensemble.py": ("ensemble", check_ensemble_options),
-    "-m cxr train": ("train", check_train_options),
-    "-m cxr ensemble": ("ensemble", check_ensemble_options),
-    "-m cxr cache": ("cache", check_cache_options),
-    "-m cxr evaluate": ("evaluate", check_report_options),
-    "-m cxr compare": ("compare", check_report_options),
+    "train.py": "train",
+    "ensemble.py": "ensemble",
+    "-m cxr train": "train",
+    "-m cxr ensemble": "ensemble",
+    "-m cxr cache": "cache",
+    "-m cxr evaluate": "evaluate",
+    "-m cxr compare": "compare",
 }
 
 
@@ -234,7 +240,7 @@ def composed(program: str, overrides: list[str]) -> dict[str, Any]:
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{p}: {c[:60]}" for p, c in COMMANDS])
 def test_command_lines_compose(page: str, command: str, tmp_path: Path) -> None:
     start = next(start for start in PROGRAMS if command.startswith(f"python {start}"))
-    program, check = PROGRAMS[start]
+    program = PROGRAMS[start]
     words = arguments(command.removeprefix(f"python {start}"))
     sweeps = "-m" in words
     experiment = next((text for kind, text in FENCE.findall(PAGES[page]) if "# @package _global_" in text), None)
@@ -252,7 +258,9 @@ def test_command_lines_compose(page: str, command: str, tmp_path: Path) -> None:
     ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for number in range(max(map(len, swept), default=1)):  # each value once
-            check(compose(program, [*fixed, *(values[number % len(values)] for values in swept)]))
+            config = compose(program, [*fixed, *(values[number % len(values)] for values in swept)])
+            if words or program in ("train", "cache"):  # the others are named where nothing is run
+                plain(config, program_of(program).schema)
 
 
 # The script for clusters

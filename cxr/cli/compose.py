@@ -25,6 +25,7 @@ from cxr.cli.mistakes import (
     unknown_key,
     unreadable,
 )
+from cxr.configuration.plugins import option_folders, trust
 from cxr.configuration.private import refuse_secrets
 from cxr.errors import CxrError
 
@@ -86,7 +87,7 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
         try:
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
-            overrides = [_LEFT_OUT.get(word, str(word)) for word in flags.overrides if word != _ALL]
+            overrides = _with_plugins([_LEFT_OUT.get(word, str(word)) for word in flags.overrides if word != _ALL])
             nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or nothing:
                 return CommandLine(flags, overrides, None, everything)
@@ -96,6 +97,22 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
             return CommandLine(flags, overrides, config, everything)
         except OverrideParseException as error:
             raise CxrError(explain(error, program)) from error
+
+
+def _with_plugins(words: list[str]) -> list[str]:
+    """The overrides with the option folders of the packages that `plugins` names, which are trusted from here on.
+
+    Raises:
+        CxrError: one of them is no package.
+    """
+    given = [word for word in words if word.startswith("plugins=")]
+    value = OverridesParser.create().parse_override(given[-1]).value() if given else []
+    trust(value if isinstance(value, list) else [value])
+    paths = [f"file://{folder}" for folder in option_folders()]
+    for word in [word for word in words if word.startswith("hydra.searchpath=")]:
+        words.remove(word)
+        paths += map(str, OverridesParser.create().parse_override(word).value() or [])
+    return [*words, f"hydra.searchpath=[{','.join(paths)}]"] if paths else words
 
 
 def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
@@ -191,6 +208,9 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
 
     What stands below a `_target_` is an argument of it, and is checked against its signature when it is built.
     """
+    for override in overrides:
+        if str(override.key_or_group).startswith("callbacks.early_stopping."):
+            raise CxrError(unknown_key(str(override.key_or_group), program, overrides))
     kept = [o for o in overrides if not _edits(o) or (o.key_or_group in groups and not o.is_delete() and not o.package)]
     lines = [str(o.input_line) for o in kept]
     before = compose(program, lines)
@@ -199,7 +219,8 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
         argument = key.removeprefix("trainer.").partition(".")[0]
         in_trainer = program == "train" and key.startswith("trainer.") and argument in (*ADDABLE, *WITHOUT_VALIDATION)
         of_several = key.startswith(("logger.", "callbacks.")) and _has_target(key, config)
-        if not (in_trainer or of_several or _has_target(key.rpartition(".")[0], before)):
+        of_a_class = _has_target(key.rpartition(".")[0], before) and not key.startswith("early_stopping.")
+        if not (in_trainer or of_several or of_a_class):
             raise CxrError(unknown_key(key, program, overrides))
     for key in sorted(set(had) - set(has)):
         parent, _, last = key.rpartition(".")

@@ -5,8 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cxr.cli.options import check_report_options, plain
+from cxr.cli.options import plain
 from cxr.cli.program import Program
+from cxr.configuration.schema import Evaluate
 
 
 def evaluate(options: Mapping[str, Any]) -> float:
@@ -20,7 +21,7 @@ def evaluate(options: Mapping[str, Any]) -> float:
 
 def job(config: DictConfig) -> float | None:
     """Evaluates a run; returns the test macro AUROC."""
-    return evaluate(plain(config))
+    return evaluate(plain(config, Evaluate))
 
 
 PROGRAM = Program(
@@ -34,6 +35,6 @@ PROGRAM = Program(
         "run", "resamples", "seed", "points.half", "points.youden", "points.f1", "points.sensitivity",
         "points.specificity", "calibration", "localisation", "accelerator", "data.root", "cache.dir",
     ),
-    check=check_report_options,
+    schema=Evaluate,
     job=job,
 )  # fmt: skip

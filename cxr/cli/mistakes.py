@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 
 from cxr.cli import conf_dir
+from cxr.configuration.plugins import option_folders
 
 # Arguments of lightning.pytorch.Trainer that conf/train.yaml does not show. Help and mistakes are answered without
 # importing Lightning, so they stand here; a test compares them with its signature.
@@ -117,7 +118,9 @@ def groups_of(program: str) -> list[str]:
 
 def options_of(group: str) -> list[str]:
     """Names of a group's option files."""
-    return list(GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG))
+    paths = ",".join(f"file://{folder}" for folder in option_folders())
+    loader = GlobalHydra.instance().config_loader()
+    return list(loader.get_group_options(group, ObjectType.CONFIG, overrides=[f"hydra.searchpath=[{paths}]"]))
 
 
 def keys_of(node: DictConfig, prefix: str = "") -> list[str]:
@@ -138,6 +141,8 @@ def _choose(group: str) -> str:
 def _of_several(key: str, config: DictConfig) -> str:
     """Options of a logger or callback stand below its name; those of a logger once stood below `logger` itself."""
     group, _, rest = key.partition(".")
+    if rest.startswith("early_stopping."):
+        return f"there is no option {key}; options of early stopping are early_stopping.*: write {rest}="
     first, kind, known = rest.partition(".")[0], group.removesuffix("s"), options_of(group)
     if first in config[group]:
         return f"there is no option {key}; conf/{group}/{first}.yaml has those of this {kind}, and +{key}= adds one"
@@ -159,6 +164,7 @@ def _added(group: str, option: str, config: DictConfig) -> str:
 def _hint(key: str, value: str, program: str, config: DictConfig | None = None) -> str:
     """`; did you mean trainer.max_epochs=3`, or nothing."""
     shown = [name for name in keys_of(config or compose(program)) if "._" not in name]
+    shown = [name for name in shown if not name.startswith("callbacks.early_stopping")]  # they stand elsewhere too
     extra = [f"trainer.{name}" for name in ADDABLE] if program == "train" else []
     scored = {name: _likeness(key, name) for name in dict.fromkeys([*groups_of(program), *shown, *extra])}
     best = max(scored.values(), default=0.0)

@@ -6,13 +6,14 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from cxr.cli.options import apply_resume, check_train_options, plain
+from cxr.cli.options import apply_resume, plain
 from cxr.cli.program import Program
 from cxr.cli.sweep import job_name, run_job
+from cxr.configuration.plugins import own_configuration
 from cxr.configuration.private import shorten_home
-from cxr.configuration.targets import trust
+from cxr.configuration.schema import Train
 from cxr.errors import CxrError
 from cxr.run.directory import Run, taken
 from cxr.run.naming import free_name, legal_name
@@ -32,16 +33,13 @@ def job(config: DictConfig) -> float | None:
 
 def _begin(config: DictConfig, context: Any) -> float:
     """Starts or resumes a run."""
-    check_train_options(config)
+    plain(config, Train)
     shorten_home(config)
     sweeping = context.mode == RunMode.MULTIRUN
     folder = Path(config.runs_dir) / (config.sweep or "")
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
     for group in ("logger", "callbacks"):  # Hydra says none where there are several
         choices[group] = ",".join(sorted(str(name) for name in config[group] or ()))
-    for name in config.callbacks or ():
-        if target := OmegaConf.select(config, f"callbacks.{name}._target_"):
-            trust(str(target))
     derived = job_name(context) if sweeping else _run_name(choices)
     if config.resume is not False:
         if config.name is None and not sweeping:
@@ -63,7 +61,8 @@ def _begin(config: DictConfig, context: Any) -> float:
         raise taken(run.path)
     from cxr.training.run import train
 
-    return train({**plain(config), "choices": choices, "run_id": os.urandom(4).hex()}, run)
+    with own_configuration():
+        return train({**plain(config, Train), "choices": choices, "run_id": os.urandom(4).hex()}, run)
 
 
 def _run_name(choices: dict[str, Any]) -> str:
@@ -89,6 +88,6 @@ PROGRAM = Program(
         "optimizer.lr", "backbone.pretrained", "trainer.max_epochs", "trainer.devices", "trainer.precision",
         "early_stopping.patience", "data.workers",
     ),
-    check=check_train_options,
+    schema=Train,
     job=job,
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """From a configuration node to an object: the one place where `_target_` becomes an instance, and which may."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -11,9 +12,11 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from cxr.configuration.plugins import is_own, trusted
 from cxr.errors import CxrError, first_line
 
-# A configuration may come from somebody's checkpoint: it can name these and nothing else.
+# A configuration from a run or a checkpoint, which may come from anybody, can name these, what a trusted plugin
+# defines, and nothing else.
 ALLOWED = (
     "cxr.data.augment.",
     "cxr.data.sampling.",
@@ -36,36 +39,21 @@ ALLOWED = (
 # What makes files or folders, or takes part in training: only the caller that wants one of these has it, by `acting`.
 SOURCES, LOGGERS = ("cxr.data.sources.",), ("lightning.pytorch.loggers.",)
 CALLBACKS = ("cxr.training.callbacks.", "lightning.pytorch.callbacks.")
+_PASSIVE = ("Callback", "EarlyStopping", "ModelSummary", "RichModelSummary")  # of Lightning's callbacks
 
-_CALLBACK = "lightning.pytorch.callbacks.callback.Callback"
+_PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 # Of other people's packages, only classes of these kinds: their modules hold much else.
 _KINDS = frozenset(
     {
         "albumentations.core.composition.BaseCompose",
         "albumentations.core.transforms_interface.BasicTransform",
-        _CALLBACK,
+        "lightning.pytorch.callbacks.callback.Callback",
         "lightning.pytorch.loggers.logger.Logger",
         "torch.nn.modules.module.Module",
         "torch.optim.optimizer.Optimizer",
     }
 )
-_PASSIVE = ("Callback", "EarlyStopping", "ModelSummary", "RichModelSummary")  # of Lightning's callbacks
-_trusted: set[str] = set()
-
-
-def trust(target: str) -> None:
-    """From now on this process takes a `_target_` that its user has named, if it is a callback, from anywhere.
-
-    What a run's configuration names is trusted only when the user's own command line names it as well.
-    """
-    if not target.startswith(ALLOWED):
-        _trusted.add(target)
-
-
-def trusted() -> list[str]:
-    """What is trusted, for processes that this one starts for the same user."""
-    return sorted(_trusted)
 
 
 def build(config: Any, *args: Any, acting: tuple[str, ...] = (), **kwargs: Any) -> Any:
@@ -108,7 +96,8 @@ def _check(node: Any, acting: tuple[str, ...] = ()) -> None:
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
             _found(node["_target_"])
-            if node["_target_"].startswith(SOURCES + LOGGERS + CALLBACKS) and not node["_target_"].startswith(acting):
+            acts = node["_target_"].startswith(SOURCES + LOGGERS + CALLBACKS) and not is_own()
+            if acts and not node["_target_"].startswith(acting):
                 raise CxrError(f"_target_={node['_target_']} is not allowed in this place")
         for value in node.values():
             _check(value)
@@ -129,22 +118,28 @@ def _found(target: Any) -> Any:
     The name is looked up in a module and no further: `torch.nn.modules.module.functools.partial` begins like an
     allowed name and leads elsewhere.
     """
-    if not isinstance(target, str) or not (target.startswith(ALLOWED) or target in _trusted):
+    module, _, name = str(target).rpartition(".")
+    plugin = trusted(module)
+    if not isinstance(target, str) or not (target.startswith(ALLOWED) or plugin or (is_own() and module)):
+        remedy = f"; if you trust the package {module.partition('.')[0]}, pass plugins=[{module.partition('.')[0]}]"
         raise CxrError(
-            f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}, and a "
-            "callback elsewhere if you name it on the command line as well, with callbacks="
+            f"_target_={target} is not allowed; targets lie in {', '.join(name + '*' for name in ALLOWED)}"
+            + remedy * (isinstance(target, str) and bool(_PACKAGE.fullmatch(module)))
         )
-    module, _, name = target.rpartition(".")
     try:
         found = getattr(_imported(module, target), name)
     except AttributeError as error:
         raise CxrError(f"_target_={target} does not exist: {first_line(error)}") from error
     if inspect.isclass(found):
+        _refuse_active(found, target)
+    if is_own():
+        return found
+    if plugin:
+        allowed = (inspect.isclass(found) or inspect.isfunction(found)) and trusted(found.__module__)
+    elif inspect.isclass(found):
         ours = found.__module__.startswith("cxr.")
         kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in found.__mro__}
-        known = f"{found.__module__}.".startswith(ALLOWED) and (ours or not kinds.isdisjoint(_KINDS))
-        allowed = known or (target in _trusted and _CALLBACK in kinds)
-        _refuse_active(found, target)
+        allowed = f"{found.__module__}.".startswith(ALLOWED) and (ours or not kinds.isdisjoint(_KINDS))
     else:
         allowed = inspect.isfunction(found) and module.startswith("cxr.") and found.__module__ == module
     if not allowed or name.startswith("_"):

@@ -22,6 +22,7 @@ from cxr.data.catalog import Catalog
 from cxr.data.sampling import Batch as Drawn
 from cxr.data.sampling import EpochBatches, Order, Shuffled
 from cxr.errors import CxrError
+from cxr.imaging.preprocessing import Preprocessing
 from cxr.processes.isolation import serve_parent
 
 cv2.setNumThreads(0)  # images are small and workers are many
@@ -29,23 +30,6 @@ _MAPPED = 1 << 26  # bytes read before the map's pages are given back
 ATTRIBUTES = ("age", "male", "female", "pa", "ap")
 
 Batch = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class View:
-    """How images of the cache become images for the network; it belongs to the network as its normalisation does.
-
-    Attributes:
-        size: side in pixels of what comes out.
-        crop: cut out of the cache's image, in training anywhere, else in the middle; otherwise the whole is resized.
-    """
-
-    size: int
-    crop: bool = False
-
-    def pixels(self, cached: int) -> tuple[float, float]:
-        """(scale, shift) of a coordinate in pixels of the cache's image to one in pixels of what comes out."""
-        return (1.0, -((cached - self.size) // 2)) if self.crop else (self.size / cached, 0.0)
 
 
 class Radiographs(Dataset[Batch]):
@@ -57,8 +41,8 @@ class Radiographs(Dataset[Batch]):
         cache: decoded images.
         rows: the split's rows of the catalog.
         findings: target columns.
-        view: what the network sees of an image.
-        augmentation: changes of training images; none shows them as they are.
+        preprocessing: what the network sees of an image.
+        augmentation: changes of training images; none shows them as validation and test images are shown.
     """
 
     def __init__(
@@ -66,7 +50,7 @@ class Radiographs(Dataset[Batch]):
         cache: Cache,
         rows: pd.DataFrame,
         findings: Sequence[str],
-        view: View,
+        preprocessing: Preprocessing,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.array_path, self.shape = str(cache.array_path), (len(cache.names), cache.size, cache.size)
@@ -74,8 +58,7 @@ class Radiographs(Dataset[Batch]):
         self.index = rows.index.to_numpy(np.int64)
         self.target = rows[list(findings)].to_numpy(np.float32)
         self.attributes = attributes(rows)
-        self.view, self.chance = view, augmentation is not None
-        self.augmentation = augmentation or Augmentation()
+        self.preprocessing, self.augmentation = preprocessing, augmentation
         self._stamp = _stamp(os.stat(self.array_path))
         self._file: IO[bytes] | None = None
         self._images: np.memmap | None = None
@@ -95,8 +78,14 @@ class Radiographs(Dataset[Batch]):
         """
         stored = np.asarray(self._open())
         images = [stored[position] for position in self.positions[rows].tolist()]
-        draws = Draws(epoch, self.index[rows], repeat)
-        made = self.augmentation(images, draws, self.view.size, self.view.crop, self.chance)
+        size = self.preprocessing.size
+        if self.augmentation is None:
+            made = np.empty((len(images), size, size), np.uint8)
+            for image, place in zip(images, made, strict=True):
+                self.preprocessing.view(image, into=place)
+        else:
+            draws = Draws(epoch, self.index[rows], repeat)
+            made = self.augmentation(images, draws, size, self.preprocessing.crop)
         self._read += len(rows) * stored[0].size
         if self._read >= _MAPPED:  # the kernel still has them; a worker's memory does not grow to that of the cache
             self._read = 0
@@ -178,9 +167,9 @@ class RadiographData(pl.LightningDataModule):
     Args:
         catalog: checked and split.
         cache: of the catalog's images.
-        view: what the network sees of an image.
+        preprocessing: what the network sees of an image.
         settings: batch size, workers, seed, ranks.
-        augmentation: of training images.
+        augmentation: of training images; none shows them as validation and test images are shown.
         order: of training images.
         start: (epoch, batches of it already had) where a resumed run goes on: its first batches are fetched before
             Lightning tells the epoch.
@@ -190,20 +179,24 @@ class RadiographData(pl.LightningDataModule):
         self,
         catalog: Catalog,
         cache: Cache,
-        view: View,
+        preprocessing: Preprocessing,
         settings: LoaderSettings,
-        augmentation: Augmentation,
+        augmentation: Augmentation | None = None,
         order: Order | None = None,
         start: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
-        self.catalog, self.cache, self.view = catalog, cache, view
+        if cache.size != preprocessing.cached:
+            raise ValueError(f"the cache has {cache.size} px, the preprocessing {preprocessing.cached} px")
+        self.catalog, self.cache, self.preprocessing = catalog, cache, preprocessing
         self.settings, self.augmentation = settings, augmentation
         self.order, self.start = order or Shuffled(), start
 
     def dataset(self, split: str, augmentation: Augmentation | None = None) -> Radiographs:
         """The images of one split."""
-        return Radiographs(self.cache, self.catalog.rows(split), self.catalog.findings, self.view, augmentation)
+        return Radiographs(
+            self.cache, self.catalog.rows(split), self.catalog.findings, self.preprocessing, augmentation
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Ordered and augmented batches; the same for the same (seed, epoch)."""

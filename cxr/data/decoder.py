@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 
-from cxr.data.decode import BadImage, decode, read_file
+from cxr.imaging.decode import BadImage, decode, read_file
 
 
 class Task(NamedTuple):

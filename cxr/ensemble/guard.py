@@ -23,6 +23,7 @@ class Origin:
         split_fingerprint: see `cxr.data.split`; empty where unknown.
         labels_sha256: see `cxr.data.catalog`; empty where unknown.
         split_options: `SPLIT_OPTIONS` of its configuration; empty where it has none.
+        unknown: its first weights of which nobody knows what they have learnt from, see `cxr.run.ancestry`.
     """
 
     key: str
@@ -30,15 +31,23 @@ class Origin:
     split_fingerprint: str
     labels_sha256: str
     split_options: dict[str, Any]
+    unknown: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, key: str, checkpoint_sha256: str, about: Mapping[str, str], config: Mapping[str, Any]) -> "Origin":
+    def of(
+        cls,
+        key: str,
+        checkpoint_sha256: str,
+        about: Mapping[str, str],
+        config: Mapping[str, Any],
+        unknown: tuple[str, ...] = (),
+    ) -> "Origin":
         """From the checksums of a checkpoint or of metrics.json and the content of config.yaml."""
-        data = config.get("data")
-        options = {name: data[name] for name in SPLIT_OPTIONS if name in data} if isinstance(data, Mapping) else {}
+        data = config.get("data") or {}
+        options = {name: data[name] for name in SPLIT_OPTIONS if name in data}
         if options.get("val_list") is not None:  # then nothing is drawn
             options = {name: value for name, value in options.items() if name not in ("val_share", "split_seed")}
-        return cls(key, checkpoint_sha256, about["split_fingerprint"], about["labels_sha256"], options)
+        return cls(key, checkpoint_sha256, about["split_fingerprint"], about["labels_sha256"], options, unknown)
 
     @property
     def training_patients(self) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients
 from cxr.ensemble.splits import KEPT_BYTES, Split, Test, Validation
 from cxr.errors import CxrError
+from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused
@@ -133,7 +134,7 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[
         keys: run directories.
         accelerator: for predictions that have to be made again.
         scratch: a folder for those; it must stay as long as the members are used.
-        named: folders that the user names for their images, see `data_to_score`.
+        named: folders that the user names for their images, see `open_finished`.
 
     Raises:
         CxrError: a member is broken, or findings, images, patients, labels or splits differ; the two runs and the
@@ -171,7 +172,7 @@ def load_member(
         key: the run directory.
         accelerator: for predictions that have to be made again.
         scratch: a folder for those.
-        named: folders that the user names for its images, see `data_to_score`.
+        named: folders that the user names for its images, see `open_finished`.
 
     Returns:
         What is known of it, its files of validation and test, and what is in them.
@@ -191,24 +192,35 @@ def load_member(
                 f"{key} has no checkpoints/best.ckpt and no predictions/val.parquet and test.parquet; is it a run?"
             )
         print(f"{key} has no checkpoint: its predictions are taken as they are, its training patients are unknown")
-        return Origin.of(key, "", about, config), paths, {s: read_predictions(path) for s, path in paths.items()}
+        origin = Origin.of(key, "", about, config, ("predictions without a checkpoint",))
+        return origin, paths, {split: read_predictions(path) for split, path in paths.items()}
     from cxr.training.checkpoint import read_checkpoint, state_sha256
 
     checkpoint = read_checkpoint(run.best)
     sha256 = state_sha256(checkpoint["state_dict"])
-    origin = Origin.of(key, sha256, {name: str(checkpoint["cxr"][name]) for name in about}, config)
+    ancestry = read_ancestry(checkpoint["cxr"].get("ancestry"), str(run.best))
+    about = {name: str(checkpoint["cxr"][name]) for name in about}
+    origin = Origin.of(key, sha256, about, config, ancestry.unknown)
     if stored:
         loaded = {split: read_predictions(path) for split, path in paths.items()}
         if all(predicted.checkpoint_sha256 == sha256 for predicted in loaded.values()):
+            _check_learnt(key, ancestry, loaded)
             return origin, paths, loaded
-    from cxr.training.predict import device_of, predict_run
+    from cxr.training.devices import device_of
+    from cxr.training.finished import predict_run
 
     print(f"{key}: predicting with checkpoints/best.ckpt, since no stored predictions belong to it", flush=True)
-    loaded, _ = predict_run(run, SPLITS, device_of(accelerator), named)
+    loaded = predict_run(run, SPLITS, device_of(accelerator), named)
+    _check_learnt(key, ancestry, loaded)
     paths = {split: scratch / f"{split}.parquet" for split in SPLITS}
     for split, predicted in loaded.items():
         predicted.write(paths[split])
     return origin, paths, loaded
+
+
+def _check_learnt(key: str, ancestry: Ancestry, loaded: Mapping[str, Predictions]) -> None:
+    for split, predicted in loaded.items():
+        ancestry.check(key, split, predicted.patient.tolist(), predicted.image.tolist())
 
 
 def stored_or_made(run: Run, options: Mapping[str, Any], scratch: Path) -> dict[str, Predictions]:

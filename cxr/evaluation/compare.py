@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from cxr.configuration.kinds import checked
+from cxr.configuration.schema import Compare
 from cxr.errors import CxrError
 from cxr.evaluation.rows import configuration, row_names
-from cxr.evaluation.run import resampling
 from cxr.evaluation.tables import few_patients, notes_of
 from cxr.figures.results import Cell, Results, WithInterval
 from cxr.metrics.bootstrap import bootstrap_auroc, bootstrap_average_precision
-from cxr.metrics.comparison import METRICS, compare, holm
+from cxr.metrics.comparison import compare, holm
 from cxr.metrics.interval import Interval, Resampling
 from cxr.metrics.patients import FEWEST, too_few
 from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
@@ -52,11 +53,8 @@ def compare_runs(config: Mapping[str, Any]) -> float:
     Raises:
         CxrError: fewer than two rows on the same images, or an option.
     """
-    split, metric, plan = str(config["split"]), str(config["metric"]), resampling(config)
-    if split not in ("val", "test"):
-        raise CxrError(f"split={split} is unknown; choose val or test")
-    if metric not in METRICS:
-        raise CxrError(f"metric={metric} is unknown; choose {' or '.join(METRICS)}")
+    config = checked(Compare, config)
+    split, metric, plan = config["split"], config["metric"], Resampling(config["resamples"], config["seed"])
     runs = _runs(config["runs"], split)
     kept, left_out = _on_the_same_images(runs, split)
     rows = _rows(kept, metric, plan)

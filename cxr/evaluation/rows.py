@@ -17,10 +17,6 @@ _SAME = re.compile(
 _CHOICES, _RECIPE = "choices.", "choices.experiment"
 _UNNAMED = ("choices.logger", "choices.trainer")  # as in _SAME; what else a trainer sets is named by its keys
 _LONGEST = 40  # characters of a value
-# What runs of earlier versions were, whose configurations do not say it.
-_EARLIER = {
-    "task._target_": "cxr.task.multi_label.MultiLabel", "choices.task": "multi_label", "data.single_finding": False,
-}  # fmt: skip
 
 
 def configuration(run: Run) -> str:
@@ -57,7 +53,7 @@ def _configured(run: Run) -> bool:
 
 
 def _told(run: Run) -> dict[str, Any]:
-    return _EARLIER | dict(leaves(run.config(), lists=False))
+    return dict(leaves(run.config(), lists=False))
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> list[str]:

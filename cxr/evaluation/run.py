@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cxr.configuration.kinds import checked
+from cxr.configuration.schema import Evaluate
 from cxr.errors import CxrError
 from cxr.evaluation.judge import calibrate, judge
 from cxr.evaluation.tables import notes_of, write_tables
@@ -35,7 +37,8 @@ def evaluate(config: Mapping[str, Any], scores_of: Scores, maps_of: Maps) -> flo
     Raises:
         CxrError: no predictions, an option, or a disk that is full.
     """
-    run, plan = Run(Path(config["run"])), resampling(config)
+    config = checked(Evaluate, config)
+    run, plan = Run(Path(config["run"])), Resampling(config["resamples"], config["seed"])
     if not run.path.is_dir():
         raise CxrError(f"run={config['run']} is no directory; give one of runs/")
     check_links(run.path)
@@ -64,19 +67,6 @@ def evaluate(config: Mapping[str, Any], scores_of: Scores, maps_of: Maps) -> flo
     print(made["auroc"].as_text())
     print(f"tables are in {run.path / 'evaluation'}, pictures in {run.figures}", flush=True)
     return value_of(metrics["test"]["macro_auroc"])
-
-
-def resampling(config: Mapping[str, Any]) -> Resampling:
-    """How patients are resampled, from `resamples` and `seed`.
-
-    Raises:
-        CxrError: a number that cannot be.
-    """
-    for name, least in (("resamples", 2), ("seed", 0)):
-        value = config[name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise CxrError(f"{name}={value} must be a whole number, {least} or more")
-    return Resampling(int(config["resamples"]), int(config["seed"]))
 
 
 def _localisation(

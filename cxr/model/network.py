@@ -1,37 +1,16 @@
 """The whole network: uint8 radiographs in; logits, attention map and image vector out; preprocessing included."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cxr.errors import CxrError
+from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.backbone import Backbone
 
 MAPS = ("heads", "findings")
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a network wants of an image; it travels with the weights.
-
-    Attributes:
-        size: side of the square input in pixels.
-        mean: of the gray channel, where white is 1.
-        std: of the gray channel.
-        channels: of the input.
-    """
-
-    size: int
-    mean: float
-    std: float
-    channels: int = 1
-
-    def normalise(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) uint8 to float32 of mean 0 and deviation 1 over the pretraining data."""
-        return (image.float() / 255 - self.mean) / self.std
 
 
 class NetworkOutput(NamedTuple):
@@ -80,7 +59,7 @@ class Network(nn.Module):
         Raises:
             CxrError: the attention gives other than one map a finding, and says that they are those of findings.
         """
-        normalised = self.preprocessing.normalise(batch["image"]).contiguous(memory_format=torch.channels_last)
+        normalised = self.preprocessing.normalise(batch["image"].float()).contiguous(memory_format=torch.channels_last)
         vector, attention = self.attention(self.backbone(normalised))
         logits = self.head(vector)
         if self.attention_of == "findings" and attention is not None and attention.shape[1] != logits.shape[1]:

@@ -1,4 +1,4 @@
-"""From a configuration to the network, its loss and its task."""
+"""From a configuration to the network, its loss and its task, and to how training images are shown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,26 +8,49 @@ import torch
 from torch import nn
 
 from cxr.configuration.targets import build, taken
+from cxr.data.augment import Augmentation
+from cxr.data.cache import CacheSettings
+from cxr.data.sampling import Order
 from cxr.errors import CxrError
+from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.backbone import Backbone
-from cxr.model.network import Network, Preprocessing
+from cxr.model.network import Network
 from cxr.task.base import ClassificationTask
 
-MULTI_LABEL = {"_target_": "cxr.task.multi_label.MultiLabel"}  # of runs whose configuration has no task
 
-
-def build_network(config: Mapping[str, Any], findings: int) -> Network:
+def build_network(config: Mapping[str, Any], findings: int, preprocessing: Preprocessing | None = None) -> Network:
     """The network of a resolved configuration, with `findings` outputs.
 
     An attention whose constructor has the parameter `findings` receives their number.
+
+    Args:
+        config: resolved.
+        findings: L.
+        preprocessing: of a trained network, whose weights are then loaded from its checkpoint; by default that of the
+            configuration, with first weights as the backbone's options say.
     """
-    size = int(config["image_size"])
-    backbone: Backbone = build(config["backbone"], image_size=size)
+    size = preprocessing.size if preprocessing else int(config["image_size"])
+    first = {"pretrained": False, "weights": None} if preprocessing else {}
+    backbone: Backbone = build({**config["backbone"], **first}, image_size=size)
     told = taken(config["attention"], {"findings": findings})
     attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **told)
     head: nn.Module = build(config["head"], in_features=attention.out_features, findings=findings)
-    network = Network(backbone, attention, head, Preprocessing(size, backbone.mean, backbone.std))
+    if preprocessing is None:
+        cached, crop = CacheSettings.of(config).size, bool(config.get("crop", False))
+        preprocessing = Preprocessing(size, cached, crop, backbone.mean, backbone.std)
+    network = Network(backbone, attention, head, preprocessing)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
+    """How training images are changed, and in which order they come.
+
+    Raises:
+        CxrError: an argument of either.
+    """
+    transforms = [build(transform) for transform in config["augment"]["transforms"]]
+    order: Order = build(config["sampler"])
+    return Augmentation(transforms, int(config["seed"])), order
 
 
 def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings: Sequence[str]) -> nn.Module:
@@ -57,7 +80,7 @@ def build_task(config: Mapping[str, Any]) -> ClassificationTask:
     Raises:
         CxrError: what the configuration names is no task, or one that selects by what it does not log.
     """
-    node = config.get("task") or MULTI_LABEL
+    node = config["task"]
     task = build(node)
     if not isinstance(task, ClassificationTask):
         raise CxrError(f"task._target_={node['_target_']} is no task; it must be a subclass of ClassificationTask")

@@ -1,6 +1,7 @@
 """What is in a checkpoint, and how a network is rebuilt from one alone."""
 
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from cxr.configuration.reading import read_configuration
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
 from cxr.findings import check_names
+from cxr.imaging.preprocessing import read_preprocessing
 from cxr.model.network import Network
 from cxr.task.base import ClassificationTask
 from cxr.training.build import build_network, build_task
@@ -58,23 +60,39 @@ def load_network(path: Path) -> LoadedNetwork:
         CxrError: the file is missing, broken, or not one of this framework's checkpoints.
     """
     checkpoint = read_checkpoint(path)
-    about, state = checkpoint["cxr"], checkpoint["state_dict"]
+    about = checkpoint["cxr"]
     config = read_configuration(about["config"], f"the configuration in {path}")
-    findings = tuple(about["findings"])
+    findings, preprocessing = tuple(about["findings"]), read_preprocessing(about.get("preprocessing"), str(path))
     try:
-        # The weights come from this file, not from where training once took its first ones.
-        backbone = {**config["backbone"], "pretrained": False, "weights": None}
-        network = build_network({**config, "backbone": backbone}, len(findings))
+        network = build_network(config, len(findings), preprocessing)
         task = build_task(config)
     except CxrError:
         raise
     except Exception as error:  # any value of a configuration may be of another kind than ours
         raise CxrError(f"no network can be built from the configuration in {path}: {first_line(error)}") from error
+    return loaded_into(network, checkpoint, path, config, task)
+
+
+def loaded_into(
+    network: Network, checkpoint: Mapping[str, Any], path: Path, config: dict[str, Any], task: ClassificationTask
+) -> LoadedNetwork:
+    """Loads a checkpoint's weights into the network of its own configuration.
+
+    Raises:
+        CxrError: they do not fit.
+    """
     try:
-        network.load_state_dict({k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)})
+        network.load_state_dict(network_state(checkpoint))
     except RuntimeError as error:
         raise CxrError(f"{path} does not fit the network of its own configuration: {first_line(error)}") from error
-    return LoadedNetwork(network.eval(), findings, int(checkpoint["epoch"]), state_sha256(state), config, task)
+    findings, epoch = tuple(checkpoint["cxr"]["findings"]), int(checkpoint["epoch"])
+    return LoadedNetwork(network.eval(), findings, epoch, state_sha256(checkpoint["state_dict"]), config, task)
+
+
+def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of the network alone, under its own names."""
+    state = checkpoint["state_dict"]
+    return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -86,11 +104,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         with open_regular(path, None) as file:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            content = file.read()
     except FileNotFoundError:
         raise CxrError(f"{path} is missing; has the run made a checkpoint yet?") from None
-    except CxrError:
-        raise
+    return parse_checkpoint(content, path)
+
+
+def parse_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
+    """The same from the bytes of the file; `path` is what errors call it."""
+    try:
+        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         raise CxrError(
             f"{path} is not a checkpoint that can be read (cut short, damaged, or no checkpoint at all)"

@@ -15,8 +15,8 @@ from cxr.metrics.summary import summarise
 from cxr.run.directory import Run, versions
 from cxr.run.smoke import is_smoke
 from cxr.run.splits import describe_split
-from cxr.task.base import Monitor
-from cxr.training.checkpoint import load_network
+from cxr.task.base import ClassificationTask, Monitor
+from cxr.training.checkpoint import loaded_into, read_checkpoint
 from cxr.training.localise import localisation
 from cxr.training.log import read_log
 from cxr.training.loggers import log_result
@@ -27,7 +27,9 @@ from cxr.training.prepare import Prepared
 
 def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer) -> None:
     """Predictions, metrics and figures of the best checkpoint; `metrics.json` last: it says that the run is done."""
-    loaded = load_network(run.best)
+    task = trainer.lightning_module
+    assert isinstance(task, ClassificationTask)
+    loaded = loaded_into(task.network, read_checkpoint(run.best), run.best, dict(config), task)
     device = trainer.strategy.root_device
     splits = ("val",) if is_smoke(config) else ("val", "test")
     predictions = {split: predict(loaded, data, split, device) for split in splits}

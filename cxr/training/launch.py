@@ -1,5 +1,6 @@
 """Several processes for one run: each child reads the run's own configuration and never the parent's command line."""
 
+import json
 import os
 import signal
 import socket
@@ -9,40 +10,46 @@ import tempfile
 import time
 from pathlib import Path
 
-import cxr
-from cxr.configuration.targets import trusted
+from cxr.configuration.plugins import as_plain
 from cxr.errors import CxrError
 from cxr.processes.isolation import how_it_ended
 from cxr.processes.stopping import Stopped, pass_on
 from cxr.run.directory import Run
-from cxr.training.prepare import Devices
+from cxr.training.devices import Devices
+from cxr.training.prepare import Prepared
 from cxr.training.world import Rank
 
 _PATIENCE = 10  # seconds a child has to end after it was asked to
 _NEWS = 0.5  # seconds from the first death that is seen until all that caused it can be seen
 
 
-def launch(run: Run, devices: Devices) -> None:
+def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
     """Runs one process a device and waits; when one fails the others, which cannot go on without it, are killed.
+
+    Args:
+        run: whose configuration they read.
+        devices: one process each.
+        prepared: the data, which they read as this process has checked them.
 
     Raises:
         CxrError: a process failed: the first that did, and why.
     """
     threads = max(1, (os.cpu_count() or 1) // devices.count)
-    package = str(Path(cxr.__file__).parents[1])  # children find it wherever the parent was started
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("TORCHELASTIC_")}
     common = inherited | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(os.path.abspath, sys.path))),  # what this process can import
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(devices.count),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
     with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
+        prepared.write(Path(folder))
+        (Path(folder) / "trust.json").write_text(json.dumps(as_plain()), encoding="utf-8")
         reasons = [Path(folder) / str(rank) for rank in range(devices.count)]
         children = [
             subprocess.Popen(
-                [sys.executable, "-m", "cxr.training.worker", str(run.path), str(reason), *trusted()],
+                [sys.executable, "-m", "cxr.training.worker", str(run.path), str(reason)],
                 env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             )
             for rank, reason in enumerate(reasons)

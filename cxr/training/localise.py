@@ -13,9 +13,10 @@ from cxr.metrics.localisation import THRESHOLDS, by_finding, localise
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import intervals_of, named, single
 from cxr.run.directory import Run
-from cxr.training.checkpoint import LoadedNetwork, load_network
-from cxr.training.predict import attention_of, device_of
-from cxr.training.prepare import data_to_score
+from cxr.training.checkpoint import LoadedNetwork
+from cxr.training.devices import device_of
+from cxr.training.finished import open_finished
+from cxr.training.predict import attention_of
 
 BOX_PIXELS = 1024  # boxes are in pixels of the published images
 
@@ -43,7 +44,7 @@ def localisation(
     if boxes.empty:
         return None
     place = {image: position for position, image in enumerate(rows["image"])}
-    scale, shift = data.view.pixels(data.cache.size)
+    scale, shift = data.preprocessing.pixels()
     scale *= data.cache.size / BOX_PIXELS
     pairs = [
         (place[str(image)], findings.index(str(finding)), drawn[["x", "y", "width", "height"]].to_numpy(float))
@@ -54,7 +55,7 @@ def localisation(
     if maps is None:
         return None
     drawn = [box * scale + np.array([shift, shift, 0, 0]) for _, _, box in pairs]
-    found = localise(maps, drawn, (data.view.size, data.view.size))
+    found = localise(maps, drawn, (data.preprocessing.size, data.preprocessing.size))
     patients = rows["patient"].to_numpy()[positions]
     measures = {"pointing_game": found.pointing, "energy": found.energy}
     measures |= {f"iou_{limit:g}": found.iou[:, k] for k, limit in enumerate(THRESHOLDS)}
@@ -74,13 +75,12 @@ def localise_run(run: Run, options: Mapping[str, Any], resampling: Resampling) -
 
     Args:
         run: which.
-        options: `accelerator`, and folders that the user names, see `data_to_score`.
+        options: `accelerator`, and folders that the user names, see `open_finished`.
         resampling: of patients, for the intervals.
 
     Raises:
         CxrError: its checkpoint or its images cannot be read.
     """
-    loaded = load_network(run.best)
-    data, config = data_to_score(run.with_places(loaded.config), options, str(run.path))
-    device = device_of(str(options["accelerator"]))
-    return localisation(data, loaded, device, str(config["data"]["root"]), resampling)
+    loaded, data = open_finished(run, options)
+    root = (options.get("data") or {}).get("root") or run.with_places(loaded.config)["data"]["root"]
+    return localisation(data, loaded, device_of(str(options["accelerator"])), str(root), resampling)

@@ -34,12 +34,11 @@ class EpochLog(Callback):
 
     Args:
         path: the file. When a run goes on, rows from the epoch it goes on with are written again.
-        images: training images an epoch.
         show: print the line.
     """
 
-    def __init__(self, path: Path, images: int, show: bool) -> None:
-        self.path, self.images, self.show = path, images, show
+    def __init__(self, path: Path, show: bool) -> None:
+        self.path, self.show = path, show
         self._began = 0.0
         self._training_seconds = 0.0
         self._share = 1.0  # of the epoch's images that this process has trained on
@@ -63,7 +62,8 @@ class EpochLog(Callback):
             return
         values: dict[str, Any] = {key: float(value) for key, value in trainer.callback_metrics.items()}
         values |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        values["images_per_second"] = round(self._share * self.images / max(self._training_seconds, 1e-9), 1)
+        images = self._share * len(trainer.train_dataloader.dataset)  # type: ignore[union-attr]
+        values["images_per_second"] = round(images / max(self._training_seconds, 1e-9), 1)
         rows = [row for row in read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch]
         assert isinstance(pl_module, ClassificationTask)
         logged = [f"{stage}/{name}" for name in pl_module.logged for stage in ("train", "val")]

@@ -76,7 +76,7 @@ def attention_cases(
     images = [dataset.image(row) for row, _ in chosen]
     rows = data.catalog.rows("test")
     boxes = read_boxes(root)
-    scale, shift = data.view.pixels(data.cache.size)
+    scale, shift = data.preprocessing.pixels()
     scale *= data.cache.size / _BOX_PIXELS
     cases = []
     for (row, column), image, attention in zip(chosen, images, maps, strict=True):

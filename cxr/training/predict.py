@@ -1,8 +1,7 @@
 """Scoring a split with a network: probabilities and attention maps by image, sharded over ranks, each image once."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from tqdm import tqdm
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import Batch, RadiographData, Radiographs
 from cxr.model.network import Network, NetworkOutput
-from cxr.run.directory import Run
 from cxr.run.predictions import NAMES, NUMBERS, Predictions
-from cxr.training.checkpoint import LoadedNetwork, load_network
-from cxr.training.prepare import data_to_score
+from cxr.training.checkpoint import LoadedNetwork
 
 _MAPS = 64  # images at once
 
@@ -42,25 +39,6 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
         dist.all_gather_object(parts, (rows, scores))
         rows, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
     return _lined_up(data.catalog, split, rows, scores, loaded.sha256)
-
-
-def predict_run(
-    run: Run, splits: tuple[str, ...], device: torch.device, named: Mapping[str, Any]
-) -> tuple[dict[str, Predictions], LoadedNetwork]:
-    """Scores splits with the best checkpoint of a run, on the data and with the split of its configuration.
-
-    Args:
-        run: whose checkpoint.
-        splits: `val`, `test`.
-        device: where the network runs.
-        named: folders that the user names, see `data_to_score`.
-
-    Raises:
-        CxrError: the checkpoint, the data, or a folder that must be named.
-    """
-    loaded = load_network(run.best)
-    data, _ = data_to_score(run.with_places(loaded.config), named, str(run.path))
-    return {split: predict(loaded, data, split, device) for split in splits}, loaded
 
 
 def outputs(
@@ -118,9 +96,3 @@ def _lined_up(
         names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint, split,
         rows[[*NUMBERS, *NAMES]].reset_index(drop=True),
     )  # fmt: skip
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device of Lightning's accelerator name, for work outside its Trainer."""
-    wants_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
-    return torch.device("cuda", torch.cuda.current_device()) if wants_gpu else torch.device("cpu")

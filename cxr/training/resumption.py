@@ -2,6 +2,8 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,8 +15,10 @@ from torch import distributed as dist
 
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
+from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
-from cxr.training.checkpoint import place
+from cxr.training.checkpoint import parse_checkpoint, place
+from cxr.training.saving import newest_whole
 
 
 class MidEpoch(Callback):
@@ -97,6 +101,40 @@ class MidEpoch(Callback):
         gathered = self._task.all_gather(part)
         assert isinstance(gathered, Tensor)
         return gathered.cpu()
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The checkpoint that training resumes from.
+
+    Attributes:
+        path: of its file.
+        content: of the file.
+        start: epoch, and batches of it that are done, counted in batches of as many processes as there are now.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    start: tuple[int, int]
+
+
+def read_restored(run: Run, batch_size: int, ranks: int, show: bool = True) -> Restored | None:
+    """The newest whole checkpoint of a run, or none where there is none yet.
+
+    Args:
+        run: which.
+        batch_size: images a batch of one process.
+        ranks: number of processes that resume it.
+        show: say what is damaged, and rename it.
+
+    Raises:
+        CxrError: it is none of this framework's, or its batches do not divide among these processes.
+    """
+    whole = newest_whole(run, show)
+    if whole is None:
+        return None
+    content = parse_checkpoint(whole.content, whole.path)
+    return Restored(whole.path, content, (place(content)[0], batches_here(content, batch_size, ranks)))
 
 
 def batches_here(checkpoint: Mapping[str, Any], batch_size: int, ranks: int) -> int:

@@ -7,6 +7,7 @@ when the process dies has its sum.
 import errno
 import os
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -27,17 +28,24 @@ class WholeFiles(CheckpointIO):
 
     Args:
         run: whose `last.ckpt` becomes `previous.ckpt` when there is a new one.
+
+    Attributes:
+        restored: a file that was read already, and its content; Lightning gets it once in place of reading the file.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.restored: tuple[Path, dict[str, Any]] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Writes a checkpoint and its sum."""
         write_checkpoint(checkpoint, Path(path), self.run.previous if Path(path) == self.run.last else None)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        """Reads it without unpickling objects."""
+        """Reads it without unpickling objects, unless it is the one that was read already."""
+        if self.restored is not None and self.restored[0] == Path(path):
+            content, self.restored = self.restored[1], None
+            return content
         return torch.load(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -119,30 +127,39 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
     _expect(path, new)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint has the sum that was noted; one without a note is taken as it is.
+@dataclass(frozen=True)
+class Whole:
+    """A checkpoint file whose SHA-256 is the noted one.
+
+    Attributes:
+        path: of the file.
+        content: its bytes, as they were checked.
+    """
+
+    path: Path
+    content: bytes
+
+
+def read_whole(path: Path) -> bytes | None:
+    """The bytes of a checkpoint that has the sum that was noted, or has no note; none where it is damaged.
 
     Raises:
         CxrError: it or the note is no regular file, or the note is no text.
     """
     sums = _sums(path)
-    if not sums:
-        return True
-    digest = sha256()
     with open_regular(path, None) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() in sums
+        content = file.read()
+    return content if not sums or sha256(content).hexdigest() in sums else None
 
 
-def newest_whole(run: Run, show: bool = True) -> Path | None:
-    """The checkpoint that training goes on from: `last.ckpt`, or the one before it where that is damaged or missing.
+def newest_whole(run: Run, show: bool = True) -> Whole | None:
+    """The checkpoint that training resumes from: `last.ckpt`, or the one before it where that is damaged or missing.
 
     A damaged `last.ckpt` gets another name, so that it does not take the place of the one before.
 
     Args:
         run: which.
-        show: say what is damaged, and put it aside.
+        show: say what is damaged, and rename it.
 
     Returns:
         None where there is no checkpoint yet.
@@ -154,12 +171,13 @@ def newest_whole(run: Run, show: bool = True) -> Path | None:
     for path in (run.last, run.previous):
         if not path.exists():
             continue
-        if is_whole(path):
+        content = read_whole(path)
+        if content is not None:
             if damaged and show:
                 aside = damaged[0].with_name(f"{damaged[0].name}.damaged")
                 damaged[0].replace(aside)
                 print(f"{damaged[0]} is damaged (its SHA-256 is not the noted one) and is now {aside.name}", flush=True)
-            return path
+            return Whole(path, content)
         damaged.append(path)
     if damaged:
         raise CxrError(

@@ -14,19 +14,17 @@ from cxr.configuration.targets import CALLBACKS, build
 from cxr.errors import CxrError, first_line
 from cxr.files.writing import write_text
 from cxr.run.directory import Run
-from cxr.run.smoke import is_smoke
 from cxr.task.base import ClassificationTask
+from cxr.training.devices import Devices, accumulation
 from cxr.training.keeping import RunCheckpoints
 from cxr.training.log import EpochLog, StepLog
-from cxr.training.loggers import build_loggers
-from cxr.training.prepare import Devices, accumulation
 from cxr.training.resumption import MidEpoch
 from cxr.training.saving import WholeFiles
 from cxr.training.world import OwnProcesses, Rank, WholeWorld
 
 
 def trainer_of(
-    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, images: int, task: ClassificationTask
+    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, task: ClassificationTask
 ) -> pl.Trainer:
     """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
@@ -36,7 +34,7 @@ def trainer_of(
         written = config["checkpoint"]
         callbacks = [
             WholeWorld(rank),
-            EpochLog(run.log, images, show=first),
+            EpochLog(run.log, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
             RunCheckpoints(
@@ -61,7 +59,7 @@ def trainer_of(
             precision=devices.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=accumulation(config, devices.count),
             callbacks=callbacks,
-            logger=build_loggers(config, run) if first and run and not is_smoke(config) else False,
+            logger=False,  # loggers write into the run, and are built when it exists
             default_root_dir=run.path if run else None,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
@@ -83,8 +81,6 @@ def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list
             monitors what no epoch logs.
     """
     chosen = config["callbacks"] or {}
-    if not isinstance(chosen, Mapping):
-        raise CxrError(f"callbacks={chosen} names no option files; write callbacks=[early_stopping] or callbacks=[]")
     if "_target_" in chosen:
         raise CxrError(
             "the option file of a callback begins with the line '# @package callbacks.NAME', and one lacks it"

@@ -1,40 +1,44 @@
-"""One process of a run with several: `python -m cxr.training.worker RUN REASON TRUSTED...`, started by `launch`."""
+"""One process of a run with several: `python -m cxr.training.worker RUN REASON`, started by `launch`."""
 
-import io
+import json
 import os
 import sys
 import traceback
-from contextlib import redirect_stdout
 from pathlib import Path
 
-from cxr.configuration.targets import trust
+from cxr.configuration.plugins import own_configuration, trust
 from cxr.errors import CxrError, first_line
 from cxr.processes.isolation import die_with_parent
 from cxr.processes.stopping import REQUEUE, Stopped, requests
 from cxr.run.directory import Run
+from cxr.training.assemble import assemble
+from cxr.training.devices import resolve_devices
 from cxr.training.launch import rank_of_this_process
-from cxr.training.prepare import prepare, resolve_devices
+from cxr.training.prepare import read_prepared
+from cxr.training.resumption import read_restored
 from cxr.training.run import work
 
 
-def main(path: str, reason: str, *targets: str) -> int:
-    """Does this rank's share of the run at `path`, with the `_target_`s that the user trusts; returns the exit code.
+def main(path: str, reason: str) -> int:
+    """Does this rank's share of the run at `path`; returns the exit code.
 
     Why it fails is written to the file `reason`, and not shown: when one rank fails all others do, and the parent tells
     the first reason.
     """
     die_with_parent()
-    for target in targets:
-        trust(target)
     run = Run(Path(path))
     rank = rank_of_this_process()
     requests.patient = True
     requests.listen()
     try:
         config = run.config()
-        with redirect_stdout(io.StringIO()):  # the parent has said it
-            prepared = prepare(config)
-        work(config, run, prepared, resolve_devices(config["trainer"]), rank)
+        given = Path(reason).parent
+        trusted = json.loads((given / "trust.json").read_text(encoding="utf-8"))
+        trust(trusted["plugins"])
+        with own_configuration(trusted["own"]):
+            restored = read_restored(run, int(config["batch_size"]), rank.count, show=False)
+            devices = resolve_devices(config["trainer"])
+            work(assemble(config, run, devices, restored, rank, read_prepared(given)), restored)
     except CxrError as error:
         Path(reason).write_text(str(error), encoding="utf-8")
         return 1

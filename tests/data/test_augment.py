@@ -224,7 +224,7 @@ def test_an_image_of_twice_the_size_is_brought_down_by_area_before_it_is_warped(
     assert np.abs(shown[8:-8, 8:-8].astype(int) - 64).max() <= 1, "every pixel counts"
 
 
-def test_crops_lie_anywhere_in_training_and_in_the_middle_otherwise() -> None:
+def test_crops_lie_anywhere_in_training() -> None:
     big = np.arange(64 * 64).reshape(64, 64) % 251
     big = big.astype(np.uint8)
     windows = np.lib.stride_tricks.sliding_window_view(big, (60, 60))
@@ -236,17 +236,19 @@ def test_crops_lie_anywhere_in_training_and_in_the_middle_otherwise() -> None:
     rows, columns = np.array(corners).T
     assert set(rows) == set(columns) == set(range(5))
     assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.2 and min(np.bincount(rows)) > 30
-    middle = show(Augmentation(), big, size=60, crop=True, chance=False)
-    np.testing.assert_array_equal(middle, big[2:62, 2:62])
 
 
 def test_a_crop_is_turned_with_the_rest_in_one_warp() -> None:
-    shown = show(Augmentation([fixed(rotate=10)]), SMOOTH, size=48, crop=True, chance=False)
+    shown = show(Augmentation([fixed(rotate=10)]), SMOOTH, size=48, crop=True)
     rows, columns = np.mgrid[:48, :48]
     out = np.stack([columns - 23.5, rows - 23.5, np.ones_like(rows)]).reshape(3, -1).astype(float)
     back = np.linalg.solve(about(10, 1, (0, 0)), out)
-    expected = interpolated(SMOOTH, np.stack([back[1] + 31.5, back[0] + 31.5]).reshape(2, 48, 48))
-    assert np.abs(shown - expected).max() <= 2
+    errors = [
+        np.abs(shown - interpolated(SMOOTH, np.stack([back[1] + top, back[0] + left]).reshape(2, 48, 48))).max()
+        for top in 23.5 + np.arange(17)
+        for left in 23.5 + np.arange(17)
+    ]
+    assert min(errors) <= 2 < np.median(errors)
 
 
 def test_ranges_are_filled_to_their_ends() -> None:

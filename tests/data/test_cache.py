@@ -21,10 +21,10 @@ from PIL import Image
 
 from cxr.data.cache import Cache, CacheSettings, build, default_directory, open_or_build, read_gray
 from cxr.data.catalog import Catalog, check_images_exist
-from cxr.data.decode import BadImage, gray
 from cxr.data.decoder import SAME, Result, Task
 from cxr.data.sources.nih import read_nih
 from cxr.errors import CxrError
+from cxr.imaging.decode import BadImage, gray
 
 Folder = Callable[..., Path]
 

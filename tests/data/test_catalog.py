@@ -158,11 +158,6 @@ def test_no_image_on_disk_is_never_skipped(on_missing: str) -> None:
         check_images_exist(catalog(path=[""] * 4), on_missing)
 
 
-def test_on_missing_knows_two_words() -> None:
-    with pytest.raises(CxrError, match=r"data.on_missing=ignore.*fail or skip"):
-        check_images_exist(catalog(), "ignore")
-
-
 def test_targets_of_a_split_are_float32_in_the_tables_order() -> None:
     split = catalog(split=["test", "train", "test", ""])
     np.testing.assert_array_equal(split.targets("test"), [[1, 0, 0], [1, NAN, 0]])

@@ -15,9 +15,10 @@ import torch
 from cxr.data.augment import Affine, Augmentation, Draws, Flip
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog, check_images_exist, choose_findings
-from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData, Radiographs, View, attributes
+from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData, Radiographs, attributes
 from cxr.data.sources.nih import read_nih
 from cxr.data.split import split_catalog
+from cxr.imaging.preprocessing import Preprocessing
 
 import albumentations as A  # isort: skip  # after cxr, which turns its question to the network off
 
@@ -42,7 +43,7 @@ def data_of(
     catalog = split_catalog(catalog, root, "train_val_list.txt", None, "test_list.txt", 0.3, 0, skipped)
     cache, catalog = open_or_build(catalog, root, CacheSettings(SIZE))
     chosen = LoaderSettings(**({"batch_size": 4} | settings))
-    return RadiographData(catalog, cache, View(size, crop), chosen, augmentation or Augmentation())
+    return RadiographData(catalog, cache, Preprocessing(size, SIZE, crop), chosen, augmentation or Augmentation())
 
 
 @pytest.fixture
@@ -239,7 +240,9 @@ def dataset(folder: Path, images: int) -> Radiographs:
     names = tuple(f"{i:06d}.png" for i in range(images))
     np.save(folder / "images.npy", np.zeros((images, 8, 8), np.uint8))
     columns = {"image": names, "age": 50.0, "sex": "F", "view": "PA", "Mass": 1.0}
-    return Radiographs(Cache(folder, names, 8), pd.DataFrame(columns), ["Mass"], View(8), Augmentation([Flip()]))
+    return Radiographs(
+        Cache(folder, names, 8), pd.DataFrame(columns), ["Mass"], Preprocessing(8, 8), Augmentation([Flip()])
+    )
 
 
 def test_pickle_holds_no_map_and_no_object_that_grows_with_the_table(tmp_path: Path) -> None:
@@ -288,4 +291,4 @@ def test_crops_are_random_in_training_and_from_the_middle_in_evaluation(nih_fold
         windows = np.lib.stride_tricks.sliding_window_view(picture_of(data.catalog, row), (20, 20))
         corners.add(tuple(np.argwhere((windows == image[0]).all(axis=(2, 3)))[0]))
     assert len(corners) > 5
-    assert data.view.pixels(24) == (1.0, -2) and View(12).pixels(24) == (0.5, 0.0)
+    assert data.preprocessing.pixels() == (1.0, -2) and Preprocessing(12, 24).pixels() == (0.5, 0.0)

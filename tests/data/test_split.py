@@ -273,12 +273,6 @@ def test_unknown_labels_are_no_positives_in_the_draw() -> None:
     assert draw_patients(unknown, FINDINGS, 0.2, 0) == draw_patients(table, FINDINGS, 0.2, 0)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5])
-def test_share_lies_between_none_and_all(share: float) -> None:
-    with pytest.raises(CxrError, match=re.escape(f"data.val_share={share} must lie between 0 and 1")):
-        draw_patients(population(10, 0), FINDINGS, share, 0)
-
-
 def test_single_patient_cannot_be_cut() -> None:
     with pytest.raises(CxrError, match="1 training patients cannot be cut"):
         draw_patients(population(1, 0), FINDINGS, 0.5, 0)

@@ -21,7 +21,7 @@ from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training.checkpoint import state_sha256
 from cxr.training.saving import newest_whole
-from tests.test_documents import add
+from tests.parts import add
 
 ROOT = Path(__file__).parents[2]
 WALL_CLOCK = {"images_per_second"}
@@ -344,7 +344,7 @@ def killed_and_resumed(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         newest = newest_whole(Run(run), show=False)
-        where.append(torch.load(newest, weights_only=True)["global_step"] if newest else 0)
+        where.append(torch.load(newest.path, weights_only=True)["global_step"] if newest else 0)
         assert last_step(run / "steps.csv") - where[-1] <= EVERY + 1, "more than an interval has to be done again"
         arguments = command("name=killed", "resume=true")
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)

@@ -17,7 +17,7 @@ from cxr.run.directory import Run
 from cxr.task.base import Monitor
 from cxr.training.build import build_task
 from cxr.training.finish import selected
-from tests.test_documents import add
+from tests.parts import add
 
 SINGLE = (
     "task=single_label", "loss=cross_entropy", "data.single_finding=true", "data.findings=[Infiltration,Effusion]",

@@ -13,7 +13,6 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from cxr.configuration import targets
 from cxr.processes.stopping import requests
 from tests.end_to_end.test_resume import RECIPE, Killed, command, die, last_of, last_step, logged, same_end
 from tests.faults.test_signals import handlers, send_at  # noqa: F401  # a fixture
@@ -123,32 +122,33 @@ class Counts(Callback):
 '''
 
 
-@pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The words of a command line that choose a callback of the user's own."""
-    (tmp_path / "own" / "callbacks").mkdir(parents=True)
-    (tmp_path / "own" / "my_counting.py").write_text(MINE)
-    (tmp_path / "own" / "callbacks" / "counts.yaml").write_text(
+def write_package(folder: Path) -> None:
+    (folder / "my_counting" / "conf" / "callbacks").mkdir(parents=True)
+    (folder / "my_counting" / "__init__.py").write_text(MINE)
+    (folder / "my_counting" / "conf" / "callbacks" / "counts.yaml").write_text(
         "# @package callbacks.counts\n# Counts steps.\n_target_: my_counting.Counts\nodd: false\n"
     )
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The words of a command line that choose a callback of a package of the user's own."""
+    write_package(tmp_path / "own")
     monkeypatch.syspath_prepend(str(tmp_path / "own"))
-    monkeypatch.setattr(targets, "_trusted", set())
-    yield [f"hydra.searchpath=[file://{tmp_path / 'own'}]", "callbacks=[early_stopping,counts]"]
+    yield ["plugins=[my_counting]", "callbacks=[early_stopping,counts]"]
     sys.modules.pop("my_counting", None)
 
 
 def test_a_callback_of_ones_own_trains_and_goes_on_where_its_user_names_it(
-    train: Callable[..., Any], here: Path, kill: Callable[[str, int], None], mine: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    train: Callable[..., Any], here: Path, kill: Callable[[str, int], None], mine: list[str]
+) -> None:
     kill("training_step", 9)
     die(train, *RECIPE, *mine, "name=a")
     seen = last_of(here / "runs" / "a")["callbacks"]["Counts"]["seen"]
     assert seen == 8
-    monkeypatch.setattr(targets, "_trusted", set())  # as in a process of its own
     refused = train("name=a", "resume=true", plain=True)
     assert refused.code == 1 and "_target_=my_counting.Counts is not allowed" in refused.err
-    assert "if you name it on the command line as well" in refused.err
+    assert "pass plugins=[my_counting]" in refused.err
     assert train("name=a", "resume=true", *mine, plain=True).code == 0
     metrics = json.loads((here / "runs" / "a" / "metrics.json").read_text())
     batches = -(-metrics["train"]["n"] // 4) * metrics["epochs"]
@@ -170,13 +170,9 @@ def test_an_average_and_a_callback_of_ones_own_on_two_processes_go_on_to_the_byt
     recipe = [
         *RECIPE, "backbone=resnet10", "trainer=ddp", "trainer.accelerator=cpu", f"data.root={phantoms}",
         "data.images=90", "data.phantom_size=64", "callbacks=[early_stopping,ema,counts]", "trainer.max_epochs=12",
-        f"hydra.searchpath=[file://{tmp_path / 'own'}]",
+        "plugins=[my_counting]",
     ]  # fmt: skip
-    (tmp_path / "own" / "callbacks").mkdir(parents=True)
-    (tmp_path / "own" / "my_counting.py").write_text(MINE)
-    (tmp_path / "own" / "callbacks" / "counts.yaml").write_text(
-        "# @package callbacks.counts\n_target_: my_counting.Counts\n"
-    )
+    write_package(tmp_path / "own")
     environment = environment | {"PYTHONPATH": f"{environment['PYTHONPATH']}:{tmp_path / 'own'}"}
     subprocess.run(command(*recipe, "name=straight"), env=environment, check=True, capture_output=True)
     stopped = [*recipe, "checkpoint.every_steps=null", "name=a"]
@@ -188,8 +184,8 @@ def test_an_average_and_a_callback_of_ones_own_on_two_processes_go_on_to_the_byt
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 75, said
-    words = ["name=a", "resume=true", *recipe[-3:-2], recipe[-1]]
-    ended = subprocess.run(command(*words), env=environment, capture_output=True, text=True)
+    words = command("name=a", "resume=true", "plugins=[my_counting]")
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     same_end(here / "runs" / "a", here / "runs" / "straight")
     assert last_of(here / "runs" / "a")["callbacks"]["WeightAverage"]["average"]

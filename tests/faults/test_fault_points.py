@@ -15,7 +15,7 @@ import torch
 from cxr.data.datamodule import Radiographs
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
-from cxr.training import log, run, saving
+from cxr.training import finish, log, run, saving
 from cxr.training.saving import newest_whole
 from tests.end_to_end.test_resume import EVERY, RECIPE, Killed, command, killed_and_resumed, same_end
 
@@ -32,9 +32,9 @@ POINTS = {
     "the rows of an epoch": (log, "_write_rows"),
     "the rows of a step": (log.StepLog, "on_train_batch_end"),
     "a batch": (Radiographs, "images"),
-    "a prediction": (run, "predict"),
+    "a prediction": (finish, "predict"),
     "the end of the run": (run, "finish"),
-    "its metrics": (run, "judge"),
+    "its metrics": (finish, "judge"),
 }
 
 
@@ -90,7 +90,7 @@ def test_deaths_at_many_points_of_one_run_change_no_byte(
         died.append(point)
         newest = newest_whole(Run(path), show=False)
         assert newest is not None
-        reached.append(torch.load(newest, weights_only=True)["global_step"])
+        reached.append(torch.load(newest.path, weights_only=True)["global_step"])
         arguments = ["name=a", "resume=true"]
     assert reached == sorted(reached) and reached[-1] > reached[len(reached) // 2] > 0
     for point in ("a prediction", "the end of the run", "its metrics"):  # after the last checkpoint

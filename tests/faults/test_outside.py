@@ -21,7 +21,7 @@ from cxr.ensemble import write as ensemble_writing
 from cxr.processes.stopping import requests
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
-from cxr.training import run as training
+from cxr.training import finish
 from tests.end_to_end.conftest import SMALL
 from tests.end_to_end.test_resume import RECIPE, ROOT, same_end, straight
 
@@ -29,8 +29,8 @@ PLACES = {
     "training": (ClassificationTask, "training_step", 9),
     "validation": (ClassificationTask, "validation_step", 4),
     "checkpoint": (pl.Trainer, "save_checkpoint", 3),
-    "prediction": (training, "predict", 1),
-    "results": (training, "write_tables", 1),
+    "prediction": (finish, "predict", 1),
+    "results": (finish, "write_tables", 1),
 }
 
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from cxr.configuration.targets import build
 from cxr.errors import CxrError
+from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.attention import AveragePooling, GapMaskAttention, LocationAttention, smooth
 from cxr.model.backbone import Backbone
-from cxr.model.network import Network, Preprocessing
+from cxr.model.network import Network
 from cxr.training.build import build_network
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -33,7 +34,7 @@ def test_one_backward_pass_gives_every_parameter_a_gradient(name: str) -> None:
         pool = build(option("attention", attention), in_features=backbone.out_features)
         for head in sorted(path.stem for path in (CONF / "head").glob("*.yaml")):
             top = build(option("head", head), in_features=pool.out_features, findings=5)
-            network = Network(backbone, pool, top, Preprocessing(80, backbone.mean, backbone.std)).train()
+            network = Network(backbone, pool, top, Preprocessing(80, 80, mean=backbone.mean, std=backbone.std)).train()
             network.zero_grad(set_to_none=True)
             output = network({"image": image})
             assert output.logits.shape == (2, 5) and output.embedding.shape == (2, pool.out_features)
@@ -170,6 +171,8 @@ def test_smoothing_averages_what_lies_inside_alone() -> None:
 def test_the_network_normalises_bytes_itself() -> None:
     config = {
         "image_size": 32,
+        "cache": {"size": 40},
+        "crop": True,
         "backbone": option("backbone", "mobilenet"),
         "attention": option("attention", "none"),
         "head": option("head", "linear"),
@@ -179,7 +182,7 @@ def test_the_network_normalises_bytes_itself() -> None:
     floats = (image.numpy().astype(np.float32) / 255 - 0.5) / 0.5
     features = network.backbone(torch.from_numpy(floats))
     torch.testing.assert_close(network({"image": image}).embedding, features.mean((2, 3)), rtol=1e-4, atol=1e-4)
-    assert vars(network.preprocessing) == {"size": 32, "mean": 0.5, "std": 0.5, "channels": 1}
+    assert network.preprocessing == Preprocessing(size=32, cached=40, crop=True, mean=0.5, std=0.5)
 
 
 def test_a_target_outside_the_allowed_packages_is_refused() -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import cxr.task
+from cxr.configuration.reading import read_configuration
 from cxr.errors import CxrError
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.task.multi_label import MultiLabel
 from cxr.training.build import build_loss, build_task
-from tests.test_documents import add
+from tests.parts import add
 
 TASKS = """
 from cxr.task.base import Monitor
@@ -27,7 +28,7 @@ class Upwards(MultiLabel):
 
 
 def test_a_configuration_without_a_task_is_of_many_findings() -> None:
-    assert type(build_task({})) is MultiLabel
+    assert type(build_task(read_configuration("seed: 0", "a run"))) is MultiLabel
 
 
 @pytest.mark.parametrize(

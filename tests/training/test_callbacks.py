@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
 from cxr.cli.compose import read_command_line
-from cxr.configuration import targets
-from cxr.configuration.targets import CALLBACKS, build, trust, trusted
+from cxr.configuration.plugins import own_configuration, trust
+from cxr.configuration.schema import of_run
+from cxr.configuration.targets import CALLBACKS, build
 from cxr.errors import CxrError
 from cxr.task.multi_label import MultiLabel
 from cxr.training.callbacks.early_stopping import EarlyStopping
@@ -57,10 +58,10 @@ def test_several_callbacks_stand_below_their_names() -> None:
     assert isinstance(average, WeightAverage) and average.decay == 0.9
 
 
-@pytest.mark.parametrize("word", ["callbacks=[]", "~callbacks", "callbacks.early_stopping=null"])
+@pytest.mark.parametrize("word", ["callbacks=[]", "~callbacks", "callbacks.early_stopping=null", "early_stopping=null"])
 def test_callbacks_are_left_out(word: str) -> None:
     assert built(word) == []
-    assert built(word, "experiment=paper_vgg", "data.root=DIR") == []
+    assert word == "early_stopping=null" or built(word, "experiment=paper_vgg", "data.root=DIR") == []
 
 
 def test_an_experiment_sets_the_values_of_early_stopping() -> None:
@@ -97,9 +98,9 @@ def test_what_is_no_callback_is_one_sentence(node: Any, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("callbacks", ["ema", ["ema"], 3])
-def test_callbacks_without_names_are_one_sentence(callbacks: Any) -> None:
-    with pytest.raises(CxrError, match=r"callbacks=.* names no option files; write callbacks=\[early_stopping\]"):
-        build_callbacks({"callbacks": callbacks}, MultiLabel())
+def test_callbacks_of_a_run_without_names_are_one_sentence(callbacks: Any) -> None:
+    with pytest.raises(CxrError, match=r"callbacks=.* must be a group of options"):
+        of_run({"callbacks": callbacks})
 
 
 def test_an_option_file_without_its_name_is_told_how_to_begin() -> None:
@@ -117,7 +118,6 @@ OF_LIGHTNING = [
 @pytest.mark.parametrize("name", OF_LIGHTNING)
 def test_callbacks_of_lightning_that_work_against_a_run_are_refused_by_whoever_names_them(name: str) -> None:
     target = f"lightning.pytorch.callbacks.{name}"
-    trust(target)
     options = {"monitor": "val/loss"} if name == "EarlyStopping" else {}
     if name in ("Callback", "EarlyStopping", "ModelSummary", "RichModelSummary"):
         try:
@@ -127,8 +127,9 @@ def test_callbacks_of_lightning_that_work_against_a_run_are_refused_by_whoever_n
         else:
             assert type(callback).__name__ == name
     else:
-        with pytest.raises(CxrError, match=f"is not allowed: Lightning's {name} would write, step or stop in another"):
-            of(one={"_target_": target})
+        for own in (False, True):
+            with own_configuration(own), pytest.raises(CxrError, match=f"Lightning's {name} would write, step or stop"):
+                of(one={"_target_": target})
 
 
 def test_the_list_of_lightnings_callbacks_is_that_of_this_version() -> None:
@@ -157,55 +158,56 @@ class Other:
     pass
 
 def function():
-    return Counts()
+    return Other()
 """
 
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a module of the user's own."""
-    (tmp_path / "mine_of_callbacks.py").write_text(MINE)
+    """The name of a package of the user's own, with an option file."""
+    (tmp_path / "my_callbacks" / "conf" / "callbacks").mkdir(parents=True)
+    (tmp_path / "my_callbacks" / "__init__.py").write_text(MINE)
+    (tmp_path / "my_callbacks" / "conf" / "callbacks" / "counts.yaml").write_text(
+        "# @package callbacks.counts\n# Counts.\n_target_: my_callbacks.Counts\nevery: 2\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(targets, "_trusted", set())
-    yield "mine_of_callbacks"
-    sys.modules.pop("mine_of_callbacks", None)
+    yield "my_callbacks"
+    trust([])
+    sys.modules.pop("my_callbacks", None)
 
 
-def test_a_callback_of_the_users_own_is_built_once_the_user_has_named_it(mine: str) -> None:
+def test_a_callback_of_the_users_own_is_built_where_the_user_names_it(mine: str) -> None:
     node = {"_target_": f"{mine}.Counts", "every": 3}
-    with pytest.raises(CxrError, match=r"_target_=mine_of_callbacks\.Counts is not allowed"):
+    with pytest.raises(CxrError, match=r"_target_=my_callbacks\.Counts is not allowed.*pass plugins=\[my_callbacks\]"):
         of(counts=node)
     assert mine not in sys.modules, "it was not even imported"
-    trust(f"{mine}.Counts")
-    (callback,) = of(counts=node)
+    with own_configuration():
+        (callback,) = of(counts=node)
     assert isinstance(callback, Callback) and callback.every == 3  # type: ignore[attr-defined]
-    assert trusted() == [f"{mine}.Counts"]
+    trust([mine])  # as a run that is resumed with plugins=
+    assert type(of(counts=node)[0]) is type(callback)
 
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
         ("Writes", "Lightning's ModelCheckpoint would write"),
-        ("Other", "is no layer, optimizer"),
-        ("function", "is no layer, optimizer"),
-        ("Callback.__init__", "does not exist"),
-        ("Nothing", r"mine_of_callbacks\.Nothing does not exist"),
+        ("Other", "is no callback of Lightning"),
+        ("function", "is no callback of Lightning"),
+        ("Nothing", r"my_callbacks\.Nothing does not exist"),
     ],
 )
 def test_what_the_user_names_must_be_a_callback(mine: str, name: str, sentence: str) -> None:
-    trust(f"{mine}.{name}")
+    with own_configuration(), pytest.raises(CxrError, match=sentence):
+        of(one={"_target_": f"{mine}.{name}"})
+    trust([mine])
     with pytest.raises(CxrError, match=sentence):
         of(one={"_target_": f"{mine}.{name}"})
 
 
-def test_an_option_file_of_ones_own_stands_below_its_name(mine: str, tmp_path: Path) -> None:
-    (tmp_path / "callbacks").mkdir()
-    (tmp_path / "callbacks" / "counts.yaml").write_text(
-        f"# @package callbacks.counts\n# Counts.\n_target_: {mine}.Counts\nevery: 2\n"
-    )
-    trust(f"{mine}.Counts")
-    words = [f"hydra.searchpath=[file://{tmp_path}]", "callbacks=[early_stopping,counts]", "callbacks.counts.every=5"]
-    stopping, counts = built(*words)
+def test_an_option_file_of_ones_own_stands_below_its_name(mine: str) -> None:
+    with own_configuration():
+        stopping, counts = built(f"plugins=[{mine}]", "callbacks=[early_stopping,counts]", "callbacks.counts.every=5")
     assert isinstance(stopping, EarlyStopping) and counts.every == 5  # type: ignore[attr-defined]
 
 

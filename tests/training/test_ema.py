@@ -20,7 +20,7 @@ from cxr.task.multi_label import MultiLabel
 from cxr.training.callbacks.ema import WeightAverage
 from cxr.training.keeping import RunCheckpoints
 from cxr.training.log import EpochLog, StepLog, read_log
-from tests.training.test_accumulation import FINDINGS, IMAGES, Data, Images
+from tests.training.test_accumulation import FINDINGS, Data, Images
 
 BATCH, WINDOW, EPOCHS, STEPS = 64, 2, 4, 3  # five batches an epoch make two windows and half a window
 Weights = dict[str, np.ndarray]
@@ -75,7 +75,7 @@ def fit(folder: Path, decay: float | None = 0.8) -> tuple[Run, list[Weights]]:
         enable_model_summary=False,
         callbacks=[
             recorder,
-            EpochLog(run.log, IMAGES, show=False),
+            EpochLog(run.log, show=False),
             StepLog(run.steps, 1),
             *([] if decay is None else [WeightAverage(decay)]),
             RunCheckpoints(run, Monitor("val/loss", "min"), keep_best=EPOCHS),

@@ -5,13 +5,20 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from cxr.data.cache import Cache
+from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
 from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
+from cxr.training.devices import Devices
 from cxr.training.launch import launch
-from cxr.training.prepare import Devices
+from cxr.training.prepare import Prepared
+
+IMAGE = pd.DataFrame({"image": ["a.png"]})
+DATA = Prepared(Catalog(IMAGE, ("Mass",), "table.csv"), Cache(Path("cache"), ("a.png",), 8), "", "")
 
 BREAKS = 'echo "data.root=/x is gone" > "$reason"; exit 1'
 LATER = 'sleep 0.2; echo "Connection closed by peer" > "$reason"; exit 1'
@@ -34,7 +41,7 @@ def told(run: Path, monkeypatch: pytest.MonkeyPatch, *ranks: str) -> tuple[str, 
     scripts(run, monkeypatch, *ranks)
     began = time.monotonic()
     with pytest.raises(CxrError) as failed:
-        launch(Run(run), Devices("cpu", len(ranks), "32-true"))
+        launch(Run(run), Devices("cpu", len(ranks), "32-true"), DATA)
     return str(failed.value), time.monotonic() - began
 
 
@@ -78,7 +85,7 @@ def test_a_rank_that_fails_while_the_run_is_stopped_is_told(
     try:
         requests.listen()
         with pytest.raises(Stopped):
-            launch(Run(tmp_path), Devices("cpu", 1, "32-true"))
+            launch(Run(tmp_path), Devices("cpu", 1, "32-true"), DATA)
     finally:
         signal.signal(signal.SIGTERM, kept)
         requests.asked = None

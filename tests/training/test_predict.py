@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 import cxr.model
 from cxr.errors import CxrError
-from cxr.model.network import Network, Preprocessing
+from cxr.imaging.preprocessing import Preprocessing
+from cxr.model.network import Network
 from cxr.training.predict import attention_of
-from tests.test_documents import add
+from tests.parts import add
 
 OWN = '''
 import torch
@@ -60,7 +61,7 @@ class Images:
 
 
 def network(attention: nn.Module) -> Network:
-    return Network(nn.Conv2d(1, 3, 3), attention, nn.Linear(3, 4), Preprocessing(8, 0.5, 0.5))  # type: ignore[arg-type]
+    return Network(nn.Conv2d(1, 3, 3), attention, nn.Linear(3, 4), Preprocessing(8, 8, mean=0.5, std=0.5))  # type: ignore[arg-type]
 
 
 def maps_of(attention: nn.Module, findings: list[int]) -> np.ndarray:

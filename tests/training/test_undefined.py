@@ -85,7 +85,7 @@ def fit(folder: Path, val: list[list[float]], train: list[list[float]] = KNOWN, 
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[
-            EpochLog(folder / "metrics.csv", len(train), show=True),
+            EpochLog(folder / "metrics.csv", show=True),
             StepLog(folder / "steps.csv", 1),
             EarlyStopping("val/loss", patience=patience),
         ],

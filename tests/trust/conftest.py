@@ -15,6 +15,7 @@ CONFIG = {
     "attention": {"_target_": "cxr.model.attention.AveragePooling"},
     "head": {"_target_": "cxr.model.head.LinearHead"},
 }
+PREPROCESSING = {"size": 32, "cached": 32, "crop": False, "mean": 0.5, "std": 0.25}
 
 
 class Bomb:
@@ -42,10 +43,12 @@ def bomb(canary: Path) -> Bomb:
 @pytest.fixture(scope="session")
 def weights() -> dict[str, torch.Tensor]:
     """Those of the network of `CONFIG` with two findings."""
+    from cxr.imaging.preprocessing import Preprocessing
     from cxr.training.build import build_network
 
     torch.manual_seed(0)
-    return {f"network.{name}": value for name, value in build_network(CONFIG, 2).state_dict().items()}
+    network = build_network(CONFIG, 2, Preprocessing(**PREPROCESSING))
+    return {f"network.{name}": value for name, value in network.state_dict().items()}
 
 
 @pytest.fixture
@@ -58,6 +61,7 @@ def checkpoint(tmp_path: Path, weights: dict[str, torch.Tensor]) -> Callable[...
             "findings": ["Mass", "Nodule"],
             "split_fingerprint": "a" * 64,
             "labels_sha256": "b" * 64,
+            "preprocessing": PREPROCESSING,
         }
         content = {"cxr": about | (cxr or {}), "state_dict": dict(weights), "epoch": 3} | changes
         torch.save(content, tmp_path / "best.ckpt")

@@ -18,10 +18,10 @@ from cxr.data.cache import CacheSettings, open_or_build
 from cxr.data.cache.manifest import read_manifest
 from cxr.data.cache.store import open_array
 from cxr.data.catalog import Catalog
-from cxr.data.decode import MOST_PIXELS, BadImage, gray
 from cxr.data.sources.nih import read_boxes, read_nih
 from cxr.data.split import read_list
 from cxr.errors import CxrError
+from cxr.imaging.decode import MOST_PIXELS, BadImage, gray
 from cxr.run.directory import Run
 from cxr.run.predictions import read_predictions
 from cxr.training.checkpoint import read_checkpoint

@@ -18,10 +18,10 @@ from cxr.files.reading import check_links
 from cxr.run.directory import Run
 from cxr.run.ledger import LEDGER, count_test
 from cxr.run.predictions import Predictions, read_predictions
+from cxr.training.finished import predict_run
 from cxr.training.log import read_log, read_rows, read_steps
-from cxr.training.predict import predict_run
 from cxr.training.run import resume
-from cxr.training.saving import is_whole
+from cxr.training.saving import read_whole
 from tests.trust.conftest import CONFIG
 
 NOTHING: dict[str, Any] = {"data": {"root": None}, "cache": {"dir": None}}
@@ -152,8 +152,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "metrics.json": lambda path: Run(path.parent).metrics(),
     "metrics.csv": read_rows,
     "steps.csv": read_steps,
-    "best.ckpt.sha256": lambda path: is_whole(path.with_suffix("")),
-    "best.ckpt": lambda path: is_whole(path),
+    "best.ckpt.sha256": lambda path: read_whole(path.with_suffix("")),
+    "best.ckpt": lambda path: read_whole(path),
     "test.parquet": read_predictions,
 }
 
@@ -249,7 +249,7 @@ def scored(
         run = Run(tmp_path / "runs" / "a")
         run.best.parent.mkdir(parents=True, exist_ok=True)
         checkpoint(config=OmegaConf.to_yaml(OmegaConf.create(config))).rename(run.best)
-        return predict_run(run, ("val", "test"), torch.device("cpu"), named)[0]
+        return predict_run(run, ("val", "test"), torch.device("cpu"), named)
 
     return score
 

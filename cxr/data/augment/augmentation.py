@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from cxr.data.augment.draws import Draws, uniform
 from cxr.data.augment.transforms import Geometric, Matrices, Tonal, identity
-from cxr.data.augment.warp import show
 from cxr.errors import CxrError
+from cxr.imaging.warp import show
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version at import
 
@@ -29,7 +29,7 @@ _CROP = 0x0C09  # number of the stream that places crops; those of transforms ar
 
 
 class Augmentation:
-    """Turns images of the cache into images for the network, with random changes in training.
+    """Turns images of the cache into training images for the network, with random changes.
 
     Args:
         transforms: `Geometric`, `Tonal`, or of albumentations; none leaves images as they are.
@@ -46,17 +46,14 @@ class Augmentation:
             if not hasattr(transform, "set_random_state"):
                 raise CxrError(f"{type(transform).__name__} is not a transform: use cxr.data.augment or albumentations")
 
-    def __call__(
-        self, images: Sequence[np.ndarray], draws: Draws, size: int, crop: bool = False, chance: bool = True
-    ) -> np.ndarray:
-        """Shows a batch.
+    def __call__(self, images: Sequence[np.ndarray], draws: Draws, size: int, crop: bool = False) -> np.ndarray:
+        """Shows a batch of training images.
 
         Args:
             images: B of (C, C) uint8.
             draws: which images of which epoch they are.
             size: side of what comes out.
-            crop: cut `size` pixels out of the C; otherwise the whole image is resized.
-            chance: the cut is anywhere; otherwise in the middle.
+            crop: cut `size` pixels out of the C, anywhere; otherwise the whole image is resized.
 
         Returns:
             (B, size, size) uint8.
@@ -64,7 +61,7 @@ class Augmentation:
         shown = np.empty((len(images), size, size), np.uint8)
         if not len(images):
             return shown
-        maps = self._maps(draws, len(images[0]), size, crop, chance)
+        maps = self._maps(draws, len(images[0]), size, crop)
         for image, map_, place in zip(images, maps, shown, strict=True):
             show(image, map_, place)
         if self.tonal:
@@ -75,7 +72,7 @@ class Augmentation:
                 shown[row] = self._foreign(transform, number, draws, row, image)
         return shown
 
-    def _maps(self, draws: Draws, cached: int, size: int, crop: bool, chance: bool) -> Matrices:
+    def _maps(self, draws: Draws, cached: int, size: int, crop: bool) -> Matrices:
         """(B, 3, 3) from (x, y, 1) of a pixel that comes out to where it is in the cache's image."""
         count = len(draws.index)
         moved = identity(count)
@@ -86,10 +83,7 @@ class Augmentation:
         to_centre, from_centre = np.eye(3), identity(count)
         to_centre[:2, 2] = -(size - 1) / 2
         if crop:
-            spare = cached - size
-            corner = np.full((count, 2), spare // 2)
-            if chance:
-                corner = np.floor(uniform(self.seed, draws, _CROP, 2) * (spare + 1)).astype(int)
+            corner = np.floor(uniform(self.seed, draws, _CROP, 2) * (cached - size + 1)).astype(int)
             from_centre[:, :2, 2] = corner + (size - 1) / 2
         else:
             from_centre[:] *= cached / size

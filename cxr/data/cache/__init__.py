@@ -5,6 +5,6 @@ whether cache and files are still what they were, and `store` finds a catalog's 
 """
 
 from cxr.data.cache.store import Cache, CacheSettings, default_directory, open_or_build
-from cxr.data.decode import read_gray, resize
+from cxr.imaging.decode import read_gray, resize
 
 __all__ = ["Cache", "CacheSettings", "default_directory", "open_or_build", "read_gray", "resize"]

@@ -12,9 +12,9 @@ import pandas as pd
 
 from cxr.data.cache.manifest import Entry, Manifest
 from cxr.data.catalog import REPORT, Catalog
-from cxr.data.decode import BadImage, read_gray
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
+from cxr.imaging.decode import BadImage, read_gray
 
 ABSENT = "not on disk: left out (data.on_missing=skip)"
 _LONG = 2.0  # sides of a radiograph differ by less

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxr.data.decode import DECODER
 from cxr.errors import CxrError
 from cxr.files.writing import write_text
+from cxr.imaging.decode import DECODER
 
 FORMAT = 2  # of the manifest and the array file
 RESIZE = "area; bilinear where the file is smaller"

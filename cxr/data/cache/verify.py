@@ -12,8 +12,8 @@ from tqdm import tqdm
 from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, Manifest, State, read_manifest, state_of
 from cxr.data.cache.store import CacheSettings, find, open_array
 from cxr.data.catalog import Catalog
-from cxr.data.decode import BadImage, read_file
 from cxr.errors import CxrError
+from cxr.imaging.decode import BadImage, read_file
 
 _SAME_NAMES = 0.5  # of a catalog's images that an older cache must share to be called its cache
 

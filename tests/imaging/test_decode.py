@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cxr.data.cache import read_gray, resize
-from cxr.data.decode import BadImage
+from cxr.imaging.decode import BadImage
 
 RNG = np.random.default_rng(7)
 GRAY = RNG.integers(0, 256, (9, 13), np.uint8)

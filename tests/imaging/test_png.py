@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.data.png import PLAIN_GRAY, SIGNATURE, DamagedPng, decode_plain, read_chunks
+from cxr.imaging.png import PLAIN_GRAY, SIGNATURE, DamagedPng, decode_plain, read_chunks
 
 
 def encoded(pixels: np.ndarray, **options: object) -> bytes:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cxr.data.png import PLAIN_GRAY, SIGNATURE, DamagedPng, decode_plain, read_chunks
+from cxr.imaging.png import PLAIN_GRAY, SIGNATURE, DamagedPng, decode_plain, read_chunks
 
 DECODER = 2  # edition of the decoding and resizing below; another number makes other caches
 MOST_PIXELS = 128_000_000  # of a file; the largest radiographs have 30 million, a decompression bomb has more
@@ -65,7 +65,7 @@ def read_gray(path: str | Path) -> np.ndarray:
 
 
 def gray(content: bytes) -> np.ndarray:
-    """The same of a file's content: plain gray PNG by `cxr.data.png`, the rest by Pillow, all PNG checked.
+    """The same of a file's content: plain gray PNG by `cxr.imaging.png`, the rest by Pillow, all PNG checked.
 
     Raises:
         BadImage: the content is not a whole image of at most `MOST_PIXELS`.

@@ -1,0 +1,195 @@
+"""From a configuration to the parts of a training, each built once and before the run directory appears.
+
+Checks go from fast to slow: what needs no data, the data set's table, the network with its first weights, and last the
+images, whose caching may take hours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from cxr import __version__
+from cxr.configuration.private import without_places
+from cxr.configuration.targets import build, taken
+from cxr.data.augment import Augmentation
+from cxr.data.catalog import Catalog
+from cxr.data.datamodule import LoaderSettings, RadiographData
+from cxr.data.sampling import Order
+from cxr.errors import CxrError, first_line
+from cxr.imaging.preprocessing import read_preprocessing
+from cxr.model.network import Network
+from cxr.run.ancestry import Ancestry, read_ancestry
+from cxr.run.directory import Run
+from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
+from cxr.training.build import build_augmentation, build_loss, build_network, build_task, check_loss
+from cxr.training.devices import Devices, loader_processes
+from cxr.training.initial import ancestry_of_options, start_from
+from cxr.training.loggers import check_loggers
+from cxr.training.prepare import Prepared, cached
+from cxr.training.reading import read_catalog
+from cxr.training.resumption import Restored
+from cxr.training.trainer import quieten, trainer_of
+from cxr.training.world import Rank
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a process trains with.
+
+    Attributes:
+        config: resolved.
+        run: the directory that it trains.
+        devices: of the whole run.
+        rank: of this process.
+        prepared: data.
+        task: with network, loss and optimizer.
+        trainer: Lightning's.
+        augmentation: of training images.
+        order: of training images.
+    """
+
+    config: Mapping[str, Any]
+    run: Run
+    devices: Devices
+    rank: Rank
+    prepared: Prepared
+    task: ClassificationTask
+    trainer: pl.Trainer
+    augmentation: Augmentation
+    order: Order
+
+    def loaders(self, start: tuple[int, int]) -> RadiographData:
+        """The loaders of this process, from (epoch, batches of it already had)."""
+        settings = LoaderSettings(
+            batch_size=int(self.config["batch_size"]),
+            workers=loader_processes(self.config["data"]["workers"], self.devices.accelerator),
+            seed=int(self.config["seed"]),
+            rank=self.rank.number,
+            ranks=self.rank.count,
+            pin_memory=self.devices.accelerator == "gpu",
+        )
+        catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
+        return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start)
+
+
+def assemble(
+    config: Mapping[str, Any],
+    run: Run,
+    devices: Devices,
+    restored: Restored | None = None,
+    rank: Rank | None = None,
+    prepared: Prepared | None = None,
+) -> Parts:
+    """Builds and checks everything that a training needs.
+
+    Args:
+        config: resolved.
+        run: which need not exist yet.
+        devices: that it trains on.
+        restored: checkpoint that it resumes from; first weights are not loaded then.
+        rank: of this process, one of several that another process started; by default it is the one that the user
+            started.
+        prepared: data that the other process has read and checked; by default they are read, and cached if need be.
+
+    Raises:
+        CxrError: any part of the configuration, the data, or a weights file.
+    """
+    quieten()
+    task = build_task(config)
+    trains = rank is not None or devices.count == 1
+    rank = rank or Rank()
+    trainer = trainer_of(config, run if trains else None, devices, rank, task)
+    check_loggers(config)
+    augmentation, order = build_augmentation(config)
+    optimizer, scheduler = _optimizers(config)
+    if prepared is None:
+        _rehearse(config, task)
+    catalog = prepared.catalog if prepared else read_catalog(config)
+    task.check(catalog)
+    pl.seed_everything(int(config["seed"]), verbose=False)
+    network, ancestry = _network(config, catalog, restored)
+    prepared = prepared or cached(catalog, config)
+    catalog = prepared.catalog
+    loss = build_loss(config, catalog.targets("train"), catalog.findings)
+    check_loss(loss, task)
+    provenance = {
+        "version": __version__,
+        "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
+        "findings": list(catalog.findings),
+        "split_fingerprint": prepared.split_fingerprint,
+        "labels_sha256": prepared.labels_sha256,
+        "preprocessing": dict(vars(network.preprocessing)),
+        "ancestry": ancestry,
+    }
+    task.attach(
+        network=network,
+        loss=loss,
+        findings=catalog.findings,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        names=catalog.table["image"].tolist(),
+        seed=int(config["seed"]),
+        provenance=provenance,
+    )
+    return Parts(config, run, devices, rank, prepared, task, trainer, augmentation, order)
+
+
+def _network(config: Mapping[str, Any], catalog: Catalog, restored: Restored | None) -> tuple[Network, dict[str, Any]]:
+    """The network with its first weights, and as plain values what they and this run's own training learn from.
+
+    Raises:
+        CxrError: first weights do not fit, or have learnt from a validation or test split of this run.
+    """
+    findings = len(catalog.findings)
+    seen = {split: catalog.rows(split)[["patient", "image"]] for split in ("train", "val", *catalog.test_splits)}
+    learns = [(seen[split]["patient"], seen[split]["image"]) for split in ("train", "val")]
+    if restored:
+        about, path = restored.content["cxr"], str(restored.path)
+        network = build_network(config, findings, read_preprocessing(about.get("preprocessing"), path))
+        ancestry, known = read_ancestry(about.get("ancestry"), path), about.get("ancestry") is not None
+        return network, _as_plain(ancestry if known else ancestry.extended(*learns))
+    init = config.get("init")
+    first = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}} if init else config
+    network = build_network(first, findings)
+    ancestry = start_from(network, str(init), catalog.findings) if init else ancestry_of_options(config)
+    for split, rows in seen.items():
+        if split != "train":
+            ancestry.check(f"init={init}", split, rows["patient"].tolist(), rows["image"].tolist())
+    return network, _as_plain(ancestry.extended(*learns))
+
+
+def _as_plain(ancestry: Ancestry) -> dict[str, Any]:
+    """As a checkpoint holds it."""
+    hashes = {name: torch.from_numpy(getattr(ancestry, name)) for name in ("trained", "selected")}
+    return hashes | {"unknown": list(ancestry.unknown)}
+
+
+def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerFactory | None]:
+    """The factories, tried on one weight."""
+    optimizer, scheduler = build(config["optimizer"]), build(config["scheduler"])
+    try:
+        scheduler(optimizer([nn.Parameter(torch.zeros(1))]), 1)
+    except (TypeError, ValueError) as error:
+        raise CxrError(f"the optimizer or its scheduler refuses its arguments: {first_line(error)}") from error
+    return optimizer, scheduler
+
+
+def _rehearse(config: Mapping[str, Any], task: ClassificationTask) -> None:
+    """Builds the network without weights and memory, and the loss for one finding, to refuse their arguments now."""
+    plain = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}}
+    with torch.device("meta"):
+        network = build_network(plain, 1)
+    norms = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    if int(config["batch_size"]) == 1 and norms and network.backbone.map_size == (1, 1):
+        raise CxrError(
+            f"batch_size=1 gives batch norm one value a channel on the 1x1 feature map of image_size="
+            f"{config['image_size']}; raise batch_size or image_size"
+        )
+    if not taken(config["loss"], {"findings": ()}):  # one that is told their names is built when they are known
+        check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task)

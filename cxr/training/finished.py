@@ -1,0 +1,74 @@
+"""A finished run again: its network and the data to score it on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxr.configuration.private import refuse_elsewhere
+from cxr.data.datamodule import LoaderSettings, RadiographData
+from cxr.errors import CxrError, first_line
+from cxr.run.directory import Run
+from cxr.run.predictions import Predictions
+from cxr.training.checkpoint import LoadedNetwork, load_network
+from cxr.training.devices import loader_processes
+from cxr.training.predict import predict
+from cxr.training.prepare import prepare
+
+
+def open_finished(run: Run, named: Mapping[str, Any]) -> tuple[LoadedNetwork, RadiographData]:
+    """The network of a run's best checkpoint, and loaders of the run's images as that network wants them.
+
+    Training alone writes where a run's configuration says. Here its folders are read; data are drawn or a cache is
+    built only in a folder that the user names.
+
+    Args:
+        run: which may come from anybody.
+        named: what the user says in its place: `data` with root and lists, `cache` with dir; null where it says none.
+
+    Raises:
+        CxrError: the checkpoint is broken; data or cache are missing and no folder is named for them; or the
+            configuration is not a run's.
+    """
+    loaded = load_network(run.best)
+    config, preprocessing = run.with_places(loaded.config), loaded.network.preprocessing
+    places = {key: str(value) for key, value in (named.get("data") or {}).items() if value is not None}
+    directory = (named.get("cache") or {}).get("dir")
+    try:
+        data = {**config["data"], **places}
+        if "root" in data["source"]:
+            data["source"] = {**data["source"], "root": data["root"]}
+        cache = {**config["cache"], "size": preprocessing.cached}
+        if directory or "root" in places:
+            cache["dir"] = directory
+        refuse_elsewhere({"data": data, "cache": cache}, str(run.path))
+        root = Path(str(data["root"])).expanduser()
+        if "root" not in places and not (root.is_dir() and any(root.iterdir())):
+            raise CxrError(f"{run.path} has to be scored, and its data.root={root} is not there; pass data.root=DIR")
+        changed = {**config, "data": data, "cache": cache}
+        prepared = prepare(changed, build=bool(directory or "root" in places))
+        settings = LoaderSettings(int(config["batch_size"]), loader_processes(data["workers"], "cpu"))
+        return loaded, RadiographData(prepared.catalog, prepared.cache, preprocessing, settings)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise CxrError(
+            f"the data of {run.path} cannot be read as its configuration says: {first_line(error)}"
+        ) from error
+
+
+def predict_run(
+    run: Run, splits: tuple[str, ...], device: torch.device, named: Mapping[str, Any]
+) -> dict[str, Predictions]:
+    """Scores splits with the best checkpoint of a run, on the data and with the split of its configuration.
+
+    Args:
+        run: whose checkpoint.
+        splits: `val`, `test`.
+        device: where the network runs.
+        named: folders that the user names, see `open_finished`.
+
+    Raises:
+        CxrError: the checkpoint, the data, or a folder that must be named.
+    """
+    loaded, data = open_finished(run, named)
+    return {split: predict(loaded, data, split, device) for split in splits}

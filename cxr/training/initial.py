@@ -1,0 +1,76 @@
+"""First weights: those of a finished run, `init=runs/a`; and what first weights have learnt from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxr.errors import CxrError
+from cxr.model.network import Network
+from cxr.run.ancestry import Ancestry, read_ancestry
+from cxr.run.directory import Run
+from cxr.training.checkpoint import network_state, read_checkpoint
+
+_HEAD = "head."
+
+
+def ancestry_of_options(config: Mapping[str, Any]) -> Ancestry:
+    """What the weights that the backbone's options name have learnt from.
+
+    The weights of timm's own hub are of photographs; those of a file, or of another hub, may be of anything.
+    """
+    backbone = config["backbone"]
+    ours = str(backbone["_target_"]).startswith("cxr.")
+    if backbone.get("weights"):
+        return Ancestry(unknown=(f"backbone.weights={Path(str(backbone['weights'])).name}",))
+    if backbone.get("pretrained") and (not ours or ":" in str(backbone.get("name"))):
+        return Ancestry(unknown=(f"the pretrained weights of {backbone.get('name') or backbone['_target_']}",))
+    return Ancestry()
+
+
+def start_from(network: Network, init: str, findings: Sequence[str]) -> Ancestry:
+    """Loads the weights of a finished run's best checkpoint, and returns what they have learnt from.
+
+    Backbone and attention must be those of the run. The head is taken over if it fits and its findings are the same;
+    otherwise it starts anew, which is printed.
+
+    Args:
+        network: whose weights are replaced.
+        init: a run directory, or a checkpoint file.
+        findings: L names of the network's outputs.
+
+    Raises:
+        CxrError: there is no checkpoint, or its weights do not fit.
+    """
+    place = Path(init).expanduser()
+    path = Run(place).best if place.is_dir() else place
+    if not path.exists():
+        raise CxrError(f"init={init} has no {path.name}; give a finished run, runs/<name>, or its checkpoint")
+    checkpoint = read_checkpoint(path)
+    about, state, own = checkpoint["cxr"], network_state(checkpoint), network.state_dict()
+    head = [name for name in own if name.startswith(_HEAD)]
+    same = tuple(about["findings"]) == tuple(findings) and all(
+        name in state and state[name].shape == own[name].shape for name in head
+    )
+    taken = [name for name in own if same or not name.startswith(_HEAD)]
+    wrong = [name for name in taken if name not in state or state[name].shape != own[name].shape]
+    wrong += [name for name in state if name not in own and not name.startswith(_HEAD)]
+    if wrong:
+        raise CxrError(
+            f"init={init} has the weights of another network: {wrong[0]} and {len(wrong) - 1} more do not fit; choose "
+            "its backbone and attention"
+        )
+    normalised = about.get("preprocessing") or {}
+    for name in ("mean", "std"):
+        mine = getattr(network.preprocessing, name)
+        if normalised.get(name) != mine:
+            raise CxrError(
+                f"init={init} learnt with backbone.{name}={normalised.get(name)}, and this network has {mine}; pass "
+                f"backbone.{name}={normalised.get(name)}"
+            )
+    with torch.no_grad():
+        for name in taken:
+            own[name].copy_(state[name])
+    print(f"first weights are those of {path}" + ("" if same else "; the head starts anew"), flush=True)
+    return read_ancestry(about.get("ancestry"), str(path))

@@ -1,0 +1,137 @@
+"""`init=`: first weights of another run, and that nobody is judged on what weights have learnt from before."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cxr.data.sources.nih import read_nih
+from cxr.run.predictions import read_predictions
+
+Program = Callable[..., Any]
+ONE = ("trainer.max_epochs=1",)
+
+
+def lists(here: Path, phantoms: Path, name: str, train: slice, test: slice) -> list[str]:
+    """Options for own lists of images: slices of the patients."""
+    table = read_nih(str(phantoms)).table
+    patients = sorted(table["patient"].unique())
+    options = []
+    for split, part in (("train", train), ("test", test)):
+        images = table["image"][table["patient"].isin(patients[part])]
+        (here / f"{name}_{split}.txt").write_text("\n".join(images))
+        options.append(f"data.{split}_list={here / f'{name}_{split}.txt'}")
+    return options
+
+
+@pytest.fixture
+def halves(here: Path, phantoms: Path) -> tuple[list[str], list[str]]:
+    """Two disjoint sets of patients, each with a training and a test list."""
+    count = read_nih(str(phantoms)).table["patient"].nunique()
+    half, most = count // 2, count // 3
+    first = lists(here, phantoms, "first", slice(0, most), slice(most, half))
+    return first, lists(here, phantoms, "second", slice(half, half + most), slice(half + most, None))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_run_starts_from_the_weights_of_another(train: Program, here: Path) -> None:
+    assert train("name=a", *ONE).code == 0
+    done = train("name=b", *ONE, "init=runs/a", "optimizer.lr=0", "optimizer.weight_decay=0", "seed=5")
+    assert done.code == 0, done.err
+    assert "first weights are those of runs/a/checkpoints/best.ckpt\n" in done.out
+    first, second = weights(here / "runs" / "a"), weights(here / "runs" / "b")
+    parameters = [name for name in first if "running" not in name and "num_batches" not in name]
+    assert all(torch.equal(first[name], second[name]) for name in parameters)
+    done = train("name=c", *ONE, "init=runs/a", "optimizer.lr=0", "optimizer.weight_decay=0", "head=mlp")
+    assert done.code == 0 and "; the head starts anew" in done.out, done.err
+    third = weights(here / "runs" / "c")
+    kept = [name for name in parameters if not name.startswith("network.head.")]
+    assert len(kept) > 10 and all(torch.equal(first[name], third[name]) for name in kept)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["init=runs/nobody"], "init=runs/nobody has no nobody; give a finished run"),
+        (["init=runs/a", "backbone=resnet18"], "has the weights of another network"),
+        (["init=runs/a", "attention=none"], "has the weights of another network: attention.score.weight"),
+        (["init=runs/a", "backbone.mean=0.1"], "this network has 0.1; pass backbone.mean="),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(train: Program, here: Path, options: list[str], said: str) -> None:
+    assert train("name=a", *ONE).code == 0
+    refused = train("name=b", *ONE, *options)
+    assert refused.code == 1 and said in refused.err, refused.err
+    assert not (here / "runs" / "b").exists()
+
+
+def test_what_an_ancestor_learnt_from_is_no_test_set(
+    train: Program, ensemble: Program, here: Path, halves: tuple[list[str], list[str]]
+) -> None:
+    first, second = halves
+    assert train("name=grand", *ONE, *first).code == 0
+    assert train("name=parent", *ONE, *second, "init=runs/grand").code == 0
+    again = train("name=child", *ONE, *first, "init=runs/parent")  # a second stage, judged on what no stage has seen
+    assert again.code == 0, again.err
+    swapped = [first[1].replace("test_list", "train_list"), first[0].replace("train_list", "test_list")]
+    shutil.move(here / "runs" / "parent", here / "moved")  # neither its name nor its place counts
+    for options in ([*swapped, "data.val_share=0.5"], [second[0], first[0].replace("train_list", "test_list")]):
+        refused = train("name=late", *ONE, *options, "init=moved/checkpoints/best.ckpt")
+        assert refused.code == 1 and "init=moved/checkpoints/best.ckpt" in refused.err, refused.err
+        assert "have learnt from" in refused.err and "of the test split" in refused.err
+        assert not (here / "runs" / "late").exists()
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_scores_of_images_that_were_trained_on_are_not_combined(
+    train: Program, ensemble: Program, here: Path, phantoms: Path, split: str
+) -> None:
+    for seed in (0, 1):
+        assert train(f"name=run{seed}", *ONE, f"seed={seed}").code == 0
+    table = read_nih(str(phantoms)).table
+    judged = [read_predictions(here / "runs" / "run0" / "predictions" / f"{name}.parquet") for name in ("val", "test")]
+    trained = table[~table["patient"].isin({patient for one in judged for patient in one.patient})]
+    for seed in (0, 1):  # somebody puts the names of training images into the file
+        file = here / "runs" / f"run{seed}" / "predictions" / f"{split}.parquet"
+        scores = read_predictions(file)
+        count = len(scores)
+        assert len(trained) >= count
+        replace(
+            scores,
+            image=trained["image"].to_numpy(object)[:count],
+            patient=trained["patient"].to_numpy(object)[:count],
+        ).write(file)
+    refused = ensemble("method=average", "runs=[runs/run0,runs/run1]")
+    assert refused.code == 1 and "the weights of runs/run0" in refused.err, refused.err
+    assert f"of the {split} split, such as {trained['patient'].iloc[0]}" in refused.err
+
+
+def test_unknown_first_weights_are_known_to_be_unknown(train: Program, here: Path) -> None:
+    assert train("name=a", *ONE).code == 0
+    path = here / "runs" / "a" / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["cxr"]["ancestry"]  # as earlier versions wrote them
+    torch.save(checkpoint, here / "old.ckpt")
+    assert train("name=b", *ONE, "init=old.ckpt").code == 0
+    kept = torch.load(here / "runs" / "b" / "checkpoints" / "best.ckpt", weights_only=True)["cxr"]["ancestry"]
+    assert kept["unknown"] == ["a checkpoint of an earlier version"] and len(kept["trained"]) > 0
+
+
+def test_a_run_resumes_without_its_ancestor(train: Program, here: Path) -> None:
+    assert train("name=a", *ONE).code == 0
+    assert train("name=b", *ONE, "init=runs/a").code == 0
+    shutil.rmtree(here / "runs" / "a")
+    done = train("name=b", "resume=true", "trainer.max_epochs=2", plain=True)
+    assert done.code == 0, done.err
+    first, last = (
+        torch.load(here / "runs" / "b" / "checkpoints" / f"{name}.ckpt", weights_only=True)["cxr"]["ancestry"]
+        for name in ("best", "last")
+    )
+    assert torch.equal(first["trained"], last["trained"]) and torch.equal(first["selected"], last["selected"])
