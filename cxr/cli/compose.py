@@ -37,6 +37,7 @@ _NOT_OURS = {  # flags of Hydra that would compose something else than what is c
 }
 _ALL = "help=all"
 _LEFT_OUT = {"~callbacks": "callbacks=[]"}  # Hydra cannot delete a group of several options
+_OPEN = "data.test_lists"  # whose keys the user names
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
         try:
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
-            overrides = _with_plugins([_LEFT_OUT.get(word, str(word)) for word in flags.overrides if word != _ALL])
+            words = [f"++{w}" if w.startswith((f"{_OPEN}.", f"{_OPEN}=")) else w for w in flags.overrides if w != _ALL]
+            overrides = _with_plugins([_LEFT_OUT.get(word, word) for word in words])
             nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or nothing:
                 return CommandLine(flags, overrides, None, everything)
@@ -219,8 +221,9 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
         argument = key.removeprefix("trainer.").partition(".")[0]
         in_trainer = program == "train" and key.startswith("trainer.") and argument in (*ADDABLE, *WITHOUT_VALIDATION)
         of_several = key.startswith(("logger.", "callbacks.")) and _has_target(key, config)
+        of_the_user = key.rpartition(".")[0] == _OPEN
         of_a_class = _has_target(key.rpartition(".")[0], before) and not key.startswith("early_stopping.")
-        if not (in_trainer or of_several or of_a_class):
+        if not (in_trainer or of_several or of_the_user or of_a_class):
             raise CxrError(unknown_key(key, program, overrides))
     for key in sorted(set(had) - set(has)):
         parent, _, last = key.rpartition(".")

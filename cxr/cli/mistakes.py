@@ -53,6 +53,9 @@ def explain(error: Exception, program: str, overrides: Sequence[Override] = ()) 
     twice = re.search(r"Multiple values for ([\w/]+)", text)
     if twice:
         return f"{twice.group(1)} is chosen already; write {twice.group(1)}=OPTION without +"
+    listed = re.search(r"Error merging override [+]*([\w.-]+)=\[", text)
+    if listed:
+        return f"{listed.group(1)} is no list; write {listed.group(1)}.NAME=VALUE"
     there = re.search(r"An item is already at '([^']+)'", text)
     if there:
         return f"{there.group(1)} is an option already; write {there.group(1)}=VALUE without +"

@@ -38,6 +38,7 @@ class Data:
     train_list: str | None
     val_list: str | None
     test_list: str | None
+    test_lists: dict[str, Any] = field(default_factory=dict)
     val_share: Between
     split_seed: Count
     findings: Names | None
@@ -159,6 +160,7 @@ class DataHere:
     train_list: str | None
     val_list: str | None
     test_list: str | None
+    test_lists: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

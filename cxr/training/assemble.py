@@ -136,6 +136,7 @@ def assemble(
         names=catalog.table["image"].tolist(),
         seed=int(config["seed"]),
         provenance=provenance,
+        labels=catalog.table[list(catalog.findings)].to_numpy(np.float32),
     )
     return Parts(config, run, devices, rank, prepared, task, trainer, augmentation, order)
 

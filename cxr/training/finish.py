@@ -37,7 +37,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         return
     for split, predicted in predictions.items():
         predicted.write(run.predictions(split))
-    catalog, train, root = prepared.catalog, prepared.catalog.targets("train"), str(config["data"]["root"])
+    catalog, train = prepared.catalog, prepared.catalog.targets("train")
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
     val, test = predictions["val"], predictions.get("test")
     about: dict[str, Any]
@@ -45,7 +45,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         judged, about = {"val": summarise(val.target, val.score, val.findings)}, {"smoke": True}
     else:
         judged = judge(val, test, train_positives=positives)
-        about = {"localisation": localisation(data, loaded, device, root), "split": describe_split(val, test)}
+        about = {"localisation": localisation(data, loaded, device), "split": describe_split(val, test)}
     for split, predicted in predictions.items():  # what the task adds to what every run says
         own = loaded.task.metrics(predicted.target, predicted.score)
         judged[split] |= {name: number(value) for name, value in own.items() if name not in judged[split]}
@@ -64,7 +64,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     }
     if test is not None:
         write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
-    draw_run(run, catalog, predictions, data, loaded, device, root)
+    draw_run(run, catalog, predictions, data, loaded, device)
     log_result(trainer.loggers, run, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
 

@@ -33,10 +33,13 @@ def open_finished(run: Run, named: Mapping[str, Any]) -> tuple[LoadedNetwork, Ra
     """
     loaded = load_network(run.best)
     config, preprocessing = run.with_places(loaded.config), loaded.network.preprocessing
-    places = {key: str(value) for key, value in (named.get("data") or {}).items() if value is not None}
+    where = dict(named.get("data") or {})
+    further = where.pop("test_lists", None) or {}
+    places = {key: str(value) for key, value in where.items() if value is not None}
     directory = (named.get("cache") or {}).get("dir")
     try:
         data = {**config["data"], **places}
+        data["test_lists"] = {**(data.get("test_lists") or {}), **further}
         if "root" in data["source"]:
             data["source"] = {**data["source"], "root": data["root"]}
         cache = {**config["cache"], "size": preprocessing.cached}

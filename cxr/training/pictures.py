@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cxr.data.boxes import shown_boxes
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import RadiographData
-from cxr.data.sources.nih import read_boxes
 from cxr.figures.canvas import attempt
 from cxr.figures.figures import cooccurrence, prevalence, roc_curves
 from cxr.figures.learning import learning_curves
@@ -19,7 +19,6 @@ from cxr.training.log import read_log
 from cxr.training.predict import attention_of
 
 _OF_EACH = 4  # pictures of hits, of false alarms and of missed findings
-_BOX_PIXELS = 1024  # boxes are in pixels of the published images
 
 
 def draw_run(
@@ -29,7 +28,6 @@ def draw_run(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
-    root: str,
 ) -> None:
     """Writes prevalence, co-occurrence, learning curves, ROC curves and attention maps into `figures/`."""
     title = run.path.name
@@ -43,7 +41,7 @@ def draw_run(
         return
     path = run.figures / "attention_test.png"
     with attempt(path):
-        cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device, root)
+        cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device)
         if cases:
             attention_maps(cases, path, f"{title}, test")
 
@@ -64,7 +62,6 @@ def attention_cases(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
-    root: str,
 ) -> list[AttentionCase]:
     """The most confident hits and misses with the network's attention; empty for a network without attention."""
     chosen = confident(predicted.target, predicted.score, threshold)
@@ -75,17 +72,12 @@ def attention_cases(
         return []
     images = [dataset.image(row) for row, _ in chosen]
     rows = data.catalog.rows("test")
-    boxes = read_boxes(root)
-    scale, shift = data.preprocessing.pixels()
-    scale *= data.cache.size / _BOX_PIXELS
+    boxes = data.catalog.boxes
     cases = []
     for (row, column), image, attention in zip(chosen, images, maps, strict=True):
         finding, name = predicted.findings[column], str(rows["image"].iloc[row])
         mine = boxes[(boxes["image"] == name) & (boxes["finding"] == finding)]
-        drawn = [
-            (x * scale + shift, y * scale + shift, w * scale, h * scale)
-            for x, y, w, h in mine.iloc[:, 2:].to_numpy(float)
-        ]
+        drawn = [(x, y, w, h) for x, y, w, h in shown_boxes(mine, data.preprocessing)]
         score, target = float(predicted.score[row, column]), float(predicted.target[row, column])
         cases.append(AttentionCase(image, attention, finding, score, target, name, drawn, float(threshold[column])))
     return cases

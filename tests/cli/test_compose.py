@@ -80,6 +80,24 @@ def test_a_sweep_is_checked_as_a_run_is(words: list[str]) -> None:
     assert "there is no option traner.x" in said("train", "-m", *words)
 
 
+@pytest.mark.parametrize("program", ["train", "ensemble", "cache", "evaluate"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data.test_lists.other=o.txt", "data.test_lists.ward-2=w.txt"], ["+data.test_lists.other=o.txt"],
+        ["data.test_lists={other: o.txt}"], ["++data.test_lists.other=p.txt", "data.test_lists.other=o.txt"],
+    ],
+)  # fmt: skip
+def test_names_of_further_test_splits_are_the_users(program: str, words: list[str]) -> None:
+    line = read_command_line(program, [*NEEDED[program], *words], str(conf_dir()))
+    assert line.config is not None and line.config.data.test_lists.other == "o.txt"
+
+
+@pytest.mark.parametrize("word", ["data.test_listss.a=b", "data.test_lists.a.b=c", "data.test_list.a=b"])
+def test_what_only_looks_like_a_further_test_split_is_refused(word: str) -> None:
+    assert "there is no option data.test_list" in said("train", word)
+
+
 def test_a_long_value_is_not_repeated() -> None:
     assert "x" * 20 not in said("train", f"epochs={'x' * 20}")
 
@@ -123,6 +141,10 @@ def test_what_can_be_added_and_shown_still_is(words: list[str]) -> None:
         (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
         (["--info", "job"], "invalid choice: 'job'"),
         (["seed=range(1,3"], "seed=range(1,3 cannot be read"),
+        (
+            ["data.findings=[Mass]", "data.test_lists=[o.txt]"],
+            "data.test_lists is no list; write data.test_lists.NAME=",
+        ),
     ],
 )
 def test_what_is_no_override_is_one_sentence(words: list[str], sentence: str) -> None:

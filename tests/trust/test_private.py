@@ -166,6 +166,11 @@ def test_only_the_home_folder_itself_becomes_a_tilde(monkeypatch: pytest.MonkeyP
         config = OmegaConf.create({"data": {"root": typed}, "cache": {"dir": typed}, "name": "/home/a/x"})
         shorten_home(config)
         assert (config.data.root, config.cache.dir, config.name) == (saved, saved, "/home/a/x")
+    config = OmegaConf.create({"data": {"test_lists": dict(enumerate(paths)) | {"a": "/home/a/x", "b": "x"}}})
+    shorten_home(config)
+    assert (config.data.test_lists.a, config.data.test_lists.b) == ("~/x", "x")
+    for other in (None, "/home/a", []):
+        shorten_home(OmegaConf.create({"data": {"test_lists": other}}))
     monkeypatch.setenv("HOME", "/")
     config = OmegaConf.create({"data": {"root": "/x"}})
     shorten_home(config)

@@ -303,6 +303,24 @@ def test_missing_data_of_a_run_are_one_sentence_with_what_to_pass(scored: Callab
         scored(CONFIG)
 
 
+def test_further_test_lists_of_a_run_are_found_or_asked_for(
+    scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
+) -> None:
+    root = nih_folder()
+    names = (root / "test_list.txt").read_text().split()
+    (tmp_path / "o.txt").write_text("\n".join(names[:2]))
+    config = score_config(str(root), test_lists={"other": "elsewhere:o.txt"})
+    with pytest.raises(
+        CxrError, match=r"data\.test_lists\.other of .* is elsewhere:o\.txt, .* pass data\.test_lists\.other="
+    ):
+        scored(config, {"data": {"root": str(root), "test_lists": {}}})
+    where = {"root": str(root), "test_lists": {"other": str(tmp_path / "o.txt")}}
+    assert len(scored(config, {"data": where})["test"]) == 6
+    for wrong in (["o.txt"], "o.txt", 3, {"other": 3}, {"other": "absent.txt"}):
+        with pytest.raises(CxrError):
+            scored(score_config(str(root), test_lists=wrong), {"data": {"root": str(root)}})
+
+
 def test_scoring_reads_what_is_there_and_builds_where_the_user_says(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ def _without_bad(catalog: Catalog, found: Audit, folder: Path, on_error: str) ->
             f"{folder / REPORT})"
         )
     print(f"{count} and are left out: {listed} (all are in {folder / REPORT})", flush=True)
-    kept = catalog.table[~catalog.table["image"].isin(list(found.bad))].reset_index(drop=True)
-    if kept.empty:
+    kept = ~catalog.table["image"].isin(list(found.bad)).to_numpy()
+    if not kept.any():
         raise CxrError(f"no image of {catalog.origin} is left, all {len(catalog)} are bad; see {folder / REPORT}")
-    return replace(catalog, table=kept)
+    return catalog.only(kept)
