@@ -38,7 +38,8 @@ def _begin(config: DictConfig, context: Any) -> float:
     sweeping = context.mode == RunMode.MULTIRUN
     folder = Path(config.runs_dir) / (config.sweep or "")
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
-    choices["logger"] = ",".join(sorted(str(name) for name in config.logger))  # Hydra says none where there are several
+    for group in ("logger", "callbacks"):  # Hydra says none where there are several
+        choices[group] = ",".join(sorted(str(name) for name in config[group] or ()))
     derived = job_name(context) if sweeping else _run_name(choices)
     if config.resume is not False:
         if config.name is None and not sweeping:
@@ -65,6 +66,8 @@ def _begin(config: DictConfig, context: Any) -> float:
 
 
 def _run_name(choices: dict[str, Any]) -> str:
+    if choices.get("debug"):
+        return legal_name(f"debug-{choices['debug']}")  # the other names are for runs that count
     experiment = choices.get("experiment")
     return legal_name(
         str(experiment) if experiment else "-".join(str(choices[g]) for g in ("backbone", "attention", "loss"))

@@ -25,6 +25,7 @@ Names = Annotated[list[str], Kind("a list of names, such as [Mass,Nodule]")]
 Root = Annotated[str, Kind("text", example="data.root=DIR, the folder of the data set (see docs/data.md)")]
 Several = Annotated[list[str], Kind("a list of them", lambda value: value != [])]
 Plugins = str | list[str]
+_EARLY_STOPPING = "cxr.training.callbacks.early_stopping.EarlyStopping"
 Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 
@@ -137,7 +138,8 @@ class Train:
     crop: bool = False
     cache: Cache
     checkpoint: Checkpoint
-    early_stopping: EarlyStopping | None
+    callbacks: dict[str, Any] | None = field(default_factory=dict)
+    early_stopping: EarlyStopping | None = field(default_factory=lambda: None)  # where that callback is not chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +240,9 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     if "_target_" in logger:  # once a run had one logger, without its name
         name = next((name for name in ("wandb", "tensorboard") if name in str(logger["_target_"]).lower()), "csv")
         found["logger"] = {name: logger}
+    stopping = config.get("early_stopping")
+    if "callbacks" not in config and stopping:  # once a run had early stopping alone
+        found["callbacks"] = {"early_stopping": {"_target_": _EARLY_STOPPING, **stopping}}
     if isinstance(found.get("choices"), dict):
-        found["choices"] = {"task": "multi_label"} | found["choices"]
+        found["choices"] = {"task": "multi_label", "callbacks": "early_stopping"} | found["choices"]
     return found

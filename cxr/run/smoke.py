@@ -10,11 +10,12 @@ from cxr.errors import CxrError
 def is_smoke(config: Mapping[str, Any]) -> bool:
     """Whether a run only tries that all works: it trains on a few batches, and is never judged on test.
 
-    `fast_dev_run` and `overfit_batches` of the Trainer make it one; `limit_train_batches` shortens epochs of a run
-    whose numbers count.
+    The mark `smoke: true` makes it one, which the options of `debug` set, and so do `fast_dev_run` and
+    `overfit_batches` of the Trainer; `limit_train_batches` shortens epochs of a run whose numbers count.
     """
     trainer = config.get("trainer")
-    return isinstance(trainer, Mapping) and any(trainer.get(key) for key in ("fast_dev_run", "overfit_batches"))
+    limited = isinstance(trainer, Mapping) and any(trainer.get(key) for key in ("fast_dev_run", "overfit_batches"))
+    return limited or config.get("smoke") is True
 
 
 def scores_test(config: Mapping[str, Any]) -> bool:
@@ -25,8 +26,8 @@ def scores_test(config: Mapping[str, Any]) -> bool:
 def smoke_refused(path: Path) -> CxrError:
     """The sentence for a smoke run that is named where results count."""
     return CxrError(
-        f"{path} is a smoke run (trainer.fast_dev_run or overfit_batches): it tried that all works, and has no result; "
-        "train it without that option"
+        f"{path} is a smoke run (debug=, trainer.fast_dev_run or overfit_batches): it tried that all works, and has no "
+        "result; train it without that option"
     )
 
 

@@ -105,7 +105,7 @@ def assemble(
     task = build_task(config)
     trains = rank is not None or devices.count == 1
     rank = rank or Rank()
-    trainer = trainer_of(config, run if trains else None, devices, rank, task.monitor)
+    trainer = trainer_of(config, run if trains else None, devices, rank, task)
     check_loggers(config)
     augmentation, order = build_augmentation(config)
     optimizer, scheduler = _optimizers(config)

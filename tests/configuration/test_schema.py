@@ -20,7 +20,8 @@ from tests.test_configuration import composed
 
 PROGRAMS = {"train": (), "cache": (), "evaluate": ("run=a",), "ensemble": ("runs=a",), "compare": ("runs=a",)}
 DATA = ("data=nih", "data.root=nowhere")
-OPEN = {"backbone": {"_target_", "name", "mean", "std"}, "optimizer": {"_target_", "_partial_"}}  # of their classes
+OPEN = {"backbone": {"_target_", "name", "mean", "std"}, "optimizer": {"_target_", "_partial_"},
+        "early_stopping": {"_target_"}}  # fmt: skip  # of their classes
 
 
 def parts(schema: type) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def test_a_run_of_an_earlier_version_reads_as_one_of_this(tmp_path: Path) -> Non
     assert config["data"] == {"min_cases": 0, **later}
     assert config["cache"] == {**now["cache"], "size": 64} and config["checkpoint"]["keep_best"] == 1
     assert list(config["logger"]) == ["wandb"] and config["logger"]["wandb"]["project"] == "cxr"
-    assert config["choices"] == {"backbone": "resnet10", "task": "multi_label"}
+    assert config["choices"] == {"backbone": "resnet10", "task": "multi_label", "callbacks": "early_stopping"}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from cxr.loss.bce import BinaryCrossEntropy
 from cxr.loss.mae import MeanAbsoluteError
 from cxr.model.network import NetworkOutput
 from cxr.task.multi_label import MultiLabel
-from cxr.training.keeping import EarlyStopping
+from cxr.training.callbacks.early_stopping import EarlyStopping
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.schedule import plateau
 
