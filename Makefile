@@ -1,25 +1,29 @@
-# make help lists the targets. VENV=DIR lets several clones share one environment.
+# make help lists the targets. VENV=DIR lets several clones share one environment; EXTRAS=wandb,tensorboard adds to it.
 VENV ?= .venv
 PYTHON ?= python3
 RUN := $(VENV)/bin/python
-# One stamp a lock: an environment that has it is complete, whichever clone made it.
-STAMP := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+# One stamp a lock and an extra: an environment that has it has that extra, whichever clone made it.
+DONE := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+comma := ,
+TESTED := $(DONE)-wandb $(DONE)-tensorboard
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
 export NO_ALBUMENTATIONS_UPDATE := 1
 
+.NOTPARALLEL: # two pips in one environment
 .PHONY: help setup demo paper test test-slow test-faults check bench bench-data format sheet
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
-$(STAMP):
+$(DONE)-%:
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	  print(*p["dependencies"], *sum(p["optional-dependencies"].values(), []), sep="\n")' > $(VENV)/requirements.txt
+	$(RUN) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; \
+	  "$*" in e or exit("error: EXTRAS=$* is unknown; choose from " + ", ".join(e)); \
+	  print(*p["dependencies"], *e["$*"], sep="\n")' > $(VENV)/requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/requirements.txt
 	touch $@
 
-setup: $(STAMP) ## the environment in .venv, from the lock file
+setup: $(addprefix $(DONE)-,dev $(subst $(comma), ,$(EXTRAS))) ## the environment in .venv, from the lock file; EXTRAS=wandb,tensorboard adds these
 
 demo: setup ## three attention CNNs and their ensemble on the embedded phantoms, in under 6 minutes on 2 cores
 	$(RUN) train.py -m experiment=demo backbone=resnet10,resnet18,regnet sweep=demo resume=true
@@ -37,13 +41,13 @@ paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes 
 	else $(RUN) ensemble.py method=weighted method.robust=false name=paper-ensemble runs_dir="$$runs" runs="[$${members#,}]"; fi; \
 	echo "pictures of the members are in $$runs/paper/*/figures"
 
-test: setup ## the tests, in about 10 minutes on 2 cores
+test: setup $(TESTED) ## the tests, in about 10 minutes on 2 cores
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-test-slow: setup ## the long tests, those of faults left out
+test-slow: setup $(TESTED) ## the long tests, those of faults left out
 	$(RUN) -m pytest -m slow --ignore=tests/faults
 
-test-faults: setup ## kills, signals and full disks, the long way
+test-faults: setup $(TESTED) ## kills, signals and full disks, the long way
 	$(RUN) -m pytest -m 'slow or not slow' tests/faults
 
 check: setup ## style, types, known vulnerabilities of the locked packages

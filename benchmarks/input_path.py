@@ -159,6 +159,32 @@ def beside_torchvision(files: Files) -> None:
     row("torchvision", reached, reference, reached / reference, "images per CPU-second")
 
 
+def beside_warps(files: Files) -> None:
+    """Row `warp`: the interpolations alone, of the same images by maps of the same distribution, without a loader."""
+    augmentation, _ = build_augmentation(configured("augment=paper"))
+    ours = files.data(Preprocessing(224, 256), augmentation).train_dataloader()
+    stored, rng = files.cache.open(), np.random.default_rng(0)
+    angle, scale = np.deg2rad(rng.uniform(-5, 5, len(stored))), 256 / 224 / rng.uniform(0.9, 1.15, len(stored))
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(-1, 2, 2)
+    turn *= scale[:, None, None] * np.stack([rng.choice([-1, 1], len(stored)), np.ones(len(stored))], 1)[:, None]
+    shift = rng.uniform(-0.05, 0.05, (len(stored), 2)) * 256
+    maps = np.concatenate([turn, (127.5 + shift - turn @ np.array([111.5, 111.5]))[..., None]], axis=2)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+    def bare() -> int:
+        order = rng.permutation(len(stored))
+        for start in range(0, len(order), BATCH):
+            made = np.empty((BATCH, 224, 224), np.uint8)
+            for place, image in zip(made, order[start : start + BATCH].tolist(), strict=True):
+                cv2.warpAffine(
+                    stored[image], maps[image], (224, 224), dst=place, flags=flags, borderMode=cv2.BORDER_REFLECT_101
+                )
+        return len(order)
+
+    reached, reference = rate(lambda: consume(ours), rounds=5), rate(bare, rounds=5)
+    row("warp", reached, reference, reached / reference, "images per CPU-second")
+
+
 # Building
 
 
@@ -335,7 +361,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=SHARED / "nih_native", metavar="DIR")
     every = (
-        "augmented", "cropped", "resized", "torchvision", "build", "step", "checkpointing", "catalog",
+        "augmented", "cropped", "resized", "torchvision", "warp", "build", "step", "checkpointing", "catalog",
         "worker_memory", "first_batch",
     )  # fmt: skip
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(every)}; default all")
@@ -351,12 +377,14 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="cxr-bench-") as scratch:
         place = Path(scratch)
-        if names & {"augmented", "cropped", "resized", "torchvision", "build"}:
+        if names & {"augmented", "cropped", "resized", "torchvision", "warp", "build"}:
             files = Files(chosen.folder, place)
             if names & {"augmented", "cropped", "resized"}:
                 batches(files)
             if "torchvision" in names:
                 beside_torchvision(files)
+            if "warp" in names:
+                beside_warps(files)
             if "build" in names:
                 building(files)
         if "catalog" in names:

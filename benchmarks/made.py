@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from cxr.cli import conf_dir
 from cxr.cli.options import plain
+from cxr.configuration.schema import Train
 from cxr.data.cache import Cache
 from cxr.findings import NIH14
 
@@ -27,7 +28,7 @@ def row(name: str, ours: float, reference: float, ratio: float, unit: str) -> No
 
 def configured(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return plain(compose("train", ["data.root=unused", *overrides]))
+        return plain(compose("train", ["data.root=unused", *overrides]), Train)
 
 
 def table_of(images: int) -> pd.DataFrame:

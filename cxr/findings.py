@@ -60,16 +60,29 @@ def check_printable(values: Iterable[str], what: str, origin: str, place: Place 
         )
 
 
-def check_names(names: Iterable[str], what: str, origin: str, place: Place = lambda position: "") -> None:
+def check_names(
+    names: Iterable[str], what: str, origin: str, place: Place = lambda position: "", paths: bool = False
+) -> None:
     """Raises CxrError unless `names` can be file names, cells of a CSV file and lines of a report as they are.
 
-    A path would lead out of a folder; a spreadsheet takes what begins with =, +, - or @ for a formula.
+    A path could lead out of a folder; a spreadsheet takes what begins with =, +, - or @ for a formula.
+
+    Args:
+        names: which.
+        what: each of them is.
+        origin: what errors call the table.
+        place: where the name of a position stands in it.
+        paths: allows `/` between parts; none of these may be empty or of dots alone, so that a path stays below its
+            root and is spelt in one way.
     """
     names = list(names)
     check_printable(names, what, origin, place)
     for position, name in enumerate(names):
-        if name.startswith(_ODD_STARTS) or "/" in name or "\\" in name or not name.strip(" ."):
+        parts = name.split("/") if paths else [name]
+        whole = all(part.strip(" .") for part in parts) and (paths or "/" not in name)
+        if not whole or name.startswith(_ODD_STARTS) or "\\" in name:
+            rule = "as a path below the root, without \\, empty parts, . and .." if paths else "without / and \\"
             raise CxrError(
-                f"{origin} has the {what} {name!r}{place(position)}; rename it without / and \\, and not beginning "
-                "with =, +, - or @"
+                f"{origin} has the {what} {name!r}{place(position)}; rename it {rule}, and not beginning with =, +, - "
+                "or @"
             )

@@ -84,9 +84,22 @@ def test_every_method_composes_and_combines(option: str) -> None:
     assert combined.shape == (20,) and combined.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["paper_mobilenet", "paper_resnet", "paper_vgg", "paper_inception_resnet"])
+NETWORKS = {
+    "paper": "mobilenetv1_100", "paper_mobilenet": "mobilenetv1_100", "paper_resnet": "resnet50", "paper_vgg": "vgg19",
+    "paper_inception_resnet": "inception_resnet_v2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_papers_recipe_stands_as_published(name: str) -> None:
     config = composed("train", f"experiment={name}", "data.root=nowhere")
+    assert str(config["backbone"]["name"]).split(".")[0] == NETWORKS[name]
+    parts = ("data", "attention", "head", "loss", "scheduler", "augment")
+    chosen = composed("train", "data=nih", "head=linear", "loss=bce", "scheduler=plateau", "data.root=nowhere")
+    changed = {"exclude": ["Hernia"], "workers": "auto"}
+    assert {part: config[part] for part in parts} == {part: chosen[part] for part in parts} | {
+        "data": chosen["data"] | changed
+    }
     assert config["optimizer"]["_target_"] == "torch.optim.Adam" and config["optimizer"]["lr"] == 5e-4
     assert (config["batch_size"], config["synthetic_batch_size"]) == (16, 256)
     assert config["trainer"]["max_epochs"] == 4 and config["early_stopping"]["patience"] == 2

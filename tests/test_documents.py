@@ -22,7 +22,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from cxr.cli import conf_dir
-from cxr.cli.options import check_cache_options, check_ensemble_options, check_report_options, check_train_options
+from cxr.cli.compose import read_command_line
+from cxr.cli.options import plain
+from cxr.cli.program import program_of
 from cxr.configuration.plugins import trust
 from cxr.configuration.targets import SOURCES, build
 from cxr.errors import CxrError
@@ -184,13 +186,13 @@ def test_a_target_that_does_not_exist_is_said_so(target: str, said: str) -> None
 # Command lines
 
 PROGRAMS = {
-    "train.py": ("train", check_train_options),
-    "ensemble.py": ("ensemble", check_ensemble_options),
-    "-m cxr train": ("train", check_train_options),
-    "-m cxr ensemble": ("ensemble", check_ensemble_options),
-    "-m cxr cache": ("cache", check_cache_options),
-    "-m cxr evaluate": ("evaluate", check_report_options),
-    "-m cxr compare": ("compare", check_report_options),
+    "train.py": "train",
+    "ensemble.py": "ensemble",
+    "-m cxr train": "train",
+    "-m cxr ensemble": "ensemble",
+    "-m cxr cache": "cache",
+    "-m cxr evaluate": "evaluate",
+    "-m cxr compare": "compare",
 }
 
 
@@ -239,7 +241,7 @@ def composed(program: str, overrides: list[str]) -> dict[str, Any]:
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{p}: {c[:60]}" for p, c in COMMANDS])
 def test_command_lines_compose(page: str, command: str, tmp_path: Path) -> None:
     start = next(start for start in PROGRAMS if command.startswith(f"python {start}"))
-    program, check = PROGRAMS[start]
+    program = PROGRAMS[start]
     words = arguments(command.removeprefix(f"python {start}"))
     sweeps = "-m" in words
     experiment = next((text for kind, text in FENCE.findall(PAGES[page]) if "# @package _global_" in text), None)
@@ -255,9 +257,12 @@ def test_command_lines_compose(page: str, command: str, tmp_path: Path) -> None:
         for one in parsed
         if one.is_sweep_override()
     ]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for number in range(max(map(len, swept), default=1)):  # each value once
-            check(compose(program, [*fixed, *(values[number % len(values)] for values in swept)]))
+    for number in range(max(map(len, swept), default=1)):  # each value once
+        chosen = [*fixed, *(values[number % len(values)] for values in swept)]
+        config = read_command_line(program, chosen, str(conf_dir())).config
+        assert config is not None
+        if words or program in ("train", "cache"):  # the others are named where nothing is run
+            plain(config, program_of(program).schema)
 
 
 # The script for clusters

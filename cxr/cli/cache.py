@@ -2,9 +2,10 @@
 
 from omegaconf import DictConfig
 
-from cxr.cli.options import check_cache_options, plain
+from cxr.cli.options import plain
 from cxr.cli.program import Program
 from cxr.configuration.plugins import own_configuration
+from cxr.configuration.schema import CacheAlone
 from cxr.errors import CxrError
 
 
@@ -14,7 +15,7 @@ def job(config: DictConfig) -> float:
     from cxr.data.cache.verify import verify
     from cxr.training.reading import read_catalog
 
-    chosen = plain(config)
+    chosen = plain(config, CacheAlone)
     root, settings = chosen["data"]["root"], CacheSettings.of(chosen)
     with own_configuration():
         catalog = read_catalog(chosen)
@@ -44,6 +45,6 @@ PROGRAM = Program(
         "data.root", "image_size", "cache.size", "cache.dir", "cache.on_error", "cache.processes", "verify",
         "data.on_missing",
     ),
-    check=check_cache_options,
+    schema=CacheAlone,
     job=job,
 )  # fmt: skip

@@ -2,15 +2,16 @@
 
 from omegaconf import DictConfig
 
-from cxr.cli.options import check_report_options, plain
+from cxr.cli.options import plain
 from cxr.cli.program import Program
+from cxr.configuration.schema import Compare
 
 
 def job(config: DictConfig) -> float | None:
     """Compares runs; returns the best macro average."""
     from cxr.evaluation.compare import compare_runs
 
-    return compare_runs(plain(config))
+    return compare_runs(plain(config, Compare))
 
 
 PROGRAM = Program(
@@ -21,6 +22,6 @@ PROGRAM = Program(
         ("runs='runs/first/*' split=val metric=average_precision", ""),
     ),
     options=("runs", "split", "metric", "resamples", "seed", "out"),
-    check=check_report_options,
+    schema=Compare,
     job=job,
 )

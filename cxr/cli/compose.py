@@ -36,6 +36,8 @@ _NOT_OURS = {  # flags of Hydra that would compose something else than what is c
     "experimental_rerun": "--experimental-rerun",
 }
 _ALL = "help=all"
+_LEFT_OUT = {"~callbacks": "callbacks=[]"}  # Hydra cannot delete a group of several options
+_OPEN = "data.test_lists"  # whose keys the user names
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
         try:
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
-            overrides = _with_plugins([str(word) for word in flags.overrides if word != _ALL])
+            words = [f"++{w}" if w.startswith((f"{_OPEN}.", f"{_OPEN}=")) else w for w in flags.overrides if w != _ALL]
+            overrides = _with_plugins([_LEFT_OUT.get(word, word) for word in words])
             nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or nothing:
                 return CommandLine(flags, overrides, None, everything)
@@ -179,7 +182,8 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
         groups = groups_of(program) if edited or any(override.value() is None for override in overrides) else []
         for override in overrides:
             group = str(override.key_or_group)
-            if group in groups and override.value() is None and not (override.is_delete() and group == "experiment"):
+            optional = override.is_delete() and group in ("experiment", "debug")
+            if group in groups and override.value() is None and not optional:
                 raise CxrError(f"{group} cannot be null; choose one of {', '.join(options_of(group))}")
         config = compose(program, lines)
         refuse_secrets(config)
@@ -206,6 +210,9 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
 
     What stands below a `_target_` is an argument of it, and is checked against its signature when it is built.
     """
+    for override in overrides:
+        if str(override.key_or_group).startswith("callbacks.early_stopping."):
+            raise CxrError(unknown_key(str(override.key_or_group), program, overrides))
     kept = [o for o in overrides if not _edits(o) or (o.key_or_group in groups and not o.is_delete() and not o.package)]
     lines = [str(o.input_line) for o in kept]
     before = compose(program, lines)
@@ -213,8 +220,10 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
     for key in sorted(set(has) - set(had), key=lambda key: -key.count(".")):
         argument = key.removeprefix("trainer.").partition(".")[0]
         in_trainer = program == "train" and key.startswith("trainer.") and argument in (*ADDABLE, *WITHOUT_VALIDATION)
-        of_a_logger = key.startswith("logger.") and _has_target(key, config)
-        if not (in_trainer or of_a_logger or _has_target(key.rpartition(".")[0], before)):
+        of_several = key.startswith(("logger.", "callbacks.")) and _has_target(key, config)
+        of_the_user = key.rpartition(".")[0] == _OPEN
+        of_a_class = _has_target(key.rpartition(".")[0], before) and not key.startswith("early_stopping.")
+        if not (in_trainer or of_several or of_the_user or of_a_class):
             raise CxrError(unknown_key(key, program, overrides))
     for key in sorted(set(had) - set(has)):
         parent, _, last = key.rpartition(".")

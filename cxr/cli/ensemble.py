@@ -5,8 +5,9 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cxr.cli.options import check_ensemble_options, plain
+from cxr.cli.options import plain
 from cxr.cli.program import Program
+from cxr.configuration.schema import Ensemble
 from cxr.run.directory import Run
 
 
@@ -15,7 +16,7 @@ def job(config: DictConfig) -> float:
     from cxr.ensemble.stage import run_ensemble
 
     name = config.name or f"ensemble-{HydraConfig.get().runtime.choices.method}"
-    return run_ensemble(plain(config), Run(Path(config.runs_dir) / name))
+    return run_ensemble(plain(config, Ensemble), Run(Path(config.runs_dir) / name))
 
 
 PROGRAM = Program(
@@ -32,6 +33,6 @@ PROGRAM = Program(
         "method.shrinkage", "method.robust", "bootstrap", "leave_one_out", "seed", "accelerator", "data.root",
         "cache.dir",
     ),
-    check=check_ensemble_options,
+    schema=Ensemble,
     job=job,
 )  # fmt: skip

@@ -120,6 +120,7 @@ def run(program: str, words: Sequence[str]) -> int:
     began = time.time()
     try:
         from cxr.cli.compose import read_command_line
+        from cxr.cli.options import plain
         from cxr.cli.program import program_of
 
         line = read_command_line(program, words, str(conf_dir()))
@@ -131,7 +132,7 @@ def run(program: str, words: Sequence[str]) -> int:
             return 0
         if line.runs and line.config is not None:
             if not line.flags.multirun:
-                program_of(program).check(line.config)  # a sweep's job is checked when its turn comes: the others run
+                plain(line.config, program_of(program).schema)  # a sweep's job when its turn comes: the others run
             elif program == "train":
                 from cxr.cli.sweep import prepare
 

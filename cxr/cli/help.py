@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr.cli import conf_dir
 from cxr.cli.mistakes import ADDABLE, groups_of
 from cxr.cli.program import program_of
+from cxr.configuration.kinds import written
 from cxr.configuration.private import leaves
 
 _WIDTH = 120  # characters of a line about an option file; longer ones are cut
@@ -46,7 +47,7 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
         key: value for key, value in leaves(OmegaConf.to_container(config), lists=False) if not key.startswith("hydra.")
     }
     shown = [key for key in (values if everything else program.options) if key in values]
-    options = [(f"{key}={_written(values[key])}", explained.get(key, "")) for key in shown]
+    options = [(f"{key}={written(values[key])}", explained.get(key, "")) for key in shown]
     more = [(f"{spelled} help=all", "lists every option")] * (not everything) + [
         (f"{spelled} --cfg job", "shows the configuration and runs nothing"),
         (f"{spelled} --hydra-help", "lists Hydra's own flags"),
@@ -119,17 +120,6 @@ def _explanations(text: str) -> dict[str, str]:
         if match["comment"]:
             explained[".".join(key for _, key in above)] = match["comment"].strip()
     return explained
-
-
-def _written(value: Any) -> str:
-    """A value as a command line has it."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_written, value)) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
 
 
 def _table(title: str, rows: Sequence[tuple[str, str]], limit: int = 40) -> str:

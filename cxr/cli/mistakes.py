@@ -53,6 +53,9 @@ def explain(error: Exception, program: str, overrides: Sequence[Override] = ()) 
     twice = re.search(r"Multiple values for ([\w/]+)", text)
     if twice:
         return f"{twice.group(1)} is chosen already; write {twice.group(1)}=OPTION without +"
+    listed = re.search(r"Error merging override [+]*([\w.-]+)=\[", text)
+    if listed:
+        return f"{listed.group(1)} is no list; write {listed.group(1)}.NAME=VALUE"
     there = re.search(r"An item is already at '([^']+)'", text)
     if there:
         return f"{there.group(1)} is an option already; write {there.group(1)}=VALUE without +"
@@ -89,12 +92,14 @@ def unknown_key(key: str, program: str, overrides: Sequence[Override] = ()) -> s
         return _choose(plain)
     if key.startswith("hydra"):
         return f"there is no option {key}; --hydra-help lists Hydra's own"
-    if key.startswith("logger.") and program == "train":
-        return _of_a_logger(key, overrides)
     if key.startswith("trainer.") and key.removeprefix("trainer.") in SET_BY_RUNS:
         return f"{key} is set by the run itself and cannot be given"
     chosen = [o for o in overrides if o.key_or_group in groups_of(program) and not o.package and not o.is_delete()]
     config = compose(program, [str(o.input_line) for o in chosen])
+    if key.startswith(("logger.", "callbacks.")) and program == "train":
+        return _of_several(key, config)
+    if key.startswith("early_stopping.") and program == "train" and "early_stopping" not in config:
+        return f"there is no option {key} without that callback; {_added('callbacks', 'early_stopping', config)}"
     parent = key.rpartition(".")[0]
     while parent and not isinstance(OmegaConf.select(config, parent, throw_on_missing=False), DictConfig):
         parent = parent.rpartition(".")[0]
@@ -136,24 +141,33 @@ def _choose(group: str) -> str:
     return f"{group} takes one of its options: {', '.join(options)}; write for example {group}={options[0]}"
 
 
-def _of_a_logger(key: str, overrides: Sequence[Override]) -> str:
-    """Options of a logger stand below its name; before there were several, they stood below `logger` itself."""
-    known = options_of("logger")
-    first = key.split(".")[1]
-    chosen = " ".join(str(o.value()) for o in overrides if o.key_or_group == "logger")
+def _of_several(key: str, config: DictConfig) -> str:
+    """Options of a logger or callback stand below its name; those of a logger once stood below `logger` itself."""
+    group, _, rest = key.partition(".")
+    if rest.startswith("early_stopping."):
+        return f"there is no option {key}; options of early stopping are early_stopping.*: write {rest}="
+    first, kind, known = rest.partition(".")[0], group.removesuffix("s"), options_of(group)
+    if first in config[group]:
+        return f"there is no option {key}; conf/{group}/{first}.yaml has those of this {kind}, and +{key}= adds one"
     if first in known:
-        if first not in chosen:
-            return f"there is no option {key} without that logger; add logger={first}"
-        return f"there is no option {key}; conf/logger/{first}.yaml has those of this logger, and +{key}= adds one"
-    old = key.removeprefix("logger.")
-    name = next((name for name in known if name in chosen and name != "csv"), "wandb")
-    add = "" if name in chosen else f", with logger={name}"
-    return f"there is no option {key}; options of a logger stand below its name: write logger.{name}.{old}={add}"
+        return f"there is no option {key} without that {kind}; {_added(group, first, config)}"
+    if group == "callbacks":
+        return f"there is no option {key}; options of a callback stand below its name: {', '.join(known)}"
+    name = next((str(name) for name in config.logger if name != "csv"), "wandb")
+    add = "" if name in config.logger else f", with logger={name}"
+    return f"there is no option {key}; options of a logger stand below its name: write logger.{name}.{rest}={add}"
+
+
+def _added(group: str, option: str, config: DictConfig) -> str:
+    """How a command line chooses an option beside those that it has."""
+    names = [*(str(name) for name in config[group] if name != "csv"), option]
+    return f"add {group}={option}" if len(names) == 1 else f"write {group}=[{','.join(names)}]"
 
 
 def _hint(key: str, value: str, program: str, config: DictConfig | None = None) -> str:
     """`; did you mean trainer.max_epochs=3`, or nothing."""
     shown = [name for name in keys_of(config or compose(program)) if "._" not in name]
+    shown = [name for name in shown if not name.startswith("callbacks.early_stopping")]  # they stand elsewhere too
     extra = [f"trainer.{name}" for name in ADDABLE] if program == "train" else []
     scored = {name: _likeness(key, name) for name in dict.fromkeys([*groups_of(program), *shown, *extra])}
     best = max(scored.values(), default=0.0)

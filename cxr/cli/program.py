@@ -15,14 +15,14 @@ class Program:
         about: one sentence, the first line of its help.
         examples: arguments of a command line, and what they are good for.
         options: those that people change, for the help.
-        check: raises CxrError for a value of the wrong kind, before anything starts.
+        schema: of its configuration, by which that is checked before anything starts.
         job: what Hydra calls with the composed configuration; what it returns, sweepers maximise.
     """
 
     about: str
     examples: tuple[tuple[str, str], ...]
     options: tuple[str, ...]
-    check: Callable[[DictConfig], None]
+    schema: type
     job: Callable[[DictConfig], float | None]
 
 

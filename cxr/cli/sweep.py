@@ -13,7 +13,9 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from cxr.configuration.kinds import checked
 from cxr.configuration.private import hidden, without_places
+from cxr.configuration.schema import Train
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
@@ -38,6 +40,7 @@ def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[st
     """
     if config.name is not None and not any(o.startswith("name=") and "," in o for o in arguments):
         raise CxrError(f"name={config.name} would be the name of every job of the sweep; use sweep={config.name}")
+    checked(Train, {key: config[key] for key in ("name", "sweep", "runs_dir", "resume")})
     check_name(config.sweep, "sweep")
     runs = Path(config.runs_dir)
     sweep = config.sweep or free_name(runs, "sweep")

@@ -8,11 +8,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from cxr.cli.options import apply_resume, check_train_options, plain
+from cxr.cli.options import apply_resume, plain
 from cxr.cli.program import Program
 from cxr.cli.sweep import job_name, run_job
 from cxr.configuration.plugins import own_configuration
 from cxr.configuration.private import shorten_home
+from cxr.configuration.schema import Train
 from cxr.errors import CxrError
 from cxr.run.directory import Run, taken
 from cxr.run.naming import free_name, legal_name
@@ -32,12 +33,13 @@ def job(config: DictConfig) -> float | None:
 
 def _begin(config: DictConfig, context: Any) -> float:
     """Starts or resumes a run."""
-    check_train_options(config)
+    plain(config, Train)
     shorten_home(config)
     sweeping = context.mode == RunMode.MULTIRUN
     folder = Path(config.runs_dir) / (config.sweep or "")
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
-    choices["logger"] = ",".join(sorted(str(name) for name in config.logger))  # Hydra says none where there are several
+    for group in ("logger", "callbacks"):  # Hydra says none where there are several
+        choices[group] = ",".join(sorted(str(name) for name in config[group] or ()))
     derived = job_name(context) if sweeping else _run_name(choices)
     if config.resume is not False:
         if config.name is None and not sweeping:
@@ -60,10 +62,12 @@ def _begin(config: DictConfig, context: Any) -> float:
     from cxr.training.run import train
 
     with own_configuration():
-        return train({**plain(config), "choices": choices, "run_id": os.urandom(4).hex()}, run)
+        return train({**plain(config, Train), "choices": choices, "run_id": os.urandom(4).hex()}, run)
 
 
 def _run_name(choices: dict[str, Any]) -> str:
+    if choices.get("debug"):
+        return legal_name(f"debug-{choices['debug']}")  # the other names are for runs that count
     experiment = choices.get("experiment")
     return legal_name(
         str(experiment) if experiment else "-".join(str(choices[g]) for g in ("backbone", "attention", "loss"))
@@ -84,6 +88,6 @@ PROGRAM = Program(
         "optimizer.lr", "backbone.pretrained", "trainer.max_epochs", "trainer.devices", "trainer.precision",
         "early_stopping.patience", "data.workers",
     ),
-    check=check_train_options,
+    schema=Train,
     job=job,
 )  # fmt: skip

@@ -34,7 +34,9 @@ def refuse_secrets(config: DictConfig) -> None:
 def shorten_home(config: DictConfig) -> None:
     """Writes the user's home folder as `~` in the paths of a configuration, as all that read them understand it."""
     home = str(Path.home())
-    for key in _PATHS:
+    lists = OmegaConf.select(config, "data.test_lists")
+    named = lists if isinstance(lists, DictConfig) else {}
+    for key in (*_PATHS, *(f"data.test_lists.{name}" for name in named)):
         value = OmegaConf.select(config, key)
         if isinstance(value, str) and len(home) > 1 and (value == home or value.startswith(f"{home}/")):
             OmegaConf.update(config, key, f"~{value.removeprefix(home)}")

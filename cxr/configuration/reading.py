@@ -1,10 +1,11 @@
-"""The configuration of a run, read from its YAML as plain values."""
+"""The configuration of a run, read from its YAML as plain values and checked."""
 
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 
+from cxr.configuration.schema import of_run
 from cxr.errors import CxrError, first_line
 
 _LARGEST, _DEEPEST, _WIDEST = 1 << 16, 20, 1000  # characters, levels, characters of a value; ours have 3,000, 5, 100
@@ -13,15 +14,16 @@ _LARGEST, _DEEPEST, _WIDEST = 1 << 16, 20, 1000  # characters, levels, character
 def read_configuration(text: str, origin: str) -> dict[str, Any]:
     """The configuration of a run from its YAML, as plain values: a stranger may have written it.
 
-    Runs are saved resolved. A reference to something else (`${oc.env:HOME}`), a tag that makes an object
-    (`!!python/object`), an alias, with which few lines grow without end, or a hundred levels are none of ours.
+    What earlier versions did not write is filled in. Runs are saved resolved. A reference to something else
+    (`${oc.env:HOME}`), a tag that makes an object (`!!python/object`), an alias, with which few lines grow without end,
+    or a hundred levels are none of ours.
 
     Args:
         text: YAML.
         origin: what errors call it.
 
     Raises:
-        CxrError: it is no YAML mapping of plain values.
+        CxrError: it is no YAML mapping of plain values, or a value is none that an option can have.
     """
     try:
         if len(text) > _LARGEST:
@@ -44,4 +46,7 @@ def read_configuration(text: str, origin: str) -> dict[str, Any]:
         value is None for value in content.values()
     ):  # plain text reads as a key without value
         raise CxrError(f"{origin} holds no configuration")
-    return {str(key): value for key, value in content.items()}
+    try:
+        return of_run({str(key): value for key, value in content.items()})
+    except CxrError as error:
+        raise CxrError(f"{origin}: {error}") from None

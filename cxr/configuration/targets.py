@@ -27,15 +27,19 @@ ALLOWED = (
     "cxr.loss.",
     "cxr.model.",
     "cxr.task.",
+    "cxr.training.callbacks.",
     "cxr.training.schedule.",
     "albumentations.",
+    "lightning.pytorch.callbacks.",
     "lightning.pytorch.loggers.",
     "torch.nn.",
     "torch.optim.",
 )
 
-# What makes files or folders when it is built: only the caller that wants one of these can have it, by `acting`.
-SOURCES, LOGGERS = "cxr.data.sources.", "lightning.pytorch.loggers."
+# What makes files or folders, or takes part in training: only the caller that wants one of these has it, by `acting`.
+SOURCES, LOGGERS = ("cxr.data.sources.",), ("lightning.pytorch.loggers.",)
+CALLBACKS = ("cxr.training.callbacks.", "lightning.pytorch.callbacks.")
+_PASSIVE = ("Callback", "EarlyStopping", "ModelSummary", "RichModelSummary")  # of Lightning's callbacks
 
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -44,6 +48,7 @@ _KINDS = frozenset(
     {
         "albumentations.core.composition.BaseCompose",
         "albumentations.core.transforms_interface.BasicTransform",
+        "lightning.pytorch.callbacks.callback.Callback",
         "lightning.pytorch.loggers.logger.Logger",
         "torch.nn.modules.module.Module",
         "torch.optim.optimizer.Optimizer",
@@ -51,13 +56,13 @@ _KINDS = frozenset(
 )
 
 
-def build(config: Any, *args: Any, acting: str = "", **kwargs: Any) -> Any:
+def build(config: Any, *args: Any, acting: tuple[str, ...] = (), **kwargs: Any) -> Any:
     """Instantiates the `_target_` of a config node.
 
     Args:
         config: the node.
         args: for the target.
-        acting: `SOURCES` or `LOGGERS`, where the node's own target may lie in it; no other target of the node may.
+        acting: `SOURCES`, `LOGGERS` or `CALLBACKS`, where the node's own target may lie in it; no other target may.
         kwargs: for the target.
 
     Raises:
@@ -87,12 +92,12 @@ def taken(config: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, An
     return {name: value for name, value in offered.items() if name in parameters}
 
 
-def _check(node: Any, acting: str = "") -> None:
+def _check(node: Any, acting: tuple[str, ...] = ()) -> None:
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
             _found(node["_target_"])
-            acts = node["_target_"].startswith((SOURCES, LOGGERS)) and not is_own()
-            if acts and not (acting and node["_target_"].startswith(acting)):
+            acts = node["_target_"].startswith(SOURCES + LOGGERS + CALLBACKS) and not is_own()
+            if acts and not node["_target_"].startswith(acting):
                 raise CxrError(f"_target_={node['_target_']} is not allowed in this place")
         for value in node.values():
             _check(value)
@@ -125,6 +130,8 @@ def _found(target: Any) -> Any:
         found = getattr(_imported(module, target), name)
     except AttributeError as error:
         raise CxrError(f"_target_={target} does not exist: {first_line(error)}") from error
+    if inspect.isclass(found):
+        _refuse_active(found, target)
     if is_own():
         return found
     if plugin:
@@ -137,10 +144,20 @@ def _found(target: Any) -> Any:
         allowed = inspect.isfunction(found) and module.startswith("cxr.") and found.__module__ == module
     if not allowed or name.startswith("_"):
         raise CxrError(
-            f"_target_={target} is not allowed; it is no layer, optimizer, augmentation, logger, or part of this "
-            "framework that is made for configurations"
+            f"_target_={target} is not allowed; it is no layer, optimizer, augmentation, logger, callback, or part of "
+            "this framework that is made for configurations"
         )
     return found
+
+
+def _refuse_active(found: type, target: str) -> None:
+    """Raises CxrError for callbacks of Lightning that write files, or change weights or steps behind a run's back."""
+    for kind in found.__mro__:
+        if f"{kind.__module__}.".startswith(CALLBACKS[1]) and kind.__name__ not in _PASSIVE:
+            raise CxrError(
+                f"_target_={target} is not allowed: Lightning's {kind.__name__} would write, step or stop in another "
+                "way than a run does; use callbacks=early_stopping, callbacks=ema, checkpoint.* or synthetic_batch_size"
+            )
 
 
 def _imported(module: str, target: str) -> ModuleType:

@@ -1,13 +1,16 @@
 """The catalog: one checked table of radiographs, a row an image, a column a finding; all else reads it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from cxr.data.boxes import check_boxes, no_boxes
+from cxr.data.soft import SOFT, check_soft, soft_targets
 from cxr.errors import CxrError
 from cxr.findings import Place, check_known, check_names, check_printable
 
@@ -24,11 +27,13 @@ class Catalog:
 
     Attributes:
         table: one row an image with the columns of `COLUMNS`, a float column a finding (1 present, 0 absent,
-            NaN unknown), and, once split, `split` (`train`, `val`, `test`, or empty for images in none of them).
+            NaN unknown), and, once split or where the source says so, `split` (`train`, `val`, `test`, or empty for
+            images in none of them); it may have soft training targets, see `cxr.data.soft`.
         findings: the finding columns, in the order of the networks' outputs.
         origin: what errors call this table, usually the file it was read from.
         absent: images that were left out because they are not on disk.
         tests: further test splits by name, each the ids of its images; they may share images with `test`.
+        boxes: see `cxr.data.boxes`; their images and findings are the catalog's.
     """
 
     table: pd.DataFrame
@@ -36,6 +41,7 @@ class Catalog:
     origin: str
     absent: tuple[str, ...] = ()
     tests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    boxes: pd.DataFrame = field(default_factory=no_boxes)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -50,25 +56,45 @@ class Catalog:
         """The labels of one split, (N, L) float32 with NaN for unknown."""
         return self.rows(split)[list(self.findings)].to_numpy(np.float32)
 
+    def only(self, kept: NDArray[np.bool_]) -> "Catalog":
+        """The catalog of some of its rows, `kept` (N,), numbered anew, with their test splits and boxes."""
+        table = self.table[kept].reset_index(drop=True)
+        images = set(table["image"])
+        tests = {name: tuple(image for image in listed if image in images) for name, listed in self.tests.items()}
+        boxes = self.boxes[self.boxes["image"].isin(images)].reset_index(drop=True)
+        return replace(self, table=table, tests=tests, boxes=boxes)
+
     @property
     def test_splits(self) -> tuple[str, ...]:
         """Names of all test splits, `test` first."""
         return ("test", *self.tests)
 
     @property
+    def tests_text(self) -> str:
+        """Which image is in which further test split, a line each, for checksums; empty without such splits."""
+        return "\n".join(f"{image}\t{name}" for name in sorted(self.tests) for image in sorted(self.tests[name]))
+
+    @property
     def labels_sha256(self) -> str:
-        """SHA-256 over findings, image names, patients and labels: two editions of a table differ here."""
+        """SHA-256 over findings, image names, patients and labels: two editions of a table differ here.
+
+        Soft targets and further test splits count where there are any.
+        """
         digest = hashlib.sha256("\n".join(self.findings).encode())
         ordered = self.table.sort_values("image")
         digest.update("\n".join(ordered["image"]).encode())
         digest.update("\n".join(ordered["patient"]).encode())
         labels = ordered[list(self.findings)].to_numpy(np.float32)
         digest.update(np.where(np.isnan(labels), 2, labels).astype(np.uint8).tobytes())
+        soft = soft_targets(ordered, self.findings)
+        if not np.isnan(soft).all():
+            digest.update(np.where(np.isnan(soft), np.float32(2), soft).tobytes())
+        digest.update(self.tests_text.encode())
         return digest.hexdigest()
 
 
 def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mapping[str, str] | None = None) -> Catalog:
-    """Returns the catalog if its schema holds.
+    """Returns the catalog if its schema holds; a split that is NaN becomes empty.
 
     Args:
         catalog: whose origin is the file that errors name.
@@ -77,9 +103,10 @@ def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mappin
 
     Raises:
         CxrError: a column is missing, the table is empty, an image or a patient has no name, an image stands in it
-            twice, a label is not 1, 0 or unknown, a finding's or image's name is none for a path or a table, or a
-            patient's cannot be printed. The message names the table, the first offenders with line
-            and column, and the remedy.
+            twice, a label is not 1, 0 or unknown, a soft target is not in [0, 1] or of no finding, a split or a test
+            split is none, a box does not fit, a finding is called like a column, a finding's or image's name is none
+            for a path or a table, or a patient's cannot be printed. The message names the table, the first offenders
+            with line and column, and the remedy.
     """
     table, origin = catalog.table, catalog.origin
     missing = [column for column in (*COLUMNS, *catalog.findings) if column not in table]
@@ -104,7 +131,10 @@ def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mappin
                 "fill or remove them"
             )
     check_names(catalog.findings, "finding", origin)
-    check_names(table["image"], "image", origin, place("image"))
+    taken = [name for name in catalog.findings if name in (*COLUMNS, "split") or name.startswith(SOFT)]
+    if taken:
+        raise CxrError(f"{origin} has the finding {taken[0]!r}, which is the name of another column; rename it")
+    check_names(table["image"], "image", origin, place("image"), paths=True)
     check_printable(table["patient"], "patient", origin, place("patient"))
     twice = table["image"].duplicated()
     if twice.any():
@@ -123,7 +153,29 @@ def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mappin
             f"{origin} labels {image} {finding}={value}; labels are 1, 0 or empty for unknown (line "
             f"{listed(wrong[finding])}, column {named[finding]!r})"
         )
-    return catalog
+    images = set(table["image"])
+    for name, members in catalog.tests.items():
+        absent = [image for image in members if image not in images]
+        if absent:
+            raise CxrError(f"the test split {name} of {origin} names images that its table lacks: {some(absent)}")
+    check_boxes(catalog.boxes, images, catalog.findings, origin)
+    check_soft(table, catalog.findings, origin, lambda rows, name: f"(line {listed(rows)}, column {named[name]!r})")
+    return _with_split(catalog, lambda rows: f"(line {listed(rows)}, column {named['split']!r})")
+
+
+def _with_split(catalog: Catalog, place: Callable[[pd.Series], str]) -> Catalog:
+    if "split" not in catalog.table:
+        return catalog
+    table = catalog.table
+    split = table["split"].astype(object).where(table["split"].notna(), "")
+    strange = ~split.isin(["", *SPLITS])
+    if strange.any():
+        image, value = table["image"][strange].iloc[0], split[strange].iloc[0]
+        raise CxrError(
+            f"{catalog.origin} puts {image} into the split {value!r}; it must be {', '.join(SPLITS)} or empty "
+            f"{place(strange)}"
+        )
+    return replace(catalog, table=table.assign(split=split)) if table["split"].isna().any() else catalog
 
 
 def choose_findings(
@@ -151,7 +203,9 @@ def choose_findings(
             f"{', '.join(chosen)} (the most frequent has {most} cases); exclude fewer or lower data.min_cases"
         )
     dropped = [name for name in catalog.findings if name not in kept]
-    return replace(catalog, table=catalog.table.drop(columns=dropped), findings=kept)
+    table = catalog.table.drop(columns=dropped).drop(columns=[f"{SOFT}{name}" for name in dropped], errors="ignore")
+    boxes = catalog.boxes[catalog.boxes["finding"].isin(kept)].reset_index(drop=True)
+    return replace(catalog, table=table, findings=kept, boxes=boxes)
 
 
 def single_finding(catalog: Catalog) -> Catalog:
@@ -168,7 +222,7 @@ def single_finding(catalog: Catalog) -> Catalog:
             f"{', '.join(catalog.findings)}; choose others with data.findings"
         )
     print(f"{(~kept).sum()} of {len(catalog)} images are left out: they do not have exactly one finding", flush=True)
-    return replace(catalog, table=catalog.table[kept].reset_index(drop=True))
+    return catalog.only(kept)
 
 
 def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
@@ -181,8 +235,6 @@ def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
     Raises:
         CxrError: `on_missing` is `fail` and an image of the table is not on disk, or no image is.
     """
-    if on_missing not in ("fail", "skip"):
-        raise CxrError(f"data.on_missing={on_missing} is unknown; choose fail or skip")
     absent = catalog.table["path"] == ""
     if not absent.any():
         return catalog
@@ -201,7 +253,7 @@ def check_images_exist(catalog: Catalog, on_missing: str) -> Catalog:
         f"({REPORT} of the cache lists all)",
         flush=True,
     )
-    return replace(catalog, table=catalog.table[~absent].reset_index(drop=True), absent=names)
+    return replace(catalog.only(~absent.to_numpy()), absent=names)
 
 
 def parse_age(values: pd.Series) -> pd.Series:

@@ -21,12 +21,13 @@ from cxr.data.cache.store import Cache, open_array
 from cxr.data.catalog import Catalog
 from cxr.data.sampling import Batch as Drawn
 from cxr.data.sampling import EpochBatches, Order, Shuffled
+from cxr.data.soft import soft_targets
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.processes.isolation import serve_parent
 
 cv2.setNumThreads(0)  # images are small and workers are many
-_MAPPED = 1 << 26  # bytes read before the map's pages are given back
+_MAPPED = 1 << 28  # bytes read before the map's pages are given back
 ATTRIBUTES = ("age", "male", "female", "pa", "ap")
 
 Batch = dict[str, Tensor]
@@ -43,6 +44,7 @@ class Radiographs(Dataset[Batch]):
         findings: target columns.
         preprocessing: what the network sees of an image.
         augmentation: changes of training images; none shows them as validation and test images are shown.
+        soft: take the rows' soft targets where there are any, as training does.
     """
 
     def __init__(
@@ -52,11 +54,15 @@ class Radiographs(Dataset[Batch]):
         findings: Sequence[str],
         preprocessing: Preprocessing,
         augmentation: Augmentation | None = None,
+        soft: bool = False,
     ) -> None:
         self.array_path, self.shape = str(cache.array_path), (len(cache.names), cache.size, cache.size)
         self.positions = cache.positions(rows["image"])
         self.index = rows.index.to_numpy(np.int64)
         self.target = rows[list(findings)].to_numpy(np.float32)
+        if soft:
+            given = soft_targets(rows, findings)
+            self.target = np.where(np.isnan(given), self.target, given)
         self.attributes = attributes(rows)
         self.preprocessing, self.augmentation = preprocessing, augmentation
         self._stamp = _stamp(os.stat(self.array_path))
@@ -162,7 +168,7 @@ class LoaderSettings:
 
 
 class RadiographData(pl.LightningDataModule):
-    """Loaders of the three splits; only training is shuffled and augmented.
+    """Loaders of all splits; only training is shuffled and augmented.
 
     Args:
         catalog: checked and split.
@@ -193,28 +199,33 @@ class RadiographData(pl.LightningDataModule):
         self.order, self.start = order or Shuffled(), start
 
     def dataset(self, split: str, augmentation: Augmentation | None = None) -> Radiographs:
-        """The images of one split."""
-        return Radiographs(
-            self.cache, self.catalog.rows(split), self.catalog.findings, self.preprocessing, augmentation
-        )
+        """The images of one split, of which training has soft targets where the catalog has them."""
+        rows, findings, soft = self.catalog.rows(split), self.catalog.findings, split == "train"
+        return Radiographs(self.cache, rows, findings, self.preprocessing, augmentation, soft)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Ordered and augmented batches; the same for the same (seed, epoch)."""
-        return self._loader(self.dataset("train", self.augmentation), self.settings.batch_size, self.order, self.start)
+        dataset = self.dataset("train", self.augmentation)
+        return self._loader("train", dataset, self.settings.batch_size, self.order, self.start)
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Batch]:
         """Every image of a split, in the table's order, as it is."""
-        return self._loader(self.dataset(split), 2 * self.settings.batch_size)
+        return self._loader(split, self.dataset(split), 2 * self.settings.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation image, as it is."""
         return self.evaluation_dataloader("val")
 
     def _loader(
-        self, dataset: Radiographs, batch_size: int, order: Order | None = None, start: tuple[int, int] = (0, 0)
+        self,
+        split: str,
+        dataset: Radiographs,
+        batch_size: int,
+        order: Order | None = None,
+        start: tuple[int, int] = (0, 0),
     ) -> DataLoader[Batch]:
-        s = self.settings
-        batches = EpochBatches(dataset.target, batch_size, s.seed, order, s.rank, s.ranks, start)
+        s, labels = self.settings, self.catalog.targets(split)  # an order goes by labels, never by soft targets
+        batches = EpochBatches(labels, batch_size, s.seed, order, s.rank, s.ranks, start)
         return DataLoader(
             dataset,
             batch_sampler=batches,  # type: ignore[arg-type]  # arrays in place of lists

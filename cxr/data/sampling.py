@@ -34,6 +34,23 @@ class Shuffled:
         return np.random.default_rng([seed, epoch]).permutation(len(target))
 
 
+class Few:
+    """The same few images over and over, as many times as the split has images.
+
+    Args:
+        images: how many different ones; those that `seed` draws.
+    """
+
+    def __init__(self, images: int = 16) -> None:
+        if not isinstance(images, int) or isinstance(images, bool) or images < 1:
+            raise CxrError(f"sampler.images={images} must be a positive whole number")
+        self.images = images
+
+    def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `Order`."""
+        return np.resize(np.random.default_rng(seed).permutation(len(target))[: self.images], len(target))
+
+
 class WeightedByFindings:
     """As many images as the split has, each drawn with a chance that grows with its number of findings.
 

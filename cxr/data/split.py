@@ -1,17 +1,21 @@
 """Who is trained on and who is judged: official or own lists, validation grouped by patient, and the leak guard."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cxr.data.catalog import SPLITS, Catalog, some
 from cxr.errors import CxrError
 from cxr.files.reading import read_text
 from cxr.metrics.stratification import draw_patients
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")  # of a test split: part of file names and keys
 _LONGEST_LIST = 1 << 26  # bytes: 2 million names of 32
 
 
@@ -24,64 +28,110 @@ def split_catalog(
     val_share: float,
     seed: int,
     skipped: Sequence[str] = (),
+    test_lists: Mapping[str, str] | None = None,
 ) -> Catalog:
-    """Adds the column `split`.
+    """Fills the column `split`, by lists or as the source filled it, and adds further test splits.
 
-    Without `val_list`, validation patients are drawn from the training list by `draw_patients`. With it, and with the
-    official `train_val_list.txt` as training list, its images are taken out of that list. Images in no list get an
-    empty split.
+    Without `val_list`, or without a validation image in the source's column, validation patients are drawn from
+    training by `draw_patients`. With `val_list`, and with the official `train_val_list.txt` as training list, its
+    images are taken out of that list. Images in no list get an empty split.
 
     Args:
         catalog: the checked table.
         root: where a list's file name is looked for if it is not a path that exists.
-        train_list: file with one image name a line; training and, without `val_list`, validation.
+        train_list: file with one image name a line; training and, without `val_list`, validation. None, with the other
+            two: the table's own column is used.
         val_list: file of validation images, or none.
         test_list: file of test images.
         val_share: share of the training images that validation gets, in (0, 1).
         seed: of the draw.
         skipped: images that were left out of the table on purpose, and may stand in the lists.
+        test_lists: name of a further test split to the file of its images.
 
     Raises:
-        CxrError: a list is missing, names an image twice or one that is not in the table; an image stands in two
-            lists; a patient is on both sides of a split; or a split is empty.
+        CxrError: there are neither lists nor a column; a list is missing, names an image twice or one that is not in
+            the table; an image stands in two lists; the name of a further test split is none or is taken; a patient is
+            on both sides of a split; or a split is empty.
     """
-    if train_list is None or test_list is None:
-        raise CxrError("data.train_list and data.test_list must name files with one image name a line")
-    known, left_out = set(catalog.table["image"]), set(skipped)
-    files = {"train": train_list, "test": test_list} | ({} if val_list is None else {"val": val_list})
+    further = _further(test_lists, catalog)
+    three = {"train_list": train_list, "val_list": val_list, "test_list": test_list}
+    given = {name: file for name, file in three.items() if file is not None}
+    files = given | {f"test_lists.{name}": file for name, file in further.items()}
     lists = {name: read_list(root, file) for name, file in files.items()}
-    if val_list is not None:
-        held_out = set(lists["val"])
-        if Path(train_list).name == "train_val_list.txt":
-            lists["train"] = [image for image in lists["train"] if image not in held_out]
+    if val_list is not None and Path(train_list or "").name == "train_val_list.txt":
+        held_out = set(lists["val_list"])
+        lists["train_list"] = [image for image in lists["train_list"] if image not in held_out]
+    known, left_out = set(catalog.table["image"]), set(skipped)
     for name, images in lists.items():
         absent = [image for image in images if image not in known and image not in left_out]
         if absent:
             raise CxrError(
-                f"data.{name}_list names {len(absent)} images that {catalog.origin} lacks: {some(absent)} "
+                f"data.{name} names {len(absent)} images that {catalog.origin} lacks: {some(absent)} "
                 f"({_place(root, files[name], absent[0])})"
             )
+        lists[name] = [image for image in images if image in known]
+    tests = dict(catalog.tests) | {name: tuple(lists[f"test_lists.{name}"]) for name in further}
+    table = catalog.table.reset_index(drop=True)
+    catalog = replace(catalog, table=table.assign(split=_sides(catalog, root, given, lists)), tests=tests)
+    table = catalog.table
+    if val_list is None and not (table["split"] == "val").any():
+        check_filled(catalog, ("train",))
+        if not given:
+            print(f"the column split of {catalog.origin} has no val: it is drawn from train by patient", flush=True)
+        drawn = draw_patients(table[table["split"] == "train"], catalog.findings, val_share, seed)
+        table.loc[(table["split"] == "train") & table["patient"].isin(drawn), "split"] = "val"
+    check_split(catalog)
+    _warn_of_zeros(catalog)
+    return catalog
+
+
+def _further(test_lists: Mapping[str, str] | None, catalog: Catalog) -> dict[str, str]:
+    """`data.test_lists`, once all further test splits have names that files and keys can have."""
+    if not isinstance(test_lists or {}, Mapping):
+        raise CxrError(f"data.test_lists={test_lists} must name a file by test split, such as {{other: other.txt}}")
+    further = {str(name): file for name, file in (test_lists or {}).items()}
+    for name in (*catalog.tests, *further):
+        if not _NAME.fullmatch(name) or name.lower() in SPLITS:
+            raise CxrError(
+                f"data.test_lists has the test split {name!r}; name it with at most 60 letters, digits, _ and -, not "
+                f"starting with _ or -, and not {', '.join(SPLITS)}"
+            )
+    for name, file in further.items():
+        if not isinstance(file, str):
+            raise CxrError(f"data.test_lists.{name}={file} must be a file with one image name a line")
+        if name in catalog.tests:
+            raise CxrError(f"data.test_lists.{name}: {catalog.origin} has a test split of that name; choose another")
+    return further
+
+
+def _sides(
+    catalog: Catalog, root: str | Path, given: Mapping[str, str], lists: Mapping[str, list[str]]
+) -> NDArray[np.object_]:
+    """The split of every row, (N,): by the three lists, or as the source says where none of them is given."""
+    own = "split" in catalog.table and (catalog.table["split"] != "").any()
+    if not given and own:
+        return catalog.table["split"].to_numpy(object, copy=True)
+    absent = [f"data.{name}" for name in ("train_list", "test_list") if name not in given]
+    if absent:
+        rest = "leave all lists out to use the column split of" if own else "let the source deliver a column split for"
+        raise CxrError(
+            f"{' and '.join(absent)} must name a file with one image name a line; pass {'=FILE '.join(absent)}=FILE, "
+            f"or {rest} {catalog.origin}"
+        )
+    if own:
+        print(f"the lists say the split; the column split of {catalog.origin} is not used", flush=True)
     split = pd.Series("", index=catalog.table["image"])
-    for name, images in lists.items():
-        present = [image for image in images if image in known]
-        clash = split.loc[present] != ""
+    for name in given:
+        clash = split.loc[lists[name]] != ""
         if clash.any():
             image = clash.index[clash][0]
+            other = f"{split[image]}_list"
             raise CxrError(
-                f"{image} stands in data.{split[image]}_list and in data.{name}_list "
-                f"({_place(root, files[split[image]], image)}, {_place(root, files[name], image)}); an image "
-                "has one place"
+                f"{image} stands in data.{other} and in data.{name} ({_place(root, given[other], image)}, "
+                f"{_place(root, given[name], image)}); an image has one place"
             )
-        split.loc[present] = name
-    table = catalog.table.assign(split=split.to_numpy())
-    if val_list is None:
-        training = table[table["split"] == "train"]
-        drawn = draw_patients(training, catalog.findings, val_share, seed)
-        table.loc[(table["split"] == "train") & table["patient"].isin(drawn), "split"] = "val"
-    result = replace(catalog, table=table)
-    check_split(result)
-    _warn_of_zeros(table[table["split"] != ""], catalog.origin)
-    return result
+        split.loc[lists[name]] = name.removesuffix("_list")
+    return split.to_numpy(object)
 
 
 def alike_but_zeros(patients: Iterable[str]) -> list[tuple[str, str]]:
@@ -92,7 +142,14 @@ def alike_but_zeros(patients: Iterable[str]) -> list[tuple[str, str]]:
     return [(names[0], name) for names in found.values() for name in names[1:]]
 
 
-def _warn_of_zeros(used: pd.DataFrame, origin: str) -> None:
+def _used(catalog: Catalog) -> pd.DataFrame:
+    """Patient and split of every place in a split; an image in several test splits comes as often."""
+    rows = [catalog.rows(name)[["patient"]].assign(split=name) for name in (*SPLITS, *catalog.tests)]
+    return pd.concat(rows, ignore_index=True)
+
+
+def _warn_of_zeros(catalog: Catalog) -> None:
+    used, origin = _used(catalog), catalog.origin
     pairs = alike_but_zeros(used["patient"])
     if not pairs:
         return
@@ -140,13 +197,22 @@ def _place(root: str | Path, name: str, image: str) -> str:
     return f"{path} line {lines.index(image) + 1}"
 
 
-def check_split(catalog: Catalog) -> None:
-    """Raises CxrError if a split is empty or a patient is in more than one."""
-    for name in SPLITS:
+def check_filled(catalog: Catalog, splits: Iterable[str]) -> None:
+    """Raises CxrError if one of the splits is empty."""
+    for name in splits:
         if catalog.rows(name).empty:
-            raise CxrError(f"the {name} split of {catalog.origin} holds no image; check data.{name}_list")
-    used = catalog.table[catalog.table["split"] != ""]
-    sides = used.groupby("patient")["split"].nunique()
+            option = f"test_lists.{name}" if name in catalog.tests else f"{name}_list"
+            raise CxrError(
+                f"the {name} split of {catalog.origin} holds no image; check data.{option}, or what the source says"
+            )
+
+
+def check_split(catalog: Catalog) -> None:
+    """Raises CxrError if a split is empty or a patient is in more than one; test splits may share patients."""
+    check_filled(catalog, (*SPLITS, *catalog.tests))
+    used = _used(catalog)
+    side = used["split"].where(used["split"].isin(["train", "val"]), "test")
+    sides = side.groupby(used["patient"]).nunique()
     leaking = sides[sides > 1]
     if len(leaking):
         patient = str(leaking.index[0])
@@ -160,5 +226,5 @@ def check_split(catalog: Catalog) -> None:
 def split_fingerprint(catalog: Catalog) -> str:
     """SHA-256 over which image is in which split: two runs with the same one were judged on the same images."""
     used = catalog.table[catalog.table["split"] != ""].sort_values("image")
-    lines = used["image"] + "\t" + used["split"]
+    lines = [*(used["image"] + "\t" + used["split"]), *filter(None, [catalog.tests_text])]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

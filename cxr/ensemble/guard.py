@@ -43,8 +43,8 @@ class Origin:
         unknown: tuple[str, ...] = (),
     ) -> "Origin":
         """From the checksums of a checkpoint or of metrics.json and the content of config.yaml."""
-        data = config.get("data")
-        options = {name: data[name] for name in SPLIT_OPTIONS if name in data} if isinstance(data, Mapping) else {}
+        data = config.get("data") or {}
+        options = {name: data[name] for name in SPLIT_OPTIONS if name in data}
         if options.get("val_list") is not None:  # then nothing is drawn
             options = {name: value for name, value in options.items() if name not in ("val_share", "split_seed")}
         return cls(key, checkpoint_sha256, about["split_fingerprint"], about["labels_sha256"], options, unknown)

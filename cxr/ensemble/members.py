@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients
 from cxr.ensemble.splits import KEPT_BYTES, Split, Test, Validation
 from cxr.errors import CxrError
-from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
+from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused
 from cxr.run.splits import check_chosen_on_validation
+from cxr.training.scored import FinishedRun
 
 SPLITS = ("val", "test")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -128,7 +129,7 @@ def expand(runs: str | Sequence[str]) -> list[str]:
 
 
 def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[str, Any] = _NOTHING) -> Members:
-    """Loads members and lines them up with the first one.
+    """Loads members, enters their test scores in the ledgers beside them, and lines them up with the first one.
 
     Args:
         keys: run directories.
@@ -157,6 +158,8 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[
             columns[split].append(Column(paths[split], orders[split]))
         origins.append(origin)
     check_origins(origins)
+    for key, column in zip(keys, columns["test"], strict=True):  # the table of the ensemble judges each of them
+        count_test(ledger_beside(Path(key)), read_predictions(column.path), Path(key).name, "ensemble")
     both = shared_patients(first["val"], first["test"])
     val, test = (_split(kind, first[kind.name], columns[kind.name]) for kind in (Validation, Test))
     assert isinstance(val, Validation) and isinstance(test, Test)
@@ -181,51 +184,16 @@ def load_member(
         CxrError: it has neither, one of them is broken, or its validation is no validation.
     """
     run = Run(Path(key))
-    metrics = run.metrics()
-    paths = {split: run.predictions(split) for split in SPLITS}
-    stored = all(path.exists() for path in paths.values())
-    about = {name: str(metrics.get(name) or "") for name in ("split_fingerprint", "labels_sha256")}
     config = run.config() if os.path.lexists(run.config_path) else {}
-    if not run.best.exists():
-        if not stored:
-            raise CxrError(
-                f"{key} has no checkpoints/best.ckpt and no predictions/val.parquet and test.parquet; is it a run?"
-            )
-        print(f"{key} has no checkpoint: its predictions are taken as they are, its training patients are unknown")
-        origin = Origin.of(key, "", about, config, ("predictions without a checkpoint",))
-        return origin, paths, {split: read_predictions(path) for split, path in paths.items()}
-    from cxr.training.checkpoint import read_checkpoint, state_sha256
-
-    checkpoint = read_checkpoint(run.best)
-    sha256 = state_sha256(checkpoint["state_dict"])
-    ancestry = read_ancestry(checkpoint["cxr"].get("ancestry"), str(run.best))
-    about = {name: str(checkpoint["cxr"][name]) for name in about}
-    origin = Origin.of(key, sha256, about, config, ancestry.unknown)
-    if stored:
-        loaded = {split: read_predictions(path) for split, path in paths.items()}
-        if all(predicted.checkpoint_sha256 == sha256 for predicted in loaded.values()):
-            _check_learnt(key, ancestry, loaded)
-            return origin, paths, loaded
-    from cxr.training.devices import device_of
-    from cxr.training.finished import predict_run
-
-    print(f"{key}: predicting with checkpoints/best.ckpt, since no stored predictions belong to it", flush=True)
-    loaded = predict_run(run, SPLITS, device_of(accelerator), named)
-    _check_learnt(key, ancestry, loaded)
-    paths = {split: scratch / f"{split}.parquet" for split in SPLITS}
-    for split, predicted in loaded.items():
-        predicted.write(paths[split])
+    finished = FinishedRun(run, {**named, "accelerator": accelerator})
+    origin = Origin.of(
+        key, finished.provenance["checkpoint_sha256"], finished.provenance, config, finished.ancestry.unknown
+    )
+    loaded, made = finished.predictions(SPLITS)
+    paths = {split: scratch / f"{split}.parquet" if split in made else run.predictions(split) for split in SPLITS}
+    for split in made:
+        loaded[split].write(paths[split])
     return origin, paths, loaded
-
-
-def _check_learnt(key: str, ancestry: Ancestry, loaded: Mapping[str, Predictions]) -> None:
-    for split, predicted in loaded.items():
-        ancestry.check(key, split, predicted.patient.tolist(), predicted.image.tolist())
-
-
-def stored_or_made(run: Run, options: Mapping[str, Any], scratch: Path) -> dict[str, Predictions]:
-    """Predictions of a run by split, see `load_member`; `options` has `accelerator` and the folders that are named."""
-    return load_member(str(run.path), str(options["accelerator"]), scratch, options)[2]
 
 
 def _order(pair: str, split: str, a: Predictions, b: Predictions) -> NDArray[np.int64] | None:

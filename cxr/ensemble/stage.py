@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from cxr.configuration.kinds import checked
 from cxr.configuration.plugins import own_configuration
+from cxr.configuration.schema import Ensemble as Options
 from cxr.configuration.targets import build
 from cxr.ensemble.guard import said_of_overlap
 from cxr.ensemble.members import expand, gather
 from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
-from cxr.errors import CxrError
 from cxr.figures.tables import as_text
 from cxr.files.writing import staged, unwritable
 from cxr.run.directory import Run, taken
@@ -32,9 +33,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     """
     if run.path.exists():
         raise taken(run.path, "choose another name=")
-    resamples, seed = _count(config, "bootstrap"), _count(config, "seed")
-    if type(config["leave_one_out"]) is not bool:
-        raise CxrError(f"leave_one_out={config['leave_one_out']} must be true or false")
+    config = checked(Options, config)
     with own_configuration():
         method: Method = build(config["method"])
     keys = expand(config["runs"])
@@ -51,6 +50,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
             # Where images of members lie on this machine is no part of the ensemble.
             saved = {key: value for key, value in config.items() if key not in ("data", "cache")}
             ensemble = Ensemble(run.path.name, {**saved, "runs": keys}, method, fit, members)
+            resamples, seed = config["bootstrap"], config["seed"]
             written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
             shutil.rmtree(scratch, ignore_errors=True)  # our own, never published
             if run.path.exists():
@@ -65,13 +65,6 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     print(f"{run.path}: macro AUROC {_show(value)} val, {_show(written.metrics['test']['macro_auroc'])} test")
     print(f"pictures are in {run.figures}", flush=True)
     return float("nan") if value is None else float(value)
-
-
-def _count(config: Mapping[str, Any], name: str) -> int:
-    value = config[name]
-    if type(value) is not int or value < 0:
-        raise CxrError(f"{name}={value} must be 0 or a positive whole number")
-    return value
 
 
 def _said(ensemble: Ensemble) -> list[str]:

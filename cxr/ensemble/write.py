@@ -23,6 +23,7 @@ from cxr.figures.maps import ensemble_landscape
 from cxr.figures.tables import auroc_table, write_table
 from cxr.files.writing import replacing, write_text
 from cxr.metrics.auroc import auroc
+from cxr.run.ancestry import unknown_note
 from cxr.run.directory import Run, versions
 from cxr.run.predictions import Predictions
 from cxr.run.splits import describe_split
@@ -72,9 +73,10 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
     tables: dict[str, pd.DataFrame] = {}
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
     val, test = combined["val"][1], combined["test"][1]
-    metrics |= judge(val, test) | _about(ensemble) | {"split": describe_split(val, test)}
+    metrics |= judge(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
     notes = notes_of(run, val, test, metrics, "ensemble", ensemble.title)
-    write_tables(run, ensemble.title, metrics, test.findings, notes)
+    notes += unknown_note({origin.key: origin.unknown for origin in members.origins if origin.checkpoint_sha256})
+    write_tables(run, "test", ensemble.title, metrics, test.findings, notes)
     for split in (members.validation, members.test):
         areas, predicted = combined[split.name]
         predicted.write(run.predictions(split.name))

@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from cxr.configuration.kinds import checked
+from cxr.configuration.schema import Compare
 from cxr.errors import CxrError
 from cxr.evaluation.rows import configuration, row_names
-from cxr.evaluation.run import resampling
-from cxr.evaluation.tables import few_patients, notes_of
+from cxr.evaluation.tables import few_patients, notes_of, split_note, unknown_ancestry
 from cxr.figures.results import Cell, Results, WithInterval
 from cxr.metrics.bootstrap import bootstrap_auroc, bootstrap_average_precision
-from cxr.metrics.comparison import METRICS, compare, holm
+from cxr.metrics.comparison import compare, holm
 from cxr.metrics.interval import Interval, Resampling
 from cxr.metrics.patients import FEWEST, too_few
 from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
+from cxr.run.ancestry import unknown_note
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
@@ -52,11 +54,8 @@ def compare_runs(config: Mapping[str, Any]) -> float:
     Raises:
         CxrError: fewer than two rows on the same images, or an option.
     """
-    split, metric, plan = str(config["split"]), str(config["metric"]), resampling(config)
-    if split not in ("val", "test"):
-        raise CxrError(f"split={split} is unknown; choose val or test")
-    if metric not in METRICS:
-        raise CxrError(f"metric={metric} is unknown; choose {' or '.join(METRICS)}")
+    config = checked(Compare, config)
+    split, metric, plan = config["split"], config["metric"], Resampling(config["resamples"], config["seed"])
     runs = _runs(config["runs"], split)
     kept, left_out = _on_the_same_images(runs, split)
     rows = _rows(kept, metric, plan)
@@ -89,19 +88,29 @@ def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predicti
             matched = [Path(path) for path in sorted(glob.glob(pattern))]
             smoke = [path for path in matched if Run(path).smoke]
             say_left_out(smoke)
-            paths = [path for path in matched if path not in smoke]
-            runs = [Run(path) for path in paths if Run(path).predictions(split).is_file()]
-            if not runs:
-                raise CxrError(f"runs={pattern} matches nothing that has predictions/{split}.parquet")
-            found += runs
+            runs = [Run(path) for path in matched if path not in smoke]
+            there = [run for run in runs if run.predictions(split).is_file()]
+            unscored = [run for run in runs if run not in there and run.best.exists()]
+            if not there:
+                raise CxrError(f"runs={pattern} matches nothing that has predictions/{split}.parquet{_how(unscored)}")
+            if unscored:
+                named = ", ".join(str(run.path) for run in unscored)
+                print(f"left out, without predictions/{split}.parquet: {named}{_how(unscored)}", flush=True)
+            found += there
         elif Run(Path(pattern)).smoke:
             raise smoke_refused(Path(pattern))
         elif not Run(Path(pattern)).predictions(split).is_file():
-            raise CxrError(f"runs names {pattern}, which has no predictions/{split}.parquet")
+            how = _how([run for run in [Run(Path(pattern))] if run.best.exists()])
+            raise CxrError(f"runs names {pattern}, which has no predictions/{split}.parquet{how}")
         else:
             found.append(Run(Path(pattern)))
     unique = {run.path.resolve(): run for run in found}
     return [(run, read_predictions(run.predictions(split))) for run in unique.values()]
+
+
+def _how(unscored: Sequence[Run]) -> str:
+    """How scores of trainings that lack them are made, if there are such trainings."""
+    return f"; python -m cxr evaluate run={unscored[0].path} makes them" if unscored else ""
 
 
 def _on_the_same_images(
@@ -203,13 +212,16 @@ def _by_finding(
 def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequence[str]) -> list[str]:
     run = kept[0][0]
     notes: list[str] = []
-    if all(run.predictions(name).is_file() for name in ("val", "test")):
-        if split == "test":
-            for other, scored in kept:
-                count_test(ledger_beside(other.path), scored, other.path.name, "compare")
-        val, test = (read_predictions(run.predictions(name)) for name in ("val", "test"))
-        notes = notes_of(run, val, test, run.metrics(), "compare")
-    if split == "test":
+    there = {name: read_predictions(path) for name in ("val", "test") if (path := run.predictions(name)).is_file()}
+    if split == "val":
+        notes.append(split_note(run, there["val"], there.get("test"), run.metrics()))
+    else:
+        for other, scored in kept:
+            count_test(ledger_beside(other.path), scored, other.path.name, "compare")
+        if "val" in there:
+            notes += notes_of(run, there["val"], there["test"], run.metrics(), "compare")
+        told = [run] if "val" in there else []
+        notes += unknown_note({one.path.name: unknown_ancestry(one.metrics()) for one, _ in kept if one not in told})
         notes.append("To choose between configurations, rank them on validation (split=val).")
     if left_out:
         others = ", ".join(left_out)

@@ -1,4 +1,4 @@
-"""What stored predictions of validation and test say of a classifier: chosen on validation, judged on test.
+"""What stored predictions of validation and of test splits say of a classifier: chosen on the one, judged on the rest.
 
 Results are plain values for `metrics.json`; a number with an interval is `{"value": x, "ci": [low, high]}`.
 """
@@ -47,48 +47,67 @@ _Floats = NDArray[np.float64]
 
 def judge(
     val: Predictions,
-    test: Predictions,
+    tests: Mapping[str, Predictions],
     points: Points = USUAL_POINTS,
     resampling: Resampling | None = None,
     train_positives: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Both splits' metrics.
+    """The metrics of validation and of test splits.
 
     Args:
         val: where operating points are chosen.
-        test: the same findings.
+        tests: predictions of the same findings by the name of their split, `test` or a further one; or none.
         points: operating points, see `choose_thresholds`: rule to its least sensitivity or specificity, or to none.
         resampling: of patients, for intervals and subgroups; none gives plain numbers at once.
         train_positives: positives of each finding in training, by which head, medium and tail are told apart.
 
     Returns:
-        `val` and `test`, each as `summarise` says it, with `operating_points`: a rule each, with `threshold` and the
-        rates of every finding. With `resampling`, `test` has intervals, `delong` and `subgroups` too; with
+        `val` and each test split as `summarise` says it, with `operating_points`: a rule each, with `threshold` and the
+        rates of every finding. With `resampling`, a test split has intervals, `delong` and `subgroups` too; with
         `train_positives` `by_frequency`.
 
     Raises:
-        CxrError: `val` is no validation, or the findings differ.
+        CxrError: see `check_together`.
     """
-    check_chosen_on_validation(val, test, "operating points")
-    if val.findings != test.findings:
-        raise CxrError("validation and test have different findings; they are not of one run")
+    check_together(val, tests)
     thresholds = {rule: choose_thresholds(val.target, val.score, rule, least) for rule, least in points.items()}
     found: dict[str, Any] = {}
-    for split, p in (("val", val), ("test", test)):
+    for split, p in {"val": val, **tests}.items():
         about = summarise(p.target, p.score, p.findings, rich=True, ci=resampling, patient=p.patient)
         at = {rule: _at(p, threshold, resampling) for rule, threshold in thresholds.items()}
         found[split] = {**about, "operating_points": at}
-    if train_positives is not None:
-        found["test"]["by_frequency"] = _by_frequency(found["test"], test.findings, train_positives)
-    if resampling is not None:
-        area = delong(test.target, test.score, resampling.level, test.patient)
-        each = zip(test.findings, area.value, area.low, area.high, strict=True)
-        found["test"]["delong"] = {name: number(*values) for name, *values in each}
-        cuts = thresholds.get(SUBGROUP_POINT)
-        found["test"]["subgroups"] = subgroups(
-            test, np.full(len(test.findings), 0.5) if cuts is None else cuts, resampling
-        )
+    for split, test in tests.items():
+        if train_positives is not None:
+            found[split]["by_frequency"] = _by_frequency(found[split], test.findings, train_positives)
+        if resampling is not None:
+            area = delong(test.target, test.score, resampling.level, test.patient)
+            each = zip(test.findings, area.value, area.low, area.high, strict=True)
+            found[split]["delong"] = {name: number(*values) for name, *values in each}
+            cuts = thresholds.get(SUBGROUP_POINT)
+            found[split]["subgroups"] = subgroups(
+                test, np.full(len(test.findings), 0.5) if cuts is None else cuts, resampling
+            )
     return found
+
+
+def check_together(val: Predictions, tests: Mapping[str, Predictions]) -> None:
+    """Raises CxrError if `val` is no validation, or a test split shares images with it or has other findings."""
+    check_chosen_on_validation(val, None, "operating points")
+    for split, test in tests.items():
+        check_chosen_on_validation(val, test, "operating points")
+        if val.findings != test.findings:
+            raise CxrError(f"validation and {split} have different findings; they are not of one run")
+
+
+def of_test(metrics: dict[str, Any], split: str) -> dict[str, Any]:
+    """Where `metrics.json` holds `split`, `localisation` and `calibration` of a test split.
+
+    They stand at its top for `test`, and for a further one beside its own metrics.
+    """
+    if split == "test":
+        return metrics
+    held: dict[str, Any] = metrics[split]
+    return held
 
 
 def subgroups(test: Predictions, threshold: _Floats, resampling: Resampling) -> dict[str, Any]:
@@ -115,31 +134,40 @@ def subgroups(test: Predictions, threshold: _Floats, resampling: Resampling) -> 
     return {name: _division(division, test.findings) for name, division in divisions.items()}
 
 
-def calibrate(val: Predictions, test: Predictions, method: str) -> tuple[Scaling, Predictions, dict[str, Any]]:
-    """Fits a scaling on validation and applies it to the test scores.
+def fit_scaling(val: Predictions, method: str) -> Scaling:
+    """Fits a scaling of scores on validation.
 
     Args:
         val: what it is fitted on.
-        test: what it is applied to.
         method: `temperature` or `platt`.
-
-    Returns:
-        The scaling, the test predictions with scaled scores, and Brier score and calibration error before and after.
 
     Raises:
         CxrError: the method is unknown, or `val` is no validation.
     """
     if method not in _FITS:
         raise CxrError(f"calibration={method} is unknown; choose none, {' or '.join(_FITS)}")
-    check_chosen_on_validation(val, test, "a calibration")
-    scaling = _FITS[method](val.target, val.score, val.findings)
+    check_chosen_on_validation(val, None, "a calibration")
+    return _FITS[method](val.target, val.score, val.findings)
+
+
+def calibrate(test: Predictions, scaling: Scaling, method: str) -> tuple[Predictions, dict[str, Any]]:
+    """Applies a scaling to test scores.
+
+    Args:
+        test: what it is applied to.
+        scaling: fitted on validation.
+        method: what it is called.
+
+    Returns:
+        The predictions with scaled scores, and Brier score and calibration error before and after.
+    """
     scaled = replace(test, score=scaling.apply(test.score).astype(np.float32))
     said: dict[str, Any] = {"method": method, "not_fitted": list(scaling.identity)}
     for name, p in (("before", test), ("after", scaled)):
         values = {"brier": brier(p.target, p.score), "ece": expected_calibration_error(p.target, p.score)}
         said[name] = {key: named(p.findings, value) for key, value in values.items()}
         said[name] |= {f"macro_{key}": number(macro(value)) for key, value in values.items()}
-    return scaling, scaled, said
+    return scaled, said
 
 
 def _at(p: Predictions, threshold: _Floats, resampling: Resampling | None) -> dict[str, Any]:

@@ -11,16 +11,12 @@ from cxr.run.directory import Run
 
 # What may differ between seeds of one configuration: who ran it, where, and how it was stored.
 _SAME = re.compile(
-    r"seed|name|sweep|run_id|resume|runs_dir|choices.*|logger.*|checkpoint\..*|cache\.(dir|processes|on_error)"
+    r"seed|name|sweep|run_id|resume|score_test|runs_dir|choices.*|logger.*|checkpoint\..*|cache\.(dir|processes|on_error)"
     r"|data\.workers|trainer\.(accelerator|devices|strategy|log_every_n_steps)"
 )
 _CHOICES, _RECIPE = "choices.", "choices.experiment"
 _UNNAMED = ("choices.logger", "choices.trainer")  # as in _SAME; what else a trainer sets is named by its keys
 _LONGEST = 40  # characters of a value
-# What runs of earlier versions were, whose configurations do not say it.
-_EARLIER = {
-    "task._target_": "cxr.task.multi_label.MultiLabel", "choices.task": "multi_label", "data.single_finding": False,
-}  # fmt: skip
 
 
 def configuration(run: Run) -> str:
@@ -57,7 +53,7 @@ def _configured(run: Run) -> bool:
 
 
 def _told(run: Run) -> dict[str, Any]:
-    return _EARLIER | dict(leaves(run.config(), lists=False))
+    return dict(leaves(run.config(), lists=False))
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> list[str]:

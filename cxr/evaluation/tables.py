@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cxr.evaluation.judge import of_test
 from cxr.figures.results import Cell, Results, WithInterval
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import OF_SUPPORTED
+from cxr.run.ancestry import unknown_note
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions
@@ -13,55 +15,79 @@ from cxr.run.splits import describe_split
 
 MACRO = "macro average"
 SUPPORTED = f"{MACRO} ({FEWEST}+ patients each)"
+UNKNOWN_ANCESTRY = "unknown_ancestry"  # in metrics.json, where there is any
 _RATES = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "accuracy")
 
 
 def notes_of(
     run: Run, val: Predictions, test: Predictions, metrics: Mapping[str, Any], by: str, name: str | None = None
 ) -> list[str]:
-    """What stands below every table: which split and labels these are, and how often the test split was scored."""
+    """What stands below every table: which split and labels these are, and how often the test split was scored.
+
+    This enters the scores in the ledger, so it comes before anything is said of them.
+    """
     ledger = ledger_beside(run.path)
     times = count_test(ledger, test, name or run.path.name, by)
+    return [
+        split_note(run, val, test, metrics),
+        f"This test split has been scored {times} time{'s' * (times != 1)} in {ledger.parent.name or ledger.parent}.",
+        *unknown_note({name or run.path.name: unknown_ancestry(metrics)}),
+    ]
+
+
+def unknown_ancestry(metrics: Mapping[str, Any]) -> list[str]:
+    """First weights of which nobody knows what they have learnt from, as `metrics.json` names them."""
+    named = metrics.get(UNKNOWN_ANCESTRY)
+    return [str(source) for source in named] if isinstance(named, list) else []
+
+
+def split_note(run: Run, val: Predictions, test: Predictions | None, metrics: Mapping[str, Any]) -> str:
+    """Which split and labels these are; where test was not scored, their fingerprints alone."""
     prints = [
         f"{name} {str(metrics[key])[:16]}" if metrics.get(key) else f"{name} unknown"
         for name, key in (("split", "split_fingerprint"), ("labels", "labels_sha256"))
     ]
     trained = "" if run.best.exists() or metrics.get("split_fingerprint") else "; training patients are unknown"
-    return [
-        f"Split: {describe_split(val, test)}{trained} ({', '.join(prints)}).",
-        f"This test split has been scored {times} time{'s' * (times != 1)} in {ledger.parent.name or ledger.parent}.",
-    ]
+    kind = "test was not scored" if test is None else f"{describe_split(val, test)}{trained}"
+    return f"Split: {kind} ({', '.join(prints)})."
 
 
 def write_tables(
-    run: Run, title: str, metrics: Mapping[str, Any], findings: Sequence[str], notes: Sequence[str]
+    run: Run, split: str, title: str, metrics: dict[str, Any], findings: Sequence[str], notes: Sequence[str]
 ) -> dict[str, Results]:
-    """Writes the tables of an evaluation into `evaluation/` of a run, and returns them."""
-    made = tables(metrics, findings, title, notes)
+    """Writes the tables of a test split into `evaluation/` of a run, and returns them; see `tables`.
+
+    The file of a further test split ends in its name: `auroc_<split>.csv`.
+    """
+    made = tables(metrics, findings, title, notes, split)
     for name, table in made.items():
-        table.write(run.path / "evaluation" / name)
+        table.write(run.path / "evaluation" / (name if split == "test" else f"{name}_{split}"))
     return made
 
 
-def tables(metrics: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> dict[str, Results]:
-    """File name to table: `auroc`, `operating_points`, `subgroups` and what else there is of test.
+def tables(
+    metrics: dict[str, Any], findings: Sequence[str], title: str, notes: Sequence[str], split: str = "test"
+) -> dict[str, Results]:
+    """Name to table: `auroc`, `operating_points`, `subgroups` and what else there is of a test split.
 
     Args:
-        metrics: as `judge` made them, with `calibration` and `localisation` where these were done.
+        metrics: as `judge` made them, with `calibration` and `localisation` where these were done, see `of_test`.
         findings: L names.
         title: of the run.
         notes: below each table.
+        split: `test` or a further one.
     """
+    judged, about, title = metrics[split], of_test(metrics, split), f"{title}, {split}"
     made = {
-        "auroc": _auroc(metrics["test"], findings, f"{title}, test", notes),
-        "operating_points": _points(metrics["test"], findings, f"{title}, test", notes),
+        "auroc": _auroc(judged, findings, title, notes),
+        "operating_points": _points(judged, findings, title, notes),
     }
-    if "subgroups" in metrics["test"]:
-        made["subgroups"] = _subgroups(metrics["test"]["subgroups"], findings, f"{title}, test", notes)
-    if metrics.get("calibration"):
-        made["calibration"] = _calibration(metrics["calibration"], findings, title, notes)
-    if metrics.get("localisation"):
-        made["localisation"] = _localisation(metrics["localisation"], findings, title, notes)
+    if "subgroups" in judged:
+        made["subgroups"] = _subgroups(judged["subgroups"], findings, title, notes)
+    if about.get("calibration"):
+        made["calibration"] = _calibration(about["calibration"], findings, title, notes)
+    if about.get("localisation"):
+        made["localisation"] = _localisation(about["localisation"], findings, title, notes)
     return made
 
 
@@ -244,7 +270,7 @@ def _calibration(about: Mapping[str, Any], findings: Sequence[str], title: str, 
     rows.append([MACRO, *(about[when][f"macro_{key}"] for key in keys for when in ("before", "after"))])
     said = [f"Left as they are: {', '.join(about['not_fitted'])}."] if about["not_fitted"] else []
     columns = ["finding", *(f"{key}_{when}" for key in keys for when in ("before", "after"))]
-    return Results(f"{title}, test: {about['method']} scaling, fitted on validation", columns, rows, [*said, *notes])
+    return Results(f"{title}: {about['method']} scaling, fitted on validation", columns, rows, [*said, *notes])
 
 
 def _localisation(about: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> Results:
@@ -258,9 +284,7 @@ def _localisation(about: Mapping[str, Any], findings: Sequence[str], title: str,
     if others:
         rows.append([SUPPORTED, *(WithInterval.of(others.get(m)) for m in measures)])
     said = [*_of_intervals(about), *notes]
-    return Results(
-        f"{title}, test: attention against {about['pairs']} boxed findings", ["finding", *measures], rows, said
-    )
+    return Results(f"{title}: attention against {about['pairs']} boxed findings", ["finding", *measures], rows, said)
 
 
 def _mean(values: Mapping[str, Any]) -> float | None:

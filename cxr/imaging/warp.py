@@ -14,7 +14,7 @@ def show(image: np.ndarray, place_of: NDArray[np.float64], shown: np.ndarray) ->
     or more is first brought to S by area, so that no pixel is passed over.
     """
     size, cached = len(shown), len(image)
-    (a, b, x), (c, d, y) = place_of[0], place_of[1]
+    (a, b, x), (c, d, y) = place_of[:2].tolist()
     if abs(b) < _EXACT and abs(c) < _EXACT and abs(abs(a) - d) < _EXACT:  # no turn: a copy or a resize, maybe mirrored
         left = x if a > 0 else x - d * (size - 1)
         column, row = round(left), round(y)

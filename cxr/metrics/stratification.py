@@ -25,8 +25,6 @@ def draw_patients(table: pd.DataFrame, findings: Sequence[str], share: float, se
     Returns:
         The drawn patients.
     """
-    if not 0 < share < 1:
-        raise CxrError(f"data.val_share={share} must lie between 0 and 1")
     labels = (table[list(findings)] == 1).assign(**{"": True})
     labels["none"] = ~labels[list(findings)].any(axis=1)
     grouped = labels.groupby(table["patient"].to_numpy(), sort=True).sum()

@@ -66,6 +66,16 @@ class Ancestry:
                 )
 
 
+def unknown_note(unknown: Mapping[str, Sequence[str]]) -> list[str]:
+    """What stands below a table whose runs started from weights that may have seen its images; empty if none did.
+
+    Args:
+        unknown: first weights of which nobody knows what they have learnt from, by run.
+    """
+    named = [f"{', '.join(sources)} ({run})" for run, sources in unknown.items() if sources]
+    return [f"Unknown whether first weights had seen these patients: {'; '.join(named)}."] if named else []
+
+
 def read_ancestry(about: Any, origin: str) -> Ancestry:
     """The ancestry that a checkpoint holds; an unknown one where it holds none.
 

@@ -19,7 +19,7 @@ from cxr.errors import CxrError
 from cxr.files.locking import locked
 from cxr.files.reading import read_text
 from cxr.files.writing import staged, unwritable, write_text
-from cxr.run.naming import legal_name
+from cxr.run.naming import CALIBRATED, is_test_name, legal_name
 from cxr.run.smoke import is_smoke
 
 _PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
@@ -72,8 +72,23 @@ class Run:
         return self.path / "figures"
 
     def predictions(self, split: str) -> Path:
-        """The Parquet file of `val` or `test`."""
+        """The Parquet file of `val`, `test` or a further test split."""
         return self.path / "predictions" / f"{split}.parquet"
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """Test splits whose predictions are there: `test` if it is, then the further ones by name."""
+        names = sorted(path.stem for path in (self.path / "predictions").glob("*.parquet"))
+        return (*["test"] * ("test" in names), *filter(is_test_name, names))
+
+    def results_of_tests(self) -> list[Path]:
+        """Tables, pictures, calibrations and, last, predictions of test splits: what tells of scored weights."""
+        files = [path for path in self.path.glob("evaluation/*") if path.suffix in (".csv", ".md", ".tex")]
+        files += self.path.glob("calibration.json")
+        for split in self.test_splits:
+            files += self.figures.glob(f"*_{split}.png")
+            files += self.path.glob(f"predictions/{split}{CALIBRATED}.parquet")
+        return [*files, *map(self.predictions, self.test_splits)]
 
     @property
     def metrics_path(self) -> Path:
@@ -100,6 +115,15 @@ class Run:
         """Of `val` or `test` in `metrics.json`, without its interval; none where it is undefined or missing."""
         plain = self.metrics().get(split, {}).get("macro_auroc")
         return plain["value"] if isinstance(plain, dict) else plain
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a training can go on whose results are missing, or those of fewer epochs than it now has."""
+        if not self.last.exists():
+            return False
+        trainer, done = self.config().get("trainer"), self.metrics()
+        epochs = trainer.get("max_epochs") if isinstance(trainer, Mapping) else None
+        return not done or (isinstance(epochs, int) and done.get("max_epochs", epochs) < epochs)
 
     @property
     def smoke(self) -> bool:
@@ -154,13 +178,13 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While it is held, no other process trains this run; it is free as soon as this process has died.
+        """While it is held, no other process trains or evaluates this run; free as soon as this process has died.
 
         Raises:
             CxrError: another process holds it, or the directory cannot be written.
         """
         lock = self.path / ".lock"
-        refusal = f"another process is training {self.path}; wait for it, or choose another name="
+        refusal = f"another process is training {self.path} or evaluates it; wait for it, or choose another name="
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(lock, refusal))

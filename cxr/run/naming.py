@@ -1,12 +1,19 @@
-"""Names of runs: what they are made of, and how one is derived."""
+"""Names of runs and of further test splits: what they are made of, and how one is derived."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from cxr.errors import CxrError
 
 _LEGAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LONGEST = 120  # characters of a derived name
+# What else `metrics.json` and the folder of predictions hold.
+_TAKEN = {
+    "train", "val", "test", "split", "localisation", "calibration", "evaluation", "smoke", "split_fingerprint",
+    "labels_sha256", "checkpoint_sha256", "best_epoch", "max_epochs", "epochs", "steps", "versions",
+}  # fmt: skip
+CALIBRATED = "_calibrated"  # ends the name of a file of calibrated scores
 
 
 def check_name(value: str | None, option: str) -> None:
@@ -15,6 +22,21 @@ def check_name(value: str | None, option: str) -> None:
         raise CxrError(f"{option}={value} is not a name: use letters, digits, '.', '_' and '-', not starting with '.'")
     if value is not None and len(str(value)) > _LONGEST:
         raise CxrError(f"{option}={value} has {len(str(value))} characters; a name has at most {_LONGEST}")
+
+
+def is_test_name(name: str) -> bool:
+    """Whether a further test split may be called so: a run may, and nothing else beside its results is."""
+    return bool(_LEGAL.fullmatch(name)) and name not in _TAKEN and not name.endswith(CALIBRATED)
+
+
+def check_test_names(names: Iterable[str]) -> None:
+    """Raises CxrError unless further test splits can be called so, see `is_test_name`."""
+    wrong = next((name for name in names if not is_test_name(name)), None)
+    if wrong is not None:
+        raise CxrError(
+            f"a test split cannot be called {wrong!r}: use letters, digits, '.', '_' and '-', no ending {CALIBRATED}, "
+            f"and none of {', '.join(sorted(_TAKEN))}"
+        )
 
 
 def legal_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Smoke runs: they only try that everything works, and have no result."""
+"""Which trainings end without scores of test; among them smoke runs, which only try that everything works."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,18 +10,24 @@ from cxr.errors import CxrError
 def is_smoke(config: Mapping[str, Any]) -> bool:
     """Whether a run only tries that all works: it trains on a few batches, and is never judged on test.
 
-    `fast_dev_run` and `overfit_batches` of the Trainer make it one; `limit_train_batches` shortens epochs of a run
-    whose numbers count.
+    The mark `smoke: true` makes it one, which the options of `debug` set, and so do `fast_dev_run` and
+    `overfit_batches` of the Trainer; `limit_train_batches` shortens epochs of a run whose numbers count.
     """
     trainer = config.get("trainer")
-    return isinstance(trainer, Mapping) and any(trainer.get(key) for key in ("fast_dev_run", "overfit_batches"))
+    limited = isinstance(trainer, Mapping) and any(trainer.get(key) for key in ("fast_dev_run", "overfit_batches"))
+    return limited or config.get("smoke") is True
+
+
+def scores_test(config: Mapping[str, Any]) -> bool:
+    """Whether a training ends with scores of its test splits; those of earlier versions do, smoke runs never."""
+    return bool(config.get("score_test", True)) and not is_smoke(config)
 
 
 def smoke_refused(path: Path) -> CxrError:
     """The sentence for a smoke run that is named where results count."""
     return CxrError(
-        f"{path} is a smoke run (trainer.fast_dev_run or overfit_batches): it tried that all works, and has no result; "
-        "train it without that option"
+        f"{path} is a smoke run (debug=, trainer.fast_dev_run or overfit_batches): it tried that all works, and has no "
+        "result; train it without that option"
     )
 
 

@@ -94,6 +94,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         names: Sequence[str] = (),
         seed: int = 0,
         provenance: dict[str, Any] | None = None,
+        labels: NDArray[np.float32] | None = None,
     ) -> Self:
         """Gives the task what training needs, and returns it.
 
@@ -106,10 +107,13 @@ class ClassificationTask(pl.LightningModule, ABC):
             names: image name of every index, for messages.
             seed: of the random numbers inside the network (dropout), set anew for every batch.
             provenance: plain values that every checkpoint carries under `cxr`.
+            labels: (N, L) of every index, NaN unknown, which an epoch's metrics go by where the targets of the batches
+                are soft; none takes those targets.
         """
         self.network, self.loss, self.findings = network, loss, tuple(findings)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.names, self.seed, self.provenance = names, seed, provenance or {}
+        self.labels = labels
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         self.window: Tensor | None = None  # terms of the open window and their summed loss, on this rank
         self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks; NaN if nothing was known
@@ -212,7 +216,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         return output, self.loss(output, batch, self.current_epoch)
 
     def _log_epoch(self, stage: str, scores: EpochScores) -> None:
-        logits, target, (total, number) = scores.collect(self._gather)
+        index, logits, target, (total, number) = scores.collect(self._gather)
         if not torch.isfinite(total):
             raise CxrError(
                 f"the {'validation' if stage == 'val' else 'training'} loss is not finite at epoch "
@@ -220,7 +224,8 @@ class ClassificationTask(pl.LightningModule, ABC):
                 "trainer.gradient_clip_val"
             )
         self.log(f"{stage}/loss", float(total / number), prog_bar=True)  # NaN where nothing is known
-        values = self.metrics(target.numpy(), self.scores(logits).numpy())
+        labels = target.numpy() if self.labels is None else self.labels[index.numpy()]
+        values = self.metrics(labels, self.scores(logits).numpy())
         for name in self.logged:
             self.log(f"{stage}/{name}", values[name], prog_bar=f"{stage}/{name}" == self.monitor.name)
 

@@ -41,8 +41,8 @@ class EpochScores:
         index, logits, target = state
         self.parts, self.sums = [(index, logits, target)], sums
 
-    def collect(self, gather: Gather) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits and targets, (N, L) on the CPU, in the order of the table, and the loss's sums. Empties itself.
+    def collect(self, gather: Gather) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Index (N,), logits and targets, (N, L) on the CPU, by index, and the loss's sums. Empties itself.
 
         Filler is dropped. An image that was shown several times comes as often, the smallest logits first, whatever
         the number of ranks.
@@ -55,4 +55,4 @@ class EpochScores:
         self.parts, self.sums = [], None
         keys = [*logits.numpy().T[::-1], index.numpy()]  # the last key is the first that counts
         order = torch.from_numpy(np.lexsort(keys))[int((index < 0).sum()) :]  # filler has index -1
-        return logits[order], target[order], sums
+        return index[order], logits[order], target[order], sums

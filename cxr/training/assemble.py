@@ -26,6 +26,7 @@ from cxr.imaging.preprocessing import read_preprocessing
 from cxr.model.network import Network
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
+from cxr.run.naming import check_test_names
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
 from cxr.training.build import build_augmentation, build_loss, build_network, build_task, check_loss
 from cxr.training.devices import Devices, loader_processes
@@ -104,14 +105,14 @@ def assemble(
     task = build_task(config)
     trains = rank is not None or devices.count == 1
     rank = rank or Rank()
-    trainer = trainer_of(config, run if trains else None, devices, rank, task.monitor)
-    loader_processes(config["data"]["workers"], devices.accelerator)
+    trainer = trainer_of(config, run if trains else None, devices, rank, task)
     check_loggers(config)
     augmentation, order = build_augmentation(config)
     optimizer, scheduler = _optimizers(config)
     if prepared is None:
         _rehearse(config, task)
     catalog = prepared.catalog if prepared else read_catalog(config)
+    check_test_names(catalog.tests)
     task.check(catalog)
     pl.seed_everything(int(config["seed"]), verbose=False)
     network, ancestry = _network(config, catalog, restored)
@@ -137,6 +138,7 @@ def assemble(
         names=catalog.table["image"].tolist(),
         seed=int(config["seed"]),
         provenance=provenance,
+        labels=catalog.table[list(catalog.findings)].to_numpy(np.float32),
     )
     return Parts(config, run, devices, rank, prepared, task, trainer, augmentation, order)
 

@@ -10,14 +10,12 @@ from torch import nn
 from cxr.configuration.targets import build, taken
 from cxr.data.augment import Augmentation
 from cxr.data.cache import CacheSettings
-from cxr.data.sampling import Order, Shuffled
+from cxr.data.sampling import Order
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network
 from cxr.task.base import ClassificationTask
-
-MULTI_LABEL = {"_target_": "cxr.task.multi_label.MultiLabel"}  # of runs whose configuration has no task
 
 
 def build_network(config: Mapping[str, Any], findings: int, preprocessing: Preprocessing | None = None) -> Network:
@@ -51,7 +49,7 @@ def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
         CxrError: an argument of either.
     """
     transforms = [build(transform) for transform in config["augment"]["transforms"]]
-    order: Order = build(config["sampler"]) if "sampler" in config else Shuffled()  # runs of earlier versions have none
+    order: Order = build(config["sampler"])
     return Augmentation(transforms, int(config["seed"])), order
 
 
@@ -82,7 +80,7 @@ def build_task(config: Mapping[str, Any]) -> ClassificationTask:
     Raises:
         CxrError: what the configuration names is no task, or one that selects by what it does not log.
     """
-    node = config.get("task") or MULTI_LABEL
+    node = config["task"]
     task = build(node)
     if not isinstance(task, ClassificationTask):
         raise CxrError(f"task._target_={node['_target_']} is no task; it must be a subclass of ClassificationTask")

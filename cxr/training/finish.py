@@ -1,4 +1,4 @@
-"""The end of a training: predictions, metrics, tables and pictures of the best checkpoint."""
+"""The end of a training: what its best checkpoint scores on validation and, unless that is left out, on test."""
 
 import json
 import math
@@ -7,13 +7,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from cxr.evaluation.judge import judge
-from cxr.evaluation.tables import notes_of, write_tables
+from cxr.evaluation.judge import judge, of_test
+from cxr.evaluation.tables import UNKNOWN_ANCESTRY, notes_of, write_tables
 from cxr.files.writing import write_text
 from cxr.metrics.plain import number
-from cxr.metrics.summary import summarise
 from cxr.run.directory import Run, versions
-from cxr.run.smoke import is_smoke
+from cxr.run.smoke import is_smoke, scores_test
 from cxr.run.splits import describe_split
 from cxr.task.base import ClassificationTask, Monitor
 from cxr.training.checkpoint import loaded_into, read_checkpoint
@@ -26,35 +25,45 @@ from cxr.training.prepare import Prepared
 
 
 def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer) -> None:
-    """Predictions, metrics and figures of the best checkpoint; `metrics.json` last: it says that the run is done."""
+    """Predictions, metrics and figures of the best checkpoint; `metrics.json` last: it says that the run is done.
+
+    Scores of test splits are entered in the ledger before anything is written of them.
+    """
     task = trainer.lightning_module
     assert isinstance(task, ClassificationTask)
     loaded = loaded_into(task.network, read_checkpoint(run.best), run.best, dict(config), task)
-    device = trainer.strategy.root_device
-    splits = ("val",) if is_smoke(config) else ("val", "test")
+    device, catalog = trainer.strategy.root_device, prepared.catalog
+    splits = ("val", *catalog.test_splits) if scores_test(config) else ("val",)
     predictions = {split: predict(loaded, data, split, device) for split in splits}
     if not trainer.is_global_zero:
         return
-    for split, predicted in predictions.items():
-        predicted.write(run.predictions(split))
-    catalog, train, root = prepared.catalog, prepared.catalog.targets("train"), str(config["data"]["root"])
+    val, tests = predictions["val"], {split: p for split, p in predictions.items() if split != "val"}
+    unknown = task.provenance["ancestry"]["unknown"]
+    about_data: dict[str, Any] = {
+        "split_fingerprint": prepared.split_fingerprint,
+        "labels_sha256": prepared.labels_sha256,
+        **({UNKNOWN_ANCESTRY: unknown} if unknown else {}),
+    }
+    val.write(run.predictions("val"))
+    for path in run.results_of_tests():  # of an earlier end, by other weights
+        path.unlink()
+    notes = {split: notes_of(run, val, test, about_data, "train") for split, test in tests.items()}
+    for split in reversed(tests):  # `test` last: where it is, all are
+        tests[split].write(run.predictions(split))
+    train = catalog.targets("train")
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
-    val, test = predictions["val"], predictions.get("test")
-    about: dict[str, Any]
-    if test is None:
-        judged, about = {"val": summarise(val.target, val.score, val.findings)}, {"smoke": True}
-    else:
-        judged = judge(val, test, train_positives=positives)
-        about = {"localisation": localisation(data, loaded, device, root), "split": describe_split(val, test)}
+    judged = judge(val, tests, train_positives=positives)
     for split, predicted in predictions.items():  # what the task adds to what every run says
         own = loaded.task.metrics(predicted.target, predicted.score)
         judged[split] |= {name: number(value) for name, value in own.items() if name not in judged[split]}
-    metrics = {
-        **judged,
-        "train": {"n": len(train), "positives": positives},
-        **about,
-        "split_fingerprint": prepared.split_fingerprint,
-        "labels_sha256": prepared.labels_sha256,
+    metrics: dict[str, Any] = {**judged, "train": {"n": len(train), "positives": positives}}
+    if is_smoke(config):
+        metrics["smoke"] = True
+    for split, test in tests.items():
+        about = {"localisation": localisation(data, loaded, device, split=split)}
+        of_test(metrics, split).update(about, split=describe_split(val, test))
+    metrics |= {
+        **about_data,
         "checkpoint_sha256": loaded.sha256,
         "best_epoch": loaded.epoch,
         "max_epochs": int(config["trainer"]["max_epochs"]),
@@ -62,9 +71,9 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         "steps": trainer.global_step,
         "versions": versions(),
     }
-    if test is not None:
-        write_tables(run, run.path.name, metrics, catalog.findings, notes_of(run, val, test, metrics, "train"))
-    draw_run(run, catalog, predictions, data, loaded, device, root)
+    for split in tests:
+        write_tables(run, split, run.path.name, metrics, catalog.findings, notes[split])
+    draw_run(run, catalog, predictions, data, loaded, device)
     log_result(trainer.loggers, run, metrics, predictions)
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
 

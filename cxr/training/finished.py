@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cxr.configuration.private import refuse_elsewhere
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.errors import CxrError, first_line
 from cxr.run.directory import Run
-from cxr.run.predictions import Predictions
 from cxr.training.checkpoint import LoadedNetwork, load_network
 from cxr.training.devices import loader_processes
-from cxr.training.predict import predict
 from cxr.training.prepare import prepare
 
 
@@ -33,10 +29,13 @@ def open_finished(run: Run, named: Mapping[str, Any]) -> tuple[LoadedNetwork, Ra
     """
     loaded = load_network(run.best)
     config, preprocessing = run.with_places(loaded.config), loaded.network.preprocessing
-    places = {key: str(value) for key, value in (named.get("data") or {}).items() if value is not None}
+    where = dict(named.get("data") or {})
+    further = where.pop("test_lists", None) or {}
+    places = {key: str(value) for key, value in where.items() if value is not None}
     directory = (named.get("cache") or {}).get("dir")
     try:
         data = {**config["data"], **places}
+        data["test_lists"] = {**(data.get("test_lists") or {}), **further}
         if "root" in data["source"]:
             data["source"] = {**data["source"], "root": data["root"]}
         cache = {**config["cache"], "size": preprocessing.cached}
@@ -54,21 +53,3 @@ def open_finished(run: Run, named: Mapping[str, Any]) -> tuple[LoadedNetwork, Ra
         raise CxrError(
             f"the data of {run.path} cannot be read as its configuration says: {first_line(error)}"
         ) from error
-
-
-def predict_run(
-    run: Run, splits: tuple[str, ...], device: torch.device, named: Mapping[str, Any]
-) -> dict[str, Predictions]:
-    """Scores splits with the best checkpoint of a run, on the data and with the split of its configuration.
-
-    Args:
-        run: whose checkpoint.
-        splits: `val`, `test`.
-        device: where the network runs.
-        named: folders that the user names, see `open_finished`.
-
-    Raises:
-        CxrError: the checkpoint, the data, or a folder that must be named.
-    """
-    loaded, data = open_finished(run, named)
-    return {split: predict(loaded, data, split, device) for split in splits}

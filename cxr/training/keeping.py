@@ -1,27 +1,28 @@
-"""When checkpoints are written: after optimizer steps, between epochs, at the end, and when the process must stop.
-
-Also when training ends early because validation no longer improves.
-"""
+"""When checkpoints are written: after optimizer steps, between epochs, at the end, and when the process must stop."""
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
+from cxr.errors import CxrError
 from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
 from cxr.task.base import Monitor
+from cxr.training.callbacks.ema import averaged
 from cxr.training.checkpoint import within_epoch
 
 
 class RunCheckpoints(Checkpoint):
     """Keeps `last.ckpt`, everything that training needs to go on, and `best.ckpt`, the epoch that the task selects.
 
-    Where the process was asked to stop, it stops after the next `last`.
+    Where the process was asked to stop, it stops after the next `last`. `last` holds the raw weights; the best epochs
+    hold the averaged ones where the run averages, as their validation was of those.
 
     `last` is written after optimizer steps, when an interval is over; between epochs, when schedulers and early
     stopping have seen the epoch; and at the end. After the last step of an epoch it waits for the validation.
@@ -47,7 +48,12 @@ class RunCheckpoints(Checkpoint):
         self.best: list[tuple[float, int]] = []  # value (negative where less is better) and epoch, best first
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes where this process began."""
+        """Notes where this process began.
+
+        Raises:
+            CxrError: a callback has a state that could be written and never read again.
+        """
+        _refuse_objects({callback.state_key: callback.state_dict() for callback in trainer.callbacks})  # type: ignore[attr-defined]
         self._began = trainer.current_epoch
         self._step = self._look = self._saved_step = trainer.global_step
         self._saved = self._looked = time.monotonic()
@@ -76,10 +82,10 @@ class RunCheckpoints(Checkpoint):
         if best:  # of equals, too, where no value is defined
             ranked = [(score, epoch), *(one for one in ranked if one[1] != epoch)]
         self.best = ranked[: self.keep_best]
-        if best:
-            trainer.save_checkpoint(self.run.best, weights_only=True)
-        if self.keep_best > 1 and epoch in self._kept():
-            trainer.save_checkpoint(self._of_epoch(epoch), weights_only=True)
+        paths = [self.run.best] * best + [self._of_epoch(epoch)] * (self.keep_best > 1 and epoch in self._kept())
+        with averaged(trainer):
+            for path in paths:
+                trainer.save_checkpoint(path, weights_only=True)
         if trainer.is_global_zero:
             for _, worse in set(ranked) - set(self.best):
                 trainer.strategy.remove_checkpoint(self._of_epoch(worse))
@@ -139,6 +145,7 @@ class RunCheckpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Between epochs, says that the last one is over: Lightning has already counted the next, and would skip it."""
+        _refuse_objects(checkpoint["callbacks"])
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
         if within_epoch(progress["current"]):
             return
@@ -154,13 +161,19 @@ class RunCheckpoints(Checkpoint):
         self.best = [(float(score), int(epoch)) for score, epoch in state_dict.get("best", [])]
 
 
-class EarlyStopping(callbacks.EarlyStopping):
-    """Lightning's, which passes over epochs whose monitored value is undefined.
+def _refuse_objects(states: Mapping[str, Any]) -> None:
+    """Raises CxrError if the state of a callback would make a checkpoint that cannot be read without unpickling."""
+    for name, state in states.items():
+        if not _is_plain(state):
+            raise CxrError(
+                f"the callback {name} has a state that no checkpoint can hold; its state_dict() may have tensors, "
+                "numbers, texts, lists, tuples and dicts alone"
+            )
 
-    It bears the same name since checkpoints keep its state under that.
-    """
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Counts an epoch whose value is defined."""
-        if not math.isnan(float(trainer.callback_metrics.get(self.monitor, 0.0))):
-            super().on_train_epoch_end(trainer, pl_module)
+def _is_plain(state: object) -> bool:
+    if isinstance(state, dict):
+        return all(map(_is_plain, state)) and all(map(_is_plain, state.values()))
+    if type(state) in (list, tuple):
+        return all(map(_is_plain, state))  # type: ignore[call-overload]
+    return state is None or type(state) in (bool, int, float, str, bytes, Tensor)

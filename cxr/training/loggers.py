@@ -126,7 +126,7 @@ def _log_wandb(
 
     pictures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted(run.figures.glob("*.png"))}
     logger.experiment.log(pictures)
-    findings = predictions["test"].findings
+    findings = predictions["val"].findings
     rows = [[name, *(metrics[split]["auroc"][name] for split in predictions)] for name in findings]
     logger.experiment.log({"auroc": wandb.Table(columns=["finding", *predictions], data=rows)})
     for split, predicted in predictions.items():

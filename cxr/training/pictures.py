@@ -1,12 +1,14 @@
 """The pictures of a finished run; they lie here because attention maps need the network and the images."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cxr.data.boxes import shown_boxes
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import RadiographData
-from cxr.data.sources.nih import read_boxes
 from cxr.figures.canvas import attempt
 from cxr.figures.figures import cooccurrence, prevalence, roc_curves
 from cxr.figures.learning import learning_curves
@@ -19,7 +21,6 @@ from cxr.training.log import read_log
 from cxr.training.predict import attention_of
 
 _OF_EACH = 4  # pictures of hits, of false alarms and of missed findings
-_BOX_PIXELS = 1024  # boxes are in pixels of the published images
 
 
 def draw_run(
@@ -29,7 +30,6 @@ def draw_run(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
-    root: str,
 ) -> None:
     """Writes prevalence, co-occurrence, learning curves, ROC curves and attention maps into `figures/`."""
     title = run.path.name
@@ -39,13 +39,26 @@ def draw_run(
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
-    if "test" not in predictions:  # of a smoke run
-        return
-    path = run.figures / "attention_test.png"
+    for split in predictions:
+        if split != "val":
+            draw_attention(run, split, predictions, data, loaded, device)
+
+
+def draw_attention(
+    run: Run,
+    split: str,
+    predictions: Mapping[str, Predictions],
+    data: RadiographData,
+    loaded: LoadedNetwork,
+    device: torch.device,
+) -> None:
+    """Writes `figures/attention_<split>.png` of a test split, see `attention_cases`."""
+    path = run.figures / f"attention_{split}.png"
     with attempt(path):
-        cases = attention_cases(predictions["test"], thresholds(predictions["val"]), data, loaded, device, root)
+        cut = thresholds(predictions["val"])
+        cases = attention_cases(predictions[split], cut, data, loaded, device, split)
         if cases:
-            attention_maps(cases, path, f"{title}, test")
+            attention_maps(cases, path, f"{run.path.name}, {split}")
 
 
 def draw_catalog(run: Run, catalog: Catalog) -> None:
@@ -64,28 +77,23 @@ def attention_cases(
     data: RadiographData,
     loaded: LoadedNetwork,
     device: torch.device,
-    root: str,
+    split: str = "test",
 ) -> list[AttentionCase]:
     """The most confident hits and misses with the network's attention; empty for a network without attention."""
     chosen = confident(predicted.target, predicted.score, threshold)
-    dataset = data.dataset("test")
+    dataset = data.dataset(split)
     positions, columns = (np.array([pair[part] for pair in chosen], np.int64) for part in (0, 1))
     maps = attention_of(loaded.network, dataset, positions, columns, device)
     if maps is None:
         return []
     images = [dataset.image(row) for row, _ in chosen]
-    rows = data.catalog.rows("test")
-    boxes = read_boxes(root)
-    scale, shift = data.preprocessing.pixels()
-    scale *= data.cache.size / _BOX_PIXELS
+    rows = data.catalog.rows(split)
+    boxes = data.catalog.boxes
     cases = []
     for (row, column), image, attention in zip(chosen, images, maps, strict=True):
         finding, name = predicted.findings[column], str(rows["image"].iloc[row])
         mine = boxes[(boxes["image"] == name) & (boxes["finding"] == finding)]
-        drawn = [
-            (x * scale + shift, y * scale + shift, w * scale, h * scale)
-            for x, y, w, h in mine.iloc[:, 2:].to_numpy(float)
-        ]
+        drawn = [(x, y, w, h) for x, y, w, h in shown_boxes(mine, data.preprocessing)]
         score, target = float(predicted.score[row, column]), float(predicted.target[row, column])
         cases.append(AttentionCase(image, attention, finding, score, target, name, drawn, float(threshold[column])))
     return cases

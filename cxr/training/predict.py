@@ -25,7 +25,7 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
     Args:
         loaded: the network and whose weights they are.
         data: loaders, already sharded if there are several ranks.
-        split: `val` or `test`.
+        split: `val`, `test` or a further test split.
         device: where the network runs, in float32.
     """
     network = loaded.network.to(device)

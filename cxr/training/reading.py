@@ -26,10 +26,11 @@ def read_catalog(config: Mapping[str, Any]) -> Catalog:
     return split_catalog(
         catalog,
         data["root"],
-        data["train_list"],
-        data["val_list"],
-        data["test_list"],
+        data.get("train_list"),
+        data.get("val_list"),
+        data.get("test_list"),
         float(data["val_share"]),
         int(data["split_seed"]),
         skipped=sorted(every - set(catalog.table["image"])),
+        test_lists=data.get("test_lists"),  # as above
     )

@@ -8,7 +8,7 @@ from cxr.files.reading import check_links
 from cxr.files.writing import writing_only_if
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
-from cxr.run.smoke import is_smoke
+from cxr.run.smoke import is_smoke, scores_test
 from cxr.training.assemble import Parts, assemble
 from cxr.training.build import build_task
 from cxr.training.checkpoint import place
@@ -48,6 +48,7 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # also where nothing can be written
         print(f"{run.path} is finished: best validation macro AUROC {shown(run.macro_auroc('val'))}")
+        _say_unscored(config, run)
         return selected(run, build_task(config).monitor)
     check_links(run.path)
     with run.held():
@@ -78,7 +79,7 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
 
 
 def work(parts: Parts, restored: Restored | None) -> None:
-    """What each process of a run does: fit, then score validation and test with the best checkpoint."""
+    """What each process of a run does: fit, then score validation and, unless it is left out, test with `best.ckpt`."""
     config, run, trainer = parts.config, parts.run, parts.trainer
     data = parts.loaders(restored.start if restored else (0, 0))
     if restored:
@@ -105,16 +106,23 @@ def _execute(parts: Parts, restored: Restored | None) -> float:
     else:
         work(parts, restored)
     result = run.metrics()
-    value, test = run.macro_auroc("val"), run.macro_auroc("test")
-    said = "smoke run, no test" if is_smoke(parts.config) else f"{shown(test)} test"
-    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {shown(value)} val, {said}")
+    config, tests = parts.config, parts.prepared.catalog.test_splits
+    splits = ("val", *tests) if scores_test(config) else ("val",)
+    said = [f"{shown(run.macro_auroc(split))} {split}" for split in splits] + ["smoke run, no test"] * is_smoke(config)
+    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {', '.join(said)}")
     print(f"pictures are in {run.figures}", flush=True)
+    _say_unscored(config, run)
     return selected(run, parts.task.monitor)
 
 
+def _say_unscored(config: Mapping[str, Any], run: Run) -> None:
+    """Says how test is scored later, where a run that has results has none of test."""
+    if not is_smoke(config) and "test" not in run.metrics():
+        print(f"test was not scored (score_test=false); python -m cxr evaluate run={run.path} scores it", flush=True)
+
+
 def _splits(prepared: Prepared) -> str:
-    table = prepared.catalog.table
-    sizes = [f"{(table['split'] == name).sum()} {name}" for name in ("train", "val", "test")]
-    return (
-        f"{', '.join(sizes)} images of {table['patient'].nunique()} patients, {len(prepared.catalog.findings)} findings"
-    )
+    catalog = prepared.catalog
+    sizes = [f"{len(catalog.rows(name))} {name}" for name in ("train", "val", *catalog.test_splits)]
+    patients = catalog.table["patient"].nunique()
+    return f"{', '.join(sizes)} images of {patients} patients, {len(catalog.findings)} findings"

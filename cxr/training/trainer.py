@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
+from cxr.configuration.targets import CALLBACKS, build
 from cxr.errors import CxrError, first_line
+from cxr.files.writing import write_text
 from cxr.run.directory import Run
-from cxr.task.base import Monitor
+from cxr.task.base import ClassificationTask
 from cxr.training.devices import Devices, accumulation
-from cxr.training.keeping import EarlyStopping, RunCheckpoints
+from cxr.training.keeping import RunCheckpoints
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.resumption import MidEpoch
 from cxr.training.saving import WholeFiles
@@ -21,7 +24,7 @@ from cxr.training.world import OwnProcesses, Rank, WholeWorld
 
 
 def trainer_of(
-    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, monitor: Monitor
+    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, task: ClassificationTask
 ) -> pl.Trainer:
     """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
@@ -34,12 +37,13 @@ def trainer_of(
             EpochLog(run.log, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
-            RunCheckpoints(run, monitor, written["every_steps"], written["every_seconds"], written.get("keep_best", 1)),
+            RunCheckpoints(
+                run, task.monitor, written["every_steps"], written["every_seconds"], written.get("keep_best", 1)
+            ),
         ]
-    stopping = config["early_stopping"]
-    if stopping and stopping["patience"] is not None:
-        by = Monitor(stopping["monitor"], stopping["mode"]) if stopping["monitor"] else monitor
-        callbacks.append(EarlyStopping(by.name, patience=int(stopping["patience"]), mode=by.mode))
+        if config["trainer"].get("profiler") and first:
+            callbacks.append(Profile(run))
+    callbacks += build_callbacks(config, task)
     if terminal and first:
         callbacks.append(TQDMProgressBar(leave=False))
     options = {
@@ -65,8 +69,52 @@ def trainer_of(
             plugins=[processes, WholeFiles(run)] if run else [processes],
             **options,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise CxrError(f"trainer: {first_line(error)}") from error
+
+
+def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list[Callback]:
+    """The callbacks that a configuration chooses; where `monitor` is null, it is what the task selects by.
+
+    Raises:
+        CxrError: an option file is of no named callback, names none, or one that a run cannot have; or early stopping
+            monitors what no epoch logs.
+    """
+    chosen = config["callbacks"] or {}
+    if "_target_" in chosen:
+        raise CxrError(
+            "the option file of a callback begins with the line '# @package callbacks.NAME', and one lacks it"
+        )
+    logged = ["lr", *(f"{stage}/{name}" for stage in ("train", "val") for name in ("loss", *task.logged))]
+    callbacks = []
+    for name, node in chosen.items():
+        if not node:
+            continue
+        callback = node
+        if isinstance(node, Mapping):
+            selects = {"monitor": task.monitor.name, "mode": task.monitor.mode}
+            callback = build({**node, **(selects if node.get("monitor", "") is None else {})}, acting=CALLBACKS)
+        if not isinstance(callback, Callback):
+            raise CxrError(f"callbacks.{name} is no callback of Lightning; name one by its _target_")
+        if isinstance(callback, EarlyStopping) and callback.monitor not in logged:
+            raise CxrError(f"{name}.monitor={callback.monitor} is not logged; choose one of {', '.join(logged)}")
+        callbacks.append(callback)
+    return callbacks
+
+
+class Profile(Callback):
+    """Writes what `trainer.profiler` has measured into the run, as `profile.txt`.
+
+    Args:
+        run: whose training is measured.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes it when training is over."""
+        write_text(self.run.path / "profile.txt", trainer.profiler.summary())  # type: ignore[attr-defined]
 
 
 def quieten() -> None:

@@ -42,7 +42,17 @@ def test_a_key_that_nothing_reads_is_refused_by_every_program(program: str) -> N
         ("+workers=0", "did you mean data.workers=0?"),
         ("+backbon=vgg19", "did you mean backbone=vgg19?"),
         ("+traner.x=1", "did you mean trainer?"),
-        ("+callbacks.swa._target_=torch.nn.Linear", "there is no option callbacks.swa._target_; options are data"),
+        ("callbacks=erly_stopping", "did you mean early_stopping? choose one of early_stopping, ema"),
+        ("callbacks.ema.decay=0.9", "without that callback; write callbacks=[early_stopping,ema]"),
+        ("+callbacks.swa.epochs=3", "options of a callback stand below its name: early_stopping, ema"),
+        ("callbacks.early_stopping.patience=1", "are early_stopping.*: write early_stopping.patience="),
+        ("+callbacks.early_stopping.min_delta=1", "are early_stopping.*: write early_stopping.min_delta="),
+        ("+callbacks.ema.epochs=1", "there is no option callbacks.ema.epochs without that callback"),
+        ("logger.wandb.offline=true", "without that logger; add logger=wandb"),
+        ("logger.offline=true", "write logger.wandb.offline=, with logger=wandb"),
+        ("debug=fats", "did you mean fast? choose one of fast, overfit, profile"),
+        ("debug=null", "debug cannot be null; choose one of fast"),
+        ("debg=fast", "did you mean debug=fast?"),
         ("+backbone@second=vgg19", "there is no option second."),
         ("+trainer.callbacks=[]", "trainer.callbacks is set by the run itself"),
         ("+seed=3", "write seed=VALUE without +"),
@@ -57,9 +67,35 @@ def test_an_unknown_key_is_answered_with_the_closest_that_works(words: str, clos
     assert closest in said("train", words)
 
 
+def test_early_stopping_has_no_options_where_it_is_not_chosen() -> None:
+    closest = "there is no option early_stopping.patience without that callback; "
+    assert f"{closest}add callbacks=early_stopping" in said("train", "callbacks=[]", "early_stopping.patience=3")
+    assert f"{closest}write callbacks=[ema,early_stopping]" in said(
+        "train", "callbacks=ema", "early_stopping.patience=3"
+    )
+
+
 @pytest.mark.parametrize("words", [["loss=bce,mae", "+traner.x=1"], ["+traner.x=1,2"]])
 def test_a_sweep_is_checked_as_a_run_is(words: list[str]) -> None:
     assert "there is no option traner.x" in said("train", "-m", *words)
+
+
+@pytest.mark.parametrize("program", ["train", "ensemble", "cache", "evaluate"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data.test_lists.other=o.txt", "data.test_lists.ward-2=w.txt"], ["+data.test_lists.other=o.txt"],
+        ["data.test_lists={other: o.txt}"], ["++data.test_lists.other=p.txt", "data.test_lists.other=o.txt"],
+    ],
+)  # fmt: skip
+def test_names_of_further_test_splits_are_the_users(program: str, words: list[str]) -> None:
+    line = read_command_line(program, [*NEEDED[program], *words], str(conf_dir()))
+    assert line.config is not None and line.config.data.test_lists.other == "o.txt"
+
+
+@pytest.mark.parametrize("word", ["data.test_listss.a=b", "data.test_lists.a.b=c", "data.test_list.a=b"])
+def test_what_only_looks_like_a_further_test_split_is_refused(word: str) -> None:
+    assert "there is no option data.test_list" in said("train", word)
 
 
 def test_a_long_value_is_not_repeated() -> None:
@@ -71,6 +107,8 @@ def test_a_long_value_is_not_repeated() -> None:
     [
         ["+trainer.fast_dev_run=true"], ["+trainer.benchmark=true"], ["+optimizer.betas=[0.9,0.99]"],
         ["++optimizer.lr=1"], ["optimizer=sgd", "+optimizer.nesterov=true"], ["~optimizer.weight_decay"],
+        ["~callbacks"], ["callbacks=[]"], ["callbacks=[early_stopping,ema]", "early_stopping.patience=3"], ["~debug"],
+        ["+callbacks.swa._target_=mine.Swa", "+callbacks.swa.epochs=3"], ["early_stopping=null"],
         ["+hydra.job.env_set.X=1"], ["-m", "loss=bce,mae", "+trainer.benchmark=true"], ["--cfg", "job"],
         ["backbone=vgg19", "--cfg", "job", "seed=1"], ["--help"], ["seed=1", "-m"],
     ],
@@ -103,6 +141,10 @@ def test_what_can_be_added_and_shown_still_is(words: list[str]) -> None:
         (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
         (["--info", "job"], "invalid choice: 'job'"),
         (["seed=range(1,3"], "seed=range(1,3 cannot be read"),
+        (
+            ["data.findings=[Mass]", "data.test_lists=[o.txt]"],
+            "data.test_lists is no list; write data.test_lists.NAME=",
+        ),
     ],
 )
 def test_what_is_no_override_is_one_sentence(words: list[str], sentence: str) -> None:

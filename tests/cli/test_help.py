@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cxr.cli.compose import read_command_line
+from cxr.cli.options import plain
 from cxr.cli.program import program_of
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -83,4 +84,4 @@ def test_examples_of_the_help_can_be_run(program: str) -> None:
     for words, _ in program_of(program).examples:
         line = read_command_line(program, shlex.split(words), str(CONF))
         if line.config is not None:
-            program_of(program).check(line.config)
+            plain(line.config, program_of(program).schema)

@@ -9,7 +9,7 @@ import shutil
 import stat
 import zlib
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -394,14 +394,21 @@ def test_image_that_vanished_after_the_table_was_read_is_named(nih_folder: Folde
 # Duplicates and sizes
 
 
-def judged(folder: Path, patients: str, splits: str, on_error: str = "fail") -> tuple[Catalog, dict[str, str]]:
+def judged(
+    folder: Path,
+    patients: str,
+    splits: str,
+    on_error: str = "fail",
+    tests: Mapping[str, tuple[str, ...]] | None = None,
+) -> tuple[Catalog, dict[str, str]]:
     """Six images of which 1, 3 and 5 have the same pixels; patients and splits are a letter an image."""
     catalog = several(folder)
     for name in ("3.png", "5.png"):
         Image.open(folder / "1.png").save(folder / name, compress_level=1 if name == "3.png" else 9)
     names = {"r": "train", "v": "val", "t": "test", "-": ""}
     table = catalog.table.assign(patient=list(patients), split=[names[letter] for letter in splits])
-    cache, kept = open_or_build(Catalog(table, (), "t"), folder, CacheSettings(16, None, on_error, 1))
+    catalog = Catalog(table, (), "t", tests=tests or {})
+    cache, kept = open_or_build(catalog, folder, CacheSettings(16, None, on_error, 1))
     return kept, reported(cache.folder)
 
 
@@ -430,6 +437,48 @@ def test_duplicates_across_patients_or_splits_are_errors_that_keep_the_most_guar
     kept, report = judged(tmp_path, patients, splits, "skip")
     assert sorted(set(map("{}.png".format, range(6))) - set(kept.table["image"])) == lost
     assert any(said in report[name] for name in lost), report
+
+
+@pytest.mark.parametrize(
+    ("patients", "splits", "lost"),
+    [
+        ("abcdef", "-r----", ["1.png"]),  # 3 is of the further test split and of another patient than 1
+        ("abcbef", "-r----", ["1.png"]),  # of the same patient, and in train
+        ("abcbef", "-t----", []),  # further test splits may share with test
+        ("abcdef", "-----r", ["5.png"]),
+    ],
+)
+def test_pixels_of_a_further_test_split_are_guarded_like_those_of_test(
+    tmp_path: Path, patients: str, splits: str, lost: list[str]
+) -> None:
+    kept, report = judged(tmp_path, patients, splits, "skip", {"other": ("3.png", "2.png")})
+    assert [name for name in (f"{k}.png" for k in range(6)) if name not in set(kept.table["image"])] == lost
+    assert kept.tests == {"other": ("3.png", "2.png")}
+    assert all("which is of patient" in report[name] or "in test, not train" in report[name] for name in lost)
+
+
+def test_a_bad_image_leaves_its_further_test_split_too(tmp_path: Path) -> None:
+    kept, _ = judged(tmp_path, "abcdef", "-r----", "skip", {"other": ("1.png", "2.png"), "more": ("1.png",)})
+    assert kept.tests == {"other": ("1.png", "2.png"), "more": ("1.png",)}
+    with_damage(tmp_path, "2.png", "empty")
+    table = kept.table.assign(patient="a")
+    _, kept = open_or_build(Catalog(table, (), "t", tests=kept.tests), tmp_path, CacheSettings(16, None, "skip", 1))
+    assert kept.tests == {"other": ("1.png",), "more": ("1.png",)} and "2.png" not in set(kept.table["image"])
+
+
+def test_images_in_folders_are_cached_and_reported_by_their_path(tmp_path: Path) -> None:
+    (tmp_path / "p1" / "s1").mkdir(parents=True)
+    (tmp_path / "p2").mkdir()
+    rng = np.random.default_rng(0)
+    names = ["p1/s1/view.png", "p2/view.png", "p1/view.png"]  # one file name in three folders
+    catalog = of_images(tmp_path, {name: rng.integers(0, 256, (16, 16), np.uint8) for name in names})
+    cache = opened(catalog, tmp_path, 16)
+    assert cache.names == tuple(names)
+    for name, position in zip(names, cache.positions(names), strict=True):
+        np.testing.assert_array_equal(cache.open()[position], read_gray(tmp_path / name))
+    with_damage(tmp_path, "p2/view.png", "empty")
+    cache = opened(catalog, tmp_path, 16, None, "skip")
+    assert list(reported(cache.folder)) == ["p2/view.png"]
 
 
 def test_images_in_no_split_cross_nothing(tmp_path: Path) -> None:

@@ -4,12 +4,23 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cxr.data.catalog import Catalog, check, check_images_exist, choose_findings, parse_age, root_folder, some
+from cxr.data.catalog import (
+    Catalog,
+    check,
+    check_images_exist,
+    choose_findings,
+    parse_age,
+    root_folder,
+    single_finding,
+    some,
+)
+from cxr.data.soft import soft_targets
 from cxr.errors import CxrError
 
 NAN = float("nan")
@@ -158,11 +169,6 @@ def test_no_image_on_disk_is_never_skipped(on_missing: str) -> None:
         check_images_exist(catalog(path=[""] * 4), on_missing)
 
 
-def test_on_missing_knows_two_words() -> None:
-    with pytest.raises(CxrError, match=r"data.on_missing=ignore.*fail or skip"):
-        check_images_exist(catalog(), "ignore")
-
-
 def test_targets_of_a_split_are_float32_in_the_tables_order() -> None:
     split = catalog(split=["test", "train", "test", ""])
     np.testing.assert_array_equal(split.targets("test"), [[1, 0, 0], [1, NAN, 0]])
@@ -235,8 +241,142 @@ def test_many_names_are_shortened() -> None:
 
 
 def test_lines_and_headings_of_the_file_are_used_where_they_are_given() -> None:
-    right = catalog(image=["a.png", "b/.png", "c.png", "d.png"])
-    with pytest.raises(CxrError, match=r"entries.csv has the image 'b/.png' \(line 12, column 'File'\)"):
+    right = catalog(image=["a.png", "b/", "c.png", "d.png"])
+    with pytest.raises(CxrError, match=r"entries.csv has the image 'b/' \(line 12, column 'File'\)"):
         check(right, [10, 12, 14, 16], {"image": "File"})
     with pytest.raises(CxrError, match=r"labels b.png Mass=7.0; .* \(line 3, column 'Mass'\)"):
         check(catalog(Mass=[1.0, 7.0, 0.0, 0.0]))
+
+
+def boxes(*rows: tuple[object, ...]) -> pd.DataFrame:
+    columns = ["image", "finding", "x", "y", "width", "height", "image_width", "image_height"]
+    return pd.DataFrame(list(rows), columns=columns)
+
+
+GOOD = ("a.png", "Mass", 1.5, 2, 30, 40, 100, 200)
+FULL = replace(
+    catalog(**{"soft:Mass": [0.9, NAN, 0.25, 0.5], "soft:Edema": [NAN, NAN, 0.75, NAN]}),
+    tests={"other": ("d.png", "a.png"), "old": ("c.png",)},
+    boxes=boxes(GOOD, ("c.png", "Edema", 0, 0, 5, 5, 10, 10), ("d.png", "Hernia", 0, 0, 1, 1, 1, 1)),
+)
+
+
+def test_a_catalog_with_all_that_is_optional_holds() -> None:
+    assert check(FULL) is FULL
+
+
+@pytest.mark.parametrize("on_missing", ["skip", "single"])
+def test_rows_that_are_left_out_take_their_boxes_test_splits_and_soft_targets_along(on_missing: str) -> None:
+    if on_missing == "skip":  # a.png and d.png stay
+        some_absent = replace(FULL, table=FULL.table.assign(path=["/x", "", "", "/y"]))
+        kept = check_images_exist(some_absent, "skip")
+    else:  # one finding of two: a.png, b.png stay; c.png has an unknown one, d.png has two
+        kept = single_finding(replace(FULL, table=FULL.table.assign(Hernia=0.0)))
+    images = ["a.png", "d.png"] if on_missing == "skip" else ["a.png", "b.png"]
+    assert kept.table["image"].tolist() == images and kept.table.index.tolist() == [0, 1]
+    assert kept.tests == {"other": tuple(name for name in ("d.png", "a.png") if name in images), "old": ()}
+    assert kept.boxes["image"].tolist() == [name for name in ("a.png", "d.png") if name in images]
+    assert kept.table["soft:Mass"].tolist()[0] == 0.9 and check(replace(kept, tests={})) is not None
+
+
+def test_findings_that_are_left_out_take_their_boxes_and_soft_targets_along() -> None:
+    chosen = choose_findings(FULL, ["Hernia", "Mass"], [], 0)
+    assert chosen.boxes["finding"].tolist() == ["Mass", "Hernia"] and chosen.boxes.index.tolist() == [0, 1]
+    assert [name for name in chosen.table if name.startswith("soft:")] == ["soft:Mass"]
+    assert check(chosen) is chosen and chosen.tests == FULL.tests
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (("x.png", "Mass", *GOOD[2:]), r"boxes of entries.csv name the image 'x.png' \(row 2\), which its table lacks"),
+        (("a.png", "Masses", *GOOD[2:]), r"boxes of entries.csv names an unknown finding 'Masses'; did you mean Mass"),
+        ((5, *GOOD[1:]), r"name the image '5' \(row 2\)"),
+        (("a.png", None, *GOOD[2:]), r"an unknown finding '(None|nan)'"),
+        ((*GOOD[:2], NAN, *GOOD[3:]), r"have x=nan, .* for Mass of a.png \(row 2\)"),
+        ((*GOOD[:4], 0, *GOOD[5:]), r"width=0"),
+        ((*GOOD[:5], -4, *GOOD[6:]), r"height=-4"),
+        ((*GOOD[:2], -5, *GOOD[3:6], 0, 200), r"image_width=0"),
+        ((*GOOD[:7], np.inf), r"image_height=inf"),
+        ((*GOOD[:2], "left", *GOOD[3:]), r"x=left"),
+        ((*GOOD[:2], 100, *GOOD[3:]), r"x=100.*expected a box that meets its image"),
+        ((*GOOD[:3], -40, *GOOD[4:]), r"y=-40"),
+    ],
+)
+def test_a_box_that_does_not_fit_is_given_with_its_row(row: tuple[object, ...], said: str) -> None:
+    with pytest.raises(CxrError, match=said):
+        check(replace(catalog(), boxes=boxes(GOOD, row)))
+
+
+def test_boxes_may_reach_over_the_edge_and_need_all_columns() -> None:
+    over = boxes(GOOD, ("a.png", "Mass", -20, 190, 30, 40, 100, 200))
+    assert len(check(replace(catalog(), boxes=over)).boxes) == 2
+    with pytest.raises(CxrError, match=r"the boxes of entries\.csv lack the column image_width, image_height"):
+        check(replace(catalog(), boxes=boxes(GOOD).drop(columns=["image_width", "image_height"])))
+
+
+KINDS: list[Any] = [pd.Series([0.5, None, 1, 0], dtype=kind) for kind in ("object", "float64", "Float64", "category")]
+
+
+@pytest.mark.parametrize("values", [*KINDS, pd.Series(["0.5", pd.NA, 1, False], dtype=object)])
+def test_soft_targets_are_the_same_numbers_in_whichever_kind_of_column(values: pd.Series) -> None:
+    soft = check(catalog(**{"soft:Edema": values}))
+    np.testing.assert_array_equal(soft_targets(soft.table, ("Mass", "Edema"))[:, 0], [NAN] * 4)
+    np.testing.assert_array_equal(soft_targets(soft.table, ("Mass", "Edema"))[:, 1], [0.5, NAN, 1, 0])
+    assert soft.labels_sha256 == catalog(**{"soft:Edema": [0.5, NAN, 1.0, 0.0]}).labels_sha256
+
+
+@pytest.mark.parametrize("value", [-0.001, 1.001, np.inf, -np.inf, "high", ""])
+def test_a_soft_target_outside_its_range_is_given_with_row_and_column(value: object) -> None:
+    column = {"soft:Edema": pd.Series([0.0, 1.0, value, NAN], dtype=object)}
+    said = rf"entries.csv gives c.png soft:Edema={value}; soft targets lie in \[0, 1\].*line 4, column 'soft:Edema'"
+    with pytest.raises(CxrError, match=said):
+        check(catalog(**column))
+
+
+def test_a_soft_column_of_no_finding_is_told_the_closest() -> None:
+    with pytest.raises(CxrError, match=r"a column soft:<finding> of entries.csv .* 'mass'; did you mean Mass"):
+        check(catalog(**{"soft:mass": 0.5}))
+
+
+@pytest.mark.parametrize("name", ["soft:Mass", "split", "age"])
+def test_no_finding_is_called_like_another_column(name: str) -> None:
+    right = catalog(**{"soft:Mass": 1.0, "split": 1.0, "age": 1.0})
+    with pytest.raises(CxrError, match=f"the finding '{name}', which is the name of another column"):
+        check(replace(right, findings=(*right.findings, name)))
+
+
+def test_a_split_that_is_unknown_is_empty_and_another_word_is_refused() -> None:
+    right = check(catalog(split=["train", None, NAN, "test"]))
+    assert right.table["split"].tolist() == ["train", "", "", "test"]
+    said = (
+        r"entries.csv puts c.png into the split 'valid'; it must be train, val, test or empty \(line 4, column 'split'"
+    )
+    with pytest.raises(CxrError, match=said):
+        check(catalog(split=["train", "", "valid", "test"]))
+
+
+def test_a_test_split_of_a_source_names_images_of_its_table() -> None:
+    with pytest.raises(CxrError, match=r"the test split other of entries\.csv names images that its table lacks: x"):
+        check(replace(catalog(), tests={"other": ("a.png", "x.png")}))
+
+
+def test_labels_fingerprint_is_that_of_earlier_versions_where_nothing_is_new() -> None:
+    assert catalog().labels_sha256 == "fd2be54732d595606ad79e1464de57d3e70896c5d349bbfaac8962da9c18c9da"
+
+
+def test_labels_fingerprint_covers_soft_targets_and_test_splits_where_there_are_any() -> None:
+    plain = catalog().labels_sha256
+    assert changed(lambda t: t.assign(**{"soft:Mass": NAN, "soft:Edema": None})) == plain
+    assert replace(catalog(), tests={}).labels_sha256 == plain
+    further = [{"other": ("a.png",)}, {"other": ("a.png", "b.png")}, {"old": ("a.png",)}]
+    different = [
+        plain,
+        changed(lambda t: t.assign(**{"soft:Mass": t["Mass"]})),  # as hard as the labels, and still given
+        changed(lambda t: t.assign(**{"soft:Mass": [1.0, 0.0, 1.0, 0.9]})),
+        changed(lambda t: t.assign(**{"soft:Hernia": t["Mass"]})),
+        *(replace(catalog(), tests=tests).labels_sha256 for tests in further),
+    ]
+    assert len(set(different)) == len(different)
+    turned = replace(FULL, table=FULL.table.iloc[::-1], tests=dict(reversed(FULL.tests.items())))
+    assert turned.labels_sha256 == FULL.labels_sha256

@@ -5,17 +5,22 @@ import pickletools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cxr.data.augment import Affine, Augmentation, Draws, Flip
+from cxr.data.boxes import no_boxes, shown_boxes
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog, check_images_exist, choose_findings
 from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData, Radiographs, attributes
+from cxr.data.sampling import Balanced, ClassAware, Order, WeightedByFindings
 from cxr.data.sources.nih import read_nih
 from cxr.data.split import split_catalog
 from cxr.imaging.preprocessing import Preprocessing
@@ -292,3 +297,88 @@ def test_crops_are_random_in_training_and_from_the_middle_in_evaluation(nih_fold
         corners.add(tuple(np.argwhere((windows == image[0]).all(axis=(2, 3)))[0]))
     assert len(corners) > 5
     assert data.preprocessing.pixels() == (1.0, -2) and Preprocessing(12, 24).pixels() == (0.5, 0.0)
+
+
+def changed(data: RadiographData, order: Order | None = None, **changes: Any) -> RadiographData:
+    """The same images with another catalog."""
+    catalog = replace(data.catalog, **changes)
+    return RadiographData(catalog, data.cache, data.preprocessing, data.settings, data.augmentation, order)
+
+
+def with_soft(data: RadiographData, order: Order | None = None) -> RadiographData:
+    """Soft targets of two findings for half of all images, also where the label is unknown."""
+    rng = np.random.default_rng(3)
+    soft = {f"soft:{name}": np.where(np.arange(24) % 2 == 0, rng.random(24), np.nan) for name in ("Mass", "Nodule")}
+    return changed(data, order, table=data.catalog.table.assign(**soft))
+
+
+def test_training_has_soft_targets_where_they_are_given_and_its_labels_elsewhere(data: RadiographData) -> None:
+    soft = with_soft(data)
+    table, seen = soft.catalog.table, all_batches(soft.train_dataloader())
+    kinds = set()
+    for row, target in zip(seen["index"], seen["target"], strict=True):
+        for name, value in zip(("Mass", "Effusion", "Nodule"), target, strict=True):
+            label, given = table[name][row], table.get(f"soft:{name}", pd.Series(np.nan, table.index))[row]
+            np.testing.assert_equal(value, np.float32(label if np.isnan(given) else given))
+            kinds.add((bool(np.isnan(given)), bool(np.isnan(label))))
+    assert len(kinds) == 4  # given or not, for a label that is known or not
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_validation_and_test_have_labels_whatever_is_soft(data: RadiographData, split: str) -> None:
+    soft = with_soft(data)
+    assert soft.catalog.rows(split)["soft:Mass"].notna().any()
+    assert same(all_batches(soft.evaluation_dataloader(split)), all_batches(data.evaluation_dataloader(split)))
+    np.testing.assert_array_equal(soft.catalog.targets("train"), data.catalog.targets("train"))
+
+
+@pytest.mark.parametrize("order", [WeightedByFindings(5.0), Balanced(), ClassAware()])
+def test_the_order_of_training_goes_by_labels_and_not_by_soft_targets(data: RadiographData, order: Order) -> None:
+    hard, soft = (all_batches(made.train_dataloader()) for made in (changed(data, order), with_soft(data, order)))
+    assert soft["index"].tolist() == hard["index"].tolist()
+    assert not np.array_equal(soft["target"], hard["target"], equal_nan=True)
+
+
+def test_a_further_test_split_is_shown_once_in_the_tables_order(data: RadiographData) -> None:
+    images = data.catalog.table["image"]
+    rows = [22, 1, 19, 5]
+    more = changed(data, tests={"other": tuple(images[row] for row in rows)})
+    seen = all_batches(more.evaluation_dataloader("other"))
+    assert seen["index"].tolist() == sorted(rows) and len(more.dataset("other")) == 4
+    for row, image, target in zip(seen["index"], seen["image"], seen["target"], strict=True):
+        np.testing.assert_array_equal(image[0], picture_of(more.catalog, row))
+        np.testing.assert_array_equal(target, more.catalog.table.loc[row, list(more.catalog.findings)].astype(float))
+
+
+@settings(max_examples=60)
+@given(
+    width=st.integers(20, 90), height=st.integers(20, 90), across=st.tuples(st.floats(0, 0.6), st.floats(0.2, 0.4)),
+    down=st.tuples(st.floats(0, 0.6), st.floats(0.2, 0.4)), crop=st.booleans(),
+)  # fmt: skip
+def test_a_box_lies_where_its_pixels_are_shown_whatever_the_shape_of_the_published_image(
+    width: int, height: int, across: tuple[float, float], down: tuple[float, float], crop: bool
+) -> None:
+    x, y, w, h = across[0] * width, down[0] * height, across[1] * width, down[1] * height
+    columns, rows = np.arange(width * 8) / 8 + 1 / 16, np.arange(height * 8) / 8 + 1 / 16  # eight samples a pixel
+    inside = ((columns >= x) & (columns < x + w))[None] & ((rows >= y) & (rows < y + h))[:, None]
+    cached = cv2.resize(inside.astype(np.float32), (160, 160), interpolation=cv2.INTER_AREA)
+    shown = cached[10:150, 10:150] if crop else cv2.resize(cached, (140, 140), interpolation=cv2.INTER_AREA)
+    box = pd.DataFrame(
+        {"x": [x], "y": [y], "width": [w], "height": [h], "image_width": [width], "image_height": [height]}
+    )
+    ((left, top, wide, high),) = shown_boxes(box, Preprocessing(140, 160, crop))
+    centres = np.arange(140) + 0.5
+    expected = [max(0, min(140, left + wide)) - max(0, left), max(0, min(140, top + high)) - max(0, top)]
+    assert shown.max(axis=0).sum() == pytest.approx(expected[0], abs=1.5)
+    assert shown.max(axis=1).sum() == pytest.approx(expected[1], abs=1.5)
+    if not crop:
+        assert (shown.max(axis=0) @ centres) / shown.max(axis=0).sum() == pytest.approx(left + wide / 2, abs=1)
+        assert (shown.max(axis=1) @ centres) / shown.max(axis=1).sum() == pytest.approx(top + high / 2, abs=1)
+
+
+def test_boxes_of_no_image_are_none_and_one_image_may_have_several() -> None:
+    assert shown_boxes(no_boxes(), Preprocessing(8, 16)).shape == (0, 4)
+    two = pd.DataFrame({"x": [0, 50], "y": [0, 20], "width": [100, 50], "height": [40, 20],
+                        "image_width": [100, 100], "image_height": [40, 40]})  # fmt: skip
+    assert shown_boxes(two, Preprocessing(8, 16)).tolist() == [[0, 0, 8, 8], [4, 4, 4, 4]]
+    assert shown_boxes(two, Preprocessing(8, 16, crop=True)).tolist() == [[-4, -4, 16, 16], [4, 4, 8, 8]]

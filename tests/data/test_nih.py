@@ -246,8 +246,8 @@ def test_boxes_are_read_with_the_tables_spelling(tmp_path: Path) -> None:
     text = "Image Index,Finding Label,Bbox [x,y,w,h],,,\na.png,Infiltrate,1.5,2,30,40.25,,\n\nb.png,Mass,0,0,1,1\n"
     (tmp_path / "BBox_List_2017.csv").write_text(text)
     assert read_boxes(tmp_path).to_numpy().tolist() == [
-        ["a.png", "Infiltration", 1.5, 2, 30, 40.25],
-        ["b.png", "Mass", 0, 0, 1, 1],
+        ["a.png", "Infiltration", 1.5, 2, 30, 40.25, 1024, 1024],
+        ["b.png", "Mass", 0, 0, 1, 1, 1024, 1024],
     ]
 
 
@@ -260,7 +260,30 @@ def test_broken_box_is_given_with_its_line(tmp_path: Path, line: str) -> None:
 
 def test_folder_without_boxes_has_an_empty_table(tmp_path: Path) -> None:
     boxes = read_boxes(tmp_path)
-    assert boxes.empty and list(boxes) == ["image", "finding", "x", "y", "width", "height"]
+    assert boxes.empty
+    assert list(boxes) == ["image", "finding", "x", "y", "width", "height", "image_width", "image_height"]
+
+
+def test_a_finding_of_a_box_that_no_table_names_is_given_with_its_line(nih_folder: Folder) -> None:
+    root = nih_folder()
+    text = "header\n00000001_000.png,Infiltrate,1,2,3,4\n00000001_000.png,Masses,1,2,3,4\n"
+    (root / "BBox_List_2017.csv").write_text(text)
+    for read in (read_boxes, lambda folder: read_nih(str(folder))):
+        with pytest.raises(
+            CxrError, match=r"BBox_List_2017\.csv line 3 names an unknown finding 'Masses'; did you mean"
+        ):
+            read(root)
+
+
+def test_the_catalog_has_the_boxes_of_its_images(nih_folder: Folder) -> None:
+    root = nih_folder()
+    text = "header\n00000002_000.png, Infiltrate ,1,2,3,4\nabsent.png,Mass,1,2,3,4\n 00000001_000.png,Mass,5,6,7,8\n"
+    (root / "BBox_List_2017.csv").write_text(text)
+    assert read_nih(str(root)).boxes.to_numpy().tolist() == [
+        ["00000002_000.png", "Infiltration", 1, 2, 3, 4, 1024, 1024],
+        ["00000001_000.png", "Mass", 5, 6, 7, 8, 1024, 1024],
+    ]
+    assert choose_findings(read_nih(str(root)), None, ["Mass"], 0).boxes["image"].tolist() == ["00000002_000.png"]
 
 
 def count(path: Path) -> tuple[list[list[str]], Counter[str]]:

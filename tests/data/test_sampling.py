@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr.data.sampling import Balanced, ClassAware, EpochBatches, Order, Shuffled, WeightedByFindings
+from cxr.data.sampling import Balanced, ClassAware, EpochBatches, Few, Order, Shuffled, WeightedByFindings
 from cxr.errors import CxrError
 
 lengths, sizes, many = st.integers(0, 150), st.integers(1, 17), st.integers(1, 6)
@@ -257,7 +257,21 @@ def test_a_repeated_image_is_numbered() -> None:
     assert max(seen.values()) > 2
 
 
-@pytest.mark.parametrize("make", [lambda: Balanced(2), lambda: Balanced(-1), lambda: WeightedByFindings(-1)])
+@pytest.mark.parametrize("images", [1, 16, 50, 99])
+def test_few_shows_the_same_images_over_and_over(images: int) -> None:
+    shown = [Few(images)(labelled(50), 3, epoch) for epoch in range(2)]
+    assert len(shown[0]) == 50 and np.array_equal(shown[0], shown[1])
+    times = np.bincount(shown[0], minlength=50)
+    kinds = min(images, 50)
+    assert (times > 0).sum() == kinds and times[times > 0].min() >= 50 // kinds and times.max() <= -(-50 // kinds)
+    if images == 16:
+        assert set(shown[0]) != set(Few(images)(labelled(50), 4, 0)), "another seed draws others"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Balanced(2), lambda: Balanced(-1), lambda: WeightedByFindings(-1), lambda: Few(0), lambda: Few(1.5)],  # type: ignore[arg-type]
+)
 def test_orders_refuse_what_makes_no_sense(make: Callable[[], Order]) -> None:
     with pytest.raises(CxrError, match="sampler"):
         make()

@@ -145,9 +145,172 @@ def test_empty_split_is_named(empty: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["train_list", "test_list"])
-def test_a_list_must_be_given(tmp_path: Path, option: str) -> None:
-    with pytest.raises(CxrError, match=rf"data\.{option}"):
+def test_one_of_the_two_lists_alone_is_refused(tmp_path: Path, option: str) -> None:
+    with pytest.raises(
+        CxrError, match=rf"^data\.{option} must name a file .*pass data\.{option}=FILE, or let the source"
+    ):
         split(tmp_path, THREE, **{option: None})
+    said = rf"^data\.{option} must name .*or leave all lists out to use the column split of entries\.csv"
+    with pytest.raises(CxrError, match=said):
+        split(tmp_path, THREE, of=sided("rrvvttttt-"), **{option: None})
+
+
+def sided(letters: str) -> Catalog:
+    """The ten images with a split from their source, a letter an image."""
+    names = {"r": "train", "v": "val", "t": "test", "-": ""}
+    whole = catalog(TEN)
+    return replace(whole, table=whole.table.assign(split=[names[letter] for letter in letters]))
+
+
+def test_without_lists_the_split_is_that_of_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = sided("rrrrvvtt--")
+    result = split(tmp_path, {}, of=source)
+    assert result.table["split"].tolist() == source.table["split"].tolist() and capsys.readouterr().out == ""
+    numbered = replace(source, table=source.table.set_index(pd.Index(range(5, 15))))  # of a source that left rows out
+    assert split(tmp_path, {}, of=numbered).table.index.tolist() == list(range(10))
+
+
+@settings(max_examples=50)
+@given(letters=st.lists(st.sampled_from("rvt-"), min_size=5, max_size=5), seed=st.integers(0, 3))
+def test_a_split_of_the_source_is_taken_or_validation_drawn_from_train_by_patient(
+    tmp_path_factory: pytest.TempPathFactory, letters: list[str], seed: int
+) -> None:
+    source = sided("".join(letter * 2 for letter in letters))
+    before = sides(source)
+    try:
+        after = sides(split(tmp_path_factory.mktemp("s"), {}, of=source, seed=seed))
+    except CxrError:
+        assert not before.get("train") or not before.get("test") or ("v" not in letters and letters.count("r") < 2)
+        return
+    assert after["test"] == before["test"] and after.get("") == before.get("")
+    assert after["train"] | after["val"] == before["train"] | before.get("val", set())
+    assert "v" not in letters or after["val"] == before["val"]
+    assert not {image[0] for image in after["train"]} & {image[0] for image in after["val"]}
+
+
+def test_a_draw_from_the_column_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split(tmp_path, {}, of=sided("rrrrrrtttt"))
+    assert "column split of entries.csv has no val: it is drawn from train by patient" in capsys.readouterr().out
+
+
+def test_lists_win_over_the_column_and_say_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = sides(split(tmp_path, THREE, of=sided("ttvvrrrrrr")))
+    assert {name: result[name] for name in THREE} == {name: set(images) for name, images in THREE.items()}
+    assert capsys.readouterr().out.count("the column split of entries.csv is not used") == 1
+
+
+@pytest.mark.parametrize("empty", [None, "----------"])
+def test_without_lists_and_column_both_remedies_are_named(tmp_path: Path, empty: str | None) -> None:
+    said = r"pass data\.train_list=FILE data\.test_list=FILE, or let the source deliver a column split for entries\.csv"
+    with pytest.raises(CxrError, match=said):
+        split(tmp_path, {}, of=sided(empty) if empty else None)
+
+
+def test_a_validation_list_needs_the_two_others(tmp_path: Path) -> None:
+    with pytest.raises(CxrError, match=r"^data\.train_list and data\.test_list must name"):
+        split(tmp_path, {"val": ["a0.png"]}, of=sided("rrvvtttttt"))
+
+
+@pytest.mark.parametrize(
+    ("letters", "said"),
+    [
+        ("rtvvtttttt", "patient Pa has images in test and train"),
+        ("rrrrtttttv", "patient Pe has images in test and val"),
+        ("vvvvtttttt", "the train split of entries.csv holds no image"),
+        ("rrrrrrvvvv", "the test split of entries.csv holds no image"),
+        ("tttttttttt", "the train split of entries.csv holds no image"),
+    ],
+)
+def test_a_split_of_the_source_is_guarded_like_lists(tmp_path: Path, letters: str, said: str) -> None:
+    with pytest.raises(CxrError, match=said):
+        split(tmp_path, {}, of=sided(letters))
+
+
+def with_tests(root: Path, tests: Mapping[str, Sequence[str]], of: Catalog | None = None, **options: Any) -> Catalog:
+    """The three lists, and a list for each further test split."""
+    for name, images in tests.items():
+        (root / f"of {name}.txt").write_text("\n".join(images))
+    return split(root, THREE, of, test_lists={name: f"of {name}.txt" for name in tests}, **options)
+
+
+def test_further_test_splits_share_images_with_test_and_with_each_other(tmp_path: Path) -> None:
+    tests = {"other": ["e1.png", "d0.png", "e0.png"], "ward-2": ["e0.png"]}
+    result = with_tests(tmp_path, tests)
+    assert result.test_splits == ("test", "other", "ward-2")
+    for name, images in tests.items():
+        assert result.rows(name)["image"].tolist() == sorted(images)  # in the table's order
+    assert sides(result)[""] >= {"e0.png", "e1.png"} and sides(result)["test"] == set(THREE["test"])
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (["e0.png", "a0.png"], "patient Pa has images in other and train"),  # the image itself
+        (["e0.png", "b1.png"], "patient Pb has images in other and train"),  # another one of the patient
+        (["c1.png"], "patient Pc has images in other and val"),
+        (["a0.png", "b1.png", "c1.png"], r"patient Pa .*\(3 such patients\)"),
+    ],
+)
+def test_a_patient_of_a_further_test_split_in_train_or_val_is_refused(
+    tmp_path: Path, images: list[str], said: str
+) -> None:
+    with pytest.raises(CxrError, match=f"the split leaks: {said}"):
+        with_tests(tmp_path, {"other": images})
+    source = replace(catalog(TEN), tests={"other": tuple(images)})  # likewise where the source names them
+    with pytest.raises(CxrError, match=f"the split leaks: {said}"):
+        split(tmp_path, THREE, of=source)
+
+
+def test_a_patient_drawn_for_validation_is_kept_out_of_further_test_splits(tmp_path: Path) -> None:
+    lists = {"train": [image for image in TEN if image[0] in "abc"], "test": ["d0.png"]}
+    (tmp_path / "o.txt").write_text("a0.png")
+    for seed in range(4):
+        with pytest.raises(CxrError, match=r"patient Pa has images in other and (train|val)"):
+            split(tmp_path, lists, test_lists={"other": "o.txt"}, seed=seed)
+
+
+def test_unknown_images_of_a_further_list_are_named_with_their_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        CxrError, match=r"data\.test_lists\.other names 1 images .* lacks: x\.png \(.*other\.txt line 2"
+    ):
+        with_tests(tmp_path, {"other": ["e0.png", "x.png"]})
+    assert with_tests(tmp_path, {"other": ["e0.png", "x.png"]}, skipped=["x.png"]).tests == {"other": ("e0.png",)}
+    with pytest.raises(
+        CxrError, match=r"the other split of entries\.csv holds no image; check data\.test_lists\.other"
+    ):
+        with_tests(tmp_path, {"other": ["x.png"]}, skipped=["x.png"])
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "val", "test", "Test", "a@b", "a/b", "..", "", "-a", "_a", "a b", "a.b", "ä", "a\n", "x" * 61]
+)
+def test_a_further_test_split_needs_a_name_of_its_own_that_files_can_have(tmp_path: Path, name: str) -> None:
+    (tmp_path / "o.txt").write_text("e0.png")
+    with pytest.raises(CxrError, match=re.escape(f"data.test_lists has the test split {name!r}; name it")):
+        split(tmp_path, THREE, test_lists={name: "o.txt"})
+    with pytest.raises(CxrError, match=re.escape(f"has the test split {name!r}")):
+        split(tmp_path, THREE, of=replace(catalog(TEN), tests={name: ("e0.png",)}))
+
+
+@pytest.mark.parametrize("wrong", ["o.txt", ["o.txt"], {"other": None}, {"other": 5}, {"other": ["o.txt"]}])
+def test_further_lists_are_files_by_name(tmp_path: Path, wrong: object) -> None:
+    with pytest.raises(CxrError, match=r"data\.test_lists.* must "):
+        split(tmp_path, THREE, test_lists=wrong)
+
+
+def test_a_list_takes_no_name_of_the_sources_test_splits(tmp_path: Path) -> None:
+    source = replace(catalog(TEN), tests={"other": ("e0.png",)})
+    assert with_tests(tmp_path, {"more": ["e1.png"]}, of=source).tests == {"other": ("e0.png",), "more": ("e1.png",)}
+    with pytest.raises(CxrError, match=r"data\.test_lists\.other: entries\.csv has a test split of that name"):
+        with_tests(tmp_path, {"other": ["e1.png"]}, of=source)
+
+
+def test_zeros_in_front_of_a_patient_of_a_further_test_split_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = catalog(TEN | {"e0.png": "7", "e1.png": "7", "a0.png": "007", "a1.png": "007"})
+    with_tests(tmp_path, {"other": ["e0.png"]}, of=whole)
+    assert "patients 007 (in train) and 7 (in other) of entries.csv differ only by" in capsys.readouterr().out
 
 
 def test_catalog_that_is_split_is_left_as_it_was(tmp_path: Path) -> None:
@@ -273,12 +436,6 @@ def test_unknown_labels_are_no_positives_in_the_draw() -> None:
     assert draw_patients(unknown, FINDINGS, 0.2, 0) == draw_patients(table, FINDINGS, 0.2, 0)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5])
-def test_share_lies_between_none_and_all(share: float) -> None:
-    with pytest.raises(CxrError, match=re.escape(f"data.val_share={share} must lie between 0 and 1")):
-        draw_patients(population(10, 0), FINDINGS, share, 0)
-
-
 def test_single_patient_cannot_be_cut() -> None:
     with pytest.raises(CxrError, match="1 training patients cannot be cut"):
         draw_patients(population(1, 0), FINDINGS, 0.5, 0)
@@ -305,6 +462,20 @@ def test_split_fingerprint_is_that_of_the_split_alone() -> None:
 )
 def test_split_fingerprint_changes_with_any_place(change: dict[str, str]) -> None:
     assert fingerprint(SPLITS | change) != fingerprint(SPLITS)
+
+
+def test_split_fingerprint_changes_with_further_test_splits_and_not_with_their_order() -> None:
+    table = pd.DataFrame({"image": list(SPLITS), "patient": "1", "Mass": 1.0, "split": list(SPLITS.values())})
+
+    def of(tests: dict[str, tuple[str, ...]]) -> str:
+        return split_fingerprint(Catalog(table, ("Mass",), "t", tests=tests))
+
+    kinds = [{}, {"o": ("e.png",)}, {"o": ("e.png", "c.png")}, {"p": ("e.png",)}, {"o": ("e.png",), "p": ("c.png",)}]
+    assert (
+        of({}) == fingerprint(SPLITS) == "cb13cee36e16d1131be06e7611f483690022653258221e515c0beef3b350fd09"
+    )  # as earlier versions had it
+    assert len({of(kind) for kind in kinds}) == len(kinds)
+    assert of({"o": ("e.png", "c.png"), "p": ("c.png",)}) == of({"p": ("c.png",), "o": ("c.png", "e.png")})
 
 
 def test_folder_as_published_is_split_by_its_lists(nih_folder: Folder) -> None:

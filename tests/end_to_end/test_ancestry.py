@@ -97,7 +97,7 @@ def test_scores_of_images_that_were_trained_on_are_not_combined(
     assert f"of the {split} split, such as {trained['patient'].iloc[0]}" in refused.err
 
 
-def test_unknown_first_weights_are_known_to_be_unknown(train: Program, here: Path) -> None:
+def test_unknown_first_weights_are_said_in_every_table(train: Program, ensemble: Program, here: Path) -> None:
     assert train("name=a", *ONE).code == 0
     path = here / "runs" / "a" / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
@@ -106,6 +106,13 @@ def test_unknown_first_weights_are_known_to_be_unknown(train: Program, here: Pat
     assert train("name=b", *ONE, "init=old.ckpt").code == 0
     kept = torch.load(here / "runs" / "b" / "checkpoints" / "best.ckpt", weights_only=True)["cxr"]["ancestry"]
     assert kept["unknown"] == ["a checkpoint of an earlier version"] and len(kept["trained"]) > 0
+    assert ensemble("method=average", "runs=[runs/a,runs/b]", "name=both").code == 0
+    said = "Unknown whether first weights had seen these patients: a checkpoint of an earlier version"
+    for run in ("b", "both"):
+        tables = sorted((here / "runs" / run / "evaluation").glob("*.md"))
+        assert len(tables) >= 2 and all(said in table.read_text() for table in tables)
+    assert said in (here / "runs" / "both" / "table.md").read_text()
+    assert all(said not in table.read_text() for table in (here / "runs" / "a" / "evaluation").glob("*.md"))
 
 
 def test_a_run_resumes_without_its_ancestor(train: Program, here: Path) -> None:

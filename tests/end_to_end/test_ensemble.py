@@ -113,7 +113,7 @@ def test_shared_weights_are_the_best_of_the_whole_grid(ensemble: Callable[..., A
     )
     text = (run / "table.md").read_text()
     assert "macro average" in result.out and sum(line.startswith("|") for line in text.splitlines()) == 6
-    for said in ("own patient split; training patients are unknown", "has been scored 1 time in runs"):
+    for said in ("own patient split; training patients are unknown", "has been scored 4 times in runs"):
         assert said in text and said in result.out
     assert {path.stem for path in (run / "figures").iterdir()} == {
         "comparison_test", "comparison_val", "landscape", "roc_test", "roc_val",
@@ -214,7 +214,7 @@ def test_predictions_are_made_again_where_the_stored_ones_are_not_the_checkpoint
     stranger = scores(here / "runs" / "s0", "test")
     result = ensemble("method=average", "runs='runs/s*'")
     assert result.code == 0, result.err
-    assert "runs/s0: predicting with checkpoints/best.ckpt" in result.out
+    assert "runs/s0: predicting test with checkpoints/best.ckpt" in result.out
     expected = (own.to_numpy(np.float64) + stranger.to_numpy(np.float64)) / 2
     np.testing.assert_allclose(scores(here / "runs" / "ensemble-average", "test").to_numpy(), expected, atol=1e-6)
     other = train("trainer.max_epochs=1", "name=x", "data.split_seed=5")

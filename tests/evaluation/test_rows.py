@@ -59,11 +59,19 @@ def test_seeds_beside_a_folder_without_configuration_are_called_by_their_common_
     assert row_names([seeds, [Run(tmp_path / "other")]]) == ["net (2 seeds)", "other"]
 
 
-def test_a_run_of_an_earlier_version_is_a_seed_of_the_configuration_that_now_says_its_task(tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_version_is_a_seed_of_the_configuration_that_now_says_what_it_does(tmp_path: Path) -> None:
     task = {"task___target_": "cxr.task.multi_label.MultiLabel", "choices__task": "multi_label"}
-    now = made(tmp_path / "b", 1, **option("none", data__single_finding=False, **task))
+    chosen = {"data__single_finding": False, "crop": False, "sampler___target_": "cxr.data.sampling.Shuffled"}
+    now = made(tmp_path / "b", 1, **option("none", data__min_cases=0, **chosen, **task))
     task |= {"task___target_": "cxr.task.single_label.SingleLabel", "choices__task": "single_label"}
-    other = [made(tmp_path / f"c{seed}", seed, **option("none", **task)) for seed in (0, 1)]
-    earlier = made(tmp_path / "a", 0, **option("none"))
+    other = [made(tmp_path / f"c{seed}", seed, **option("none", data__min_cases=0, **task)) for seed in (0, 1)]
+    earlier = made(tmp_path / "a", 0, **option("none", data__min_cases=0))
     assert configuration(earlier) == configuration(now) != configuration(other[0])
     assert row_names([[earlier, now], other]) == ["task=multi_label (2 seeds)", "task=single_label (2 seeds)"]
+
+
+def test_whether_test_was_scored_makes_no_other_configuration(tmp_path: Path) -> None:
+    runs = [
+        made(tmp_path / f"{k}", k, **keys) for k, keys in enumerate(({"score_test": False}, {"score_test": True}, {}))
+    ]
+    assert len({configuration(run) for run in runs}) == 1 and row_names([runs]) == [f"{tmp_path.name} (3 seeds)"]

@@ -24,7 +24,7 @@ def predictions(split: str) -> Predictions:
 
 
 def made(plan: Resampling | None) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    metrics = judge(predictions("val"), predictions("test"), {"half": None, "youden": None}, plan)
+    metrics = judge(predictions("val"), {"test": predictions("test")}, {"half": None, "youden": None}, plan)
     return metrics["test"], {name: list(t.notes) for name, t in tables(metrics, FINDINGS, "run", ["Last."]).items()}
 
 
@@ -58,7 +58,7 @@ def test_resamples_left_out_of_an_interval_stand_below_the_table() -> None:
     target = test.target.copy()
     target[10:, 1], target[:10, 1] = 0, 1  # five patients: about one resample in 150 has none of them
     test = Predictions(test.image, test.patient, FINDINGS, test.score, target, "", "test")
-    metrics = judge(val, test, {"youden": None}, Resampling(800))
+    metrics = judge(val, {"test": test}, {"youden": None}, Resampling(800))
     lost = metrics["test"]["intervals"]["undefined_resamples"]["auroc"]["Rare"]
     assert 0 < lost < 30 and set(metrics["test"]["auroc"]["Rare"]) == {"value", "ci"}
     notes = tables(metrics, FINDINGS, "run", [])["auroc"].notes
@@ -66,7 +66,7 @@ def test_resamples_left_out_of_an_interval_stand_below_the_table() -> None:
 
 
 def test_metrics_of_an_earlier_version_still_make_tables() -> None:
-    metrics = judge(predictions("val"), predictions("test"), {"half": None}, Resampling(50))
+    metrics = judge(predictions("val"), {"test": predictions("test")}, {"half": None}, Resampling(50))
     del metrics["test"]["intervals"]
     for at in metrics["test"]["operating_points"].values():
         del at["intervals"], at["left_out_of_macro"]

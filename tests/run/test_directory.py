@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr.errors import CxrError
 from cxr.run.directory import Run
-from cxr.run.naming import check_name, free_name, legal_name
+from cxr.run.naming import check_name, check_test_names, free_name, legal_name
 
 
 @pytest.mark.parametrize("name", ["a", "paper_vgg19", "2017-best.1", "-x", "_", "A" * 120, None])
@@ -58,8 +59,10 @@ def test_free_name_is_the_first_not_taken(tmp_path: Path) -> None:
 
 def test_created_run_holds_its_configuration(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "first")
-    run.create({"seed": 3, "data": {"root": None, "exclude": ["Hernia"]}, "lr": 5e-4, "text": "a: b"})
-    assert run.config() == {"seed": 3, "data": {"root": None, "exclude": ["Hernia"]}, "lr": 5e-4, "text": "a: b"}
+    made = {"seed": 3, "data": {"val_list": None, "exclude": ["Hernia"]}, "lr": 5e-4, "text": "a: b"}
+    run.create(made)
+    assert yaml.safe_load(run.config_path.read_text()) == made
+    assert {key: run.config()[key] for key in ("seed", "lr", "text")} == {"seed": 3, "lr": 5e-4, "text": "a: b"}
     assert os.listdir(tmp_path / "runs") == ["first"] and os.listdir(run.path) == ["config.yaml"]
 
 
@@ -85,7 +88,7 @@ def test_two_that_create_one_run_get_one_run(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "rename", late)
     with pytest.raises(CxrError, match="exists"):
         Run(tmp_path / "first").create({"seed": 1})
-    assert Run(tmp_path / "first").config() == {"seed": 2} and os.listdir(tmp_path) == ["first"]
+    assert Run(tmp_path / "first").config()["seed"] == 2 and os.listdir(tmp_path) == ["first"]
 
 
 def test_create_below_a_file_is_a_sentence(tmp_path: Path) -> None:
@@ -148,3 +151,69 @@ def test_parts_lie_where_the_contract_says(tmp_path: Path) -> None:
         "metrics.json",
         "figures",
     ]
+
+
+def fill(folder: Path, *names: str) -> None:
+    """Empty files of these names."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_test_splits_are_those_whose_predictions_are_there(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.test_splits == ()
+    fill(tmp_path, *(f"predictions/{name}.parquet" for name in ("val", "b", "a")))
+    assert run.test_splits == ("a", "b")
+    odd = ("test", "test_calibrated", "a_calibrated", ".a-x7", "test@chexpert", "versions", "a b", "$(id)")
+    fill(tmp_path, *(f"predictions/{name}.parquet" for name in odd), "predictions/c.txt")
+    assert run.test_splits == ("test", "a", "b")
+
+
+def test_results_of_tests_are_what_the_programs_write_of_them_and_predictions_come_last(tmp_path: Path) -> None:
+    about = {
+        "calibration.json", "evaluation/auroc.csv", "evaluation/auroc_a.tex", "evaluation/subgroups.md",
+        "figures/roc_test.png", "figures/intervals_a.png", "predictions/test_calibrated.parquet",
+        "predictions/a_calibrated.parquet",
+    }  # fmt: skip
+    others = (
+        "config.yaml", "metrics.json", "figures/roc_val.png", "figures/mine.png", "predictions/val.parquet",
+        "evaluation/notes.txt", "checkpoints/best.ckpt",
+    )  # fmt: skip
+    last = ["predictions/test.parquet", "predictions/a.parquet"]
+    fill(tmp_path, *about, *others, *last)
+    found = [path.relative_to(tmp_path).as_posix() for path in Run(tmp_path).results_of_tests()]
+    assert set(found[:-2]) == about and found[-2:] == last
+
+
+@pytest.mark.parametrize(
+    ("last", "metrics", "config", "unfinished"),
+    [
+        (False, None, 3, False),
+        (True, None, 3, True),
+        (True, '{"max_epochs": 3}', 3, False),
+        (True, '{"max_epochs": 2}', 3, True),
+        (True, '{"val": {"macro_auroc": null}}', 3, False),
+    ],
+)
+def test_a_training_that_can_go_on_and_has_no_results_of_its_end_is_unfinished(
+    tmp_path: Path, last: bool, metrics: str | None, config: object, unfinished: bool
+) -> None:
+    fill(tmp_path, *["checkpoints/last.ckpt"] * last, "checkpoints/best.ckpt")
+    (tmp_path / "config.yaml").write_text(f"trainer: {{max_epochs: {config}}}")
+    if metrics is not None:
+        (tmp_path / "metrics.json").write_text(metrics)
+    assert Run(tmp_path).unfinished is unfinished
+
+
+@pytest.mark.parametrize("name", ["external", "2023", "a.b-c_d", "tests", "calibrated", "validation"])
+def test_further_test_splits_may_be_called_as_runs(name: str) -> None:
+    check_test_names([name])
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "val", "test", "split", "steps", "a_calibrated", "a/b", "a@b", "", ".a", "a "]
+)
+def test_a_further_test_split_is_called_as_nothing_else_beside_it(name: str) -> None:
+    with pytest.raises(CxrError, match=re.escape(f"a test split cannot be called {name!r}: use letters")):
+        check_test_names(["good", name])

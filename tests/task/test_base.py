@@ -8,9 +8,12 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
+from cxr.data.sampling import EpochBatches
 from cxr.errors import CxrError
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.loss.terms import Batch, LossTerms, Scored, over_known
@@ -185,3 +188,41 @@ def test_a_window_of_unknown_targets_changes_nothing() -> None:
 def test_a_loss_that_is_not_finite_stops_with_the_images_of_the_batch() -> None:
     with pytest.raises(CxrError, match=r"not finite at epoch 1, step 1, on the images 016\.png, 017\.png, .*031\.png;"):
         trained(16, 1, lr=float("inf"))
+
+
+class Softened(Data):
+    """Soft targets, also of images whose labels are unknown; each pass shows some images twice and others never."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.soft = torch.rand(IMAGES, 3, generator=torch.Generator().manual_seed(5))
+        self.shown = np.random.default_rng(5).integers(0, IMAGES, IMAGES)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        images = Images()
+        images.target = self.soft
+        batches = EpochBatches(np.zeros((IMAGES, 1), np.float32), 16, order=lambda *arguments: self.shown)
+        return DataLoader(images, batch_sampler=batches, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
+
+    val_dataloader = train_dataloader
+
+
+def test_the_loss_goes_by_soft_targets_and_metrics_by_the_labels_of_each_index() -> None:
+    data, labels = Softened(), Images().target.numpy()
+    task = MultiLabel().attach(
+        Linear(), Recorded(), ["a", "b", "c"], lambda parameters: torch.optim.SGD(parameters, 0.0),  # type: ignore[arg-type]
+        labels=labels,
+    )  # fmt: skip
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, use_distributed_sampler=False, num_sanity_val_steps=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(task, datamodule=data)
+    rows = torch.from_numpy(data.shown)
+    logits = Images().image[rows].double().flatten(1) / 255 @ Linear().weight.detach().double()
+    loss = F.binary_cross_entropy_with_logits(logits, data.soft[rows].double())
+    known = ~np.isnan(labels[rows])
+    areas = [roc_auc_score(labels[rows][known[:, k], k], logits[known[:, k], k]) for k in range(3)]
+    for stage in ("train", "val"):
+        assert float(trainer.callback_metrics[f"{stage}/loss"]) == pytest.approx(float(loss), rel=1e-6)
+        assert float(trainer.callback_metrics[f"{stage}/macro_auroc"]) == pytest.approx(np.mean(areas), rel=1e-6)

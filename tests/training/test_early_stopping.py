@@ -3,7 +3,7 @@
 import pytest
 from lightning.pytorch.callbacks import EarlyStopping as LightningsOwn
 
-from cxr.training.keeping import EarlyStopping
+from cxr.training.callbacks.early_stopping import EarlyStopping
 from tests.training.constant import KNOWN, UNKNOWN, Labels, fit
 
 

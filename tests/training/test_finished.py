@@ -12,11 +12,18 @@ from omegaconf import OmegaConf
 
 from cxr.errors import CxrError
 from cxr.run.directory import Run
-from cxr.training.finished import open_finished, predict_run
+from cxr.run.predictions import Predictions
+from cxr.training.finished import open_finished
+from cxr.training.predict import predict
 from tests.training.conftest import Trained
 
 NOTHING: dict[str, Any] = {"data": {"root": None}, "cache": {"dir": None}}
 CPU = torch.device("cpu")
+
+
+def scored(run: Run, splits: tuple[str, ...], named: dict[str, Any]) -> dict[str, Predictions]:
+    loaded, data = open_finished(run, named)
+    return {split: predict(loaded, data, split, CPU) for split in splits}
 
 
 @pytest.fixture
@@ -27,7 +34,7 @@ def copied(trained: Trained, tmp_path: Path) -> Run:
 
 
 def test_scores_made_again_are_those_that_the_run_stored(trained: Trained) -> None:
-    made = predict_run(trained.run, ("val", "test"), CPU, NOTHING)
+    made = scored(trained.run, ("val", "test"), NOTHING)
     for split, predicted in made.items():
         stored = pd.read_parquet(trained.run.predictions(split))
         assert predicted.image.tolist() == stored["image"].tolist()
@@ -41,9 +48,7 @@ def test_data_that_have_moved_are_scored_where_the_user_says(trained: Trained, c
         open_finished(copied, NOTHING)
     moved = tmp_path / "moved"
     shutil.copytree(trained.config["data"]["root"], moved, ignore=shutil.ignore_patterns("cxr-cache"))
-    made = predict_run(
-        copied, ("test",), CPU, {"data": {"root": str(moved)}, "cache": {"dir": str(tmp_path / "cache")}}
-    )
+    made = scored(copied, ("test",), {"data": {"root": str(moved)}, "cache": {"dir": str(tmp_path / "cache")}})
     stored = pd.read_parquet(copied.predictions("test"))
     first = made["test"].findings[0]
     np.testing.assert_array_equal(made["test"].score[:, 0], stored[f"score:{first}"])

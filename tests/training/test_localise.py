@@ -1,6 +1,5 @@
 """Boxes in pixels of the published image meet the network's attention, whatever size the network sees."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +14,11 @@ from torch.nn import functional as F
 
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.imaging.preprocessing import Preprocessing
-from cxr.metrics.interval import USUAL
 from cxr.model.network import NetworkOutput
-from cxr.training.localise import localisation, localise_run
+from cxr.training.localise import localisation
 from cxr.training.prepare import prepare
 from tests.conftest import default_rows
-from tests.training.conftest import Configure, Trained
+from tests.training.conftest import Configure
 
 SIDE, CELL = 32, 4  # pixels of the files and of an attention cell
 PUBLISHED = 1024 // SIDE
@@ -66,7 +64,7 @@ def found(configure: Configure) -> Callable[..., Any]:
         prepared = prepare(config)
         data = RadiographData(prepared.catalog, prepared.cache, Preprocessing(size, SIDE, crop), LoaderSettings(8, 0))
         loaded: Any = SimpleNamespace(network=Bright(attends))
-        return localisation(data, loaded, torch.device("cpu"), str(root))
+        return localisation(data, loaded, torch.device("cpu"))
 
     return run
 
@@ -101,10 +99,3 @@ def test_a_box_a_cell_beside_is_found_in_part(found: Callable[..., Any]) -> None
 @pytest.mark.parametrize("lacks", ["boxes", "attends"])
 def test_without_boxes_or_without_attention_nothing_is_said(found: Callable[..., Any], lacks: str) -> None:
     assert found(SIDE, **{lacks: False}) is None
-
-
-def test_a_finished_run_localises_as_its_training_did(trained: Trained) -> None:
-    stored = json.loads(trained.run.metrics_path.read_text())["localisation"]
-    assert stored["pairs"] > 0
-    again = localise_run(trained.run, {"accelerator": "cpu"}, USUAL)
-    assert json.loads(json.dumps(again)) == stored

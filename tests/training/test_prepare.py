@@ -33,19 +33,26 @@ ODD = pd.DataFrame(
     },
     index=[0, 2, 5],
 )
+BOXES = pd.DataFrame(
+    [["süß/Ω.png", "Mass", 0.1, 2.0, 3.5, 1e-9, 2500.0, 2048.0]],
+    columns=["image", "finding", "x", "y", "width", "height", "image_width", "image_height"],
+)
 
 
 @pytest.mark.parametrize("rows", [slice(None), slice(0, 1), slice(0, 0)])
 def test_what_is_read_back_is_what_was_written(tmp_path: Path, rows: slice) -> None:
     table = ODD[rows]
-    catalog = Catalog(table, ("Mass", "Nodule"), "täble.csv", ("gone.png", ""), {"hard tests": ("a.png",), "none": ()})
+    catalog = Catalog(
+        table, ("Mass", "Nodule"), "täble.csv", ("gone.png", ""), {"hard tests": ("a.png",), "none": ()}, BOXES
+    )
     cache = Cache(tmp_path / "cache" / "32px-ñ", tuple(table["image"]), 32)
     Prepared(catalog, cache, "f" * 64, "").write(tmp_path)
     read = read_prepared(tmp_path)
     pd.testing.assert_frame_equal(read.catalog.table, table, check_exact=True)
     assert read.cache == cache and (read.split_fingerprint, read.labels_sha256) == ("f" * 64, "")
     mine, theirs = dict(vars(catalog)), dict(vars(read.catalog))
-    del mine["table"], theirs["table"]
+    for name in ("table", "boxes"):
+        pd.testing.assert_frame_equal(theirs.pop(name), mine.pop(name), check_exact=True)
     assert mine == theirs and [type(value) for value in mine.values()] == [type(value) for value in theirs.values()]
 
 

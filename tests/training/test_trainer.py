@@ -29,7 +29,7 @@ def same_rank() -> Iterator[None]:
 
 
 def made(run: Run | None, *options: str, devices: Devices = CPU, rank: Rank = Rank()) -> pl.Trainer:  # noqa: B008
-    return trainer_of(composed("trainer=cpu", *options), run, devices, rank, MultiLabel.monitor)
+    return trainer_of(composed("trainer=cpu", *options), run, devices, rank, MultiLabel())
 
 
 def test_options_reach_lightning_by_their_own_names(tmp_path: Path) -> None:
@@ -61,6 +61,8 @@ def test_without_a_run_options_of_several_devices_are_checked_by_one_process() -
     [
         (["+trainer.nosuch=1"], "^trainer: .*nosuch"),
         (["+trainer.barebones=true"], "^trainer: .*barebones"),
+        (["+trainer.max_time=soon"], "^trainer: .*soon"),
+        (["trainer.gradient_clip_val=0.5", "+trainer.gradient_clip_algorithm=hard"], "^trainer: .*hard"),
         (["batch_size=4", "synthetic_batch_size=6"], "^synthetic_batch_size=6 is not a multiple of batch_size=4"),
     ],
 )

@@ -46,7 +46,7 @@ def hold_catalog(catalog: Catalog) -> None:
     assert table["image"].is_unique and (table["image"].str.strip() != "").all()
     assert (table["patient"].str.strip() != "").all()
     assert np.isin(table[list(NIH14)].to_numpy(), [0.0, 1.0]).all()
-    assert not table["image"].str.contains(r"[/\\\n\r\x00-\x1f]|^[=+@-]", regex=True).any()
+    assert not table["image"].str.contains(r"[\\\n\r\x00-\x1f]|^[=+@/-]|\.\./", regex=True).any()
     assert table["patient"].map(str.isprintable).all()
     age = table["age"].dropna()
     assert ((age >= 0) & (age <= 100)).all() and table["followup"].dtype.kind == "i"
@@ -135,11 +135,18 @@ def test_spoilt_lists_split_without_a_leak_or_are_refused(tmp_path: Path, exampl
     def check(content: tuple[bytes, bytes, bytes, bool]) -> None:
         for name, text in zip(good, content[:3], strict=True):
             (tmp_path / name).write_bytes(text)
-        val = "val.txt" if content[3] else None
+        val, further = ("val.txt", {}) if content[3] else (None, {"other": "val.txt"})
         try:
-            table = split_catalog(whole, tmp_path, "train_val_list.txt", val, "test_list.txt", 0.2, 0).table
+            result = split_catalog(
+                whole, tmp_path, "train_val_list.txt", val, "test_list.txt", 0.2, 0, test_lists=further
+            )
         except CxrError:
             return
+        table = result.table
+        for name in further:
+            learnt = table["patient"][table["split"].isin(["train", "val"])]
+            assert set(result.rows(name)["image"]) == set(read_list(tmp_path, "val.txt"))
+            assert not set(result.rows(name)["patient"]) & set(learnt)
         assert table["image"].tolist() == NAMES
         for name in ("train", "val", "test"):
             assert (table["split"] == name).any()

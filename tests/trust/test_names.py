@@ -1,6 +1,7 @@
 """Names out of files neither lead out of their folder nor break a table."""
 
 import csv
+import posixpath
 import re
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from cxr.run.predictions import read_predictions
 
 UNPRINTABLE = ["a\nb", "a\rb", "a\tb", "a\x00b", "\x1b[2Ja", "a\u2028b", "a\u202eb"]
 ASTRAY = ["../../x", "/etc/passwd", "a\\b", ".", "..", "=cmd|' /C calc'!A0", "+1+2", "-1", "@SUM(A1)"]
+PATHS = ["/a.png", "a/", "a//b.png", "../a.png", "a/../b.png", "a/..", "./a.png", "a/./b.png", "a/ /b.png", "a/...",
+         "a\\b/c.png", "-a/b.png", "=a/b.png"]  # fmt: skip
 FINE = ["Mass", "Pleural_Thickening", "a.b", "é", "a b", "a=b", "a-b", "00000001_000.png", "胸水", "<i>"]
 
 
@@ -32,6 +35,31 @@ def table(image: str = "a.png", patient: str = "1", finding: str = "Mass") -> Ca
 def test_catalog_refuses_names_that_no_path_or_table_bears(what: str, name: str) -> None:
     with pytest.raises(CxrError, match=f"^my table has the {what} {re.escape(repr(name))}"):
         check(table(**{what: name}))
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_catalog_refuses_images_that_could_lie_elsewhere_or_be_spelt_in_two_ways(name: str) -> None:
+    with pytest.raises(CxrError, match=f"^my table has the image {re.escape(repr(name))} .*path below the root"):
+        check(table(image=name))
+
+
+@pytest.mark.parametrize("name", ["patient1/study1/view1.jpg", "a/b", "a/-b/=c", "é/b c.png", "a/.b/..c"])
+def test_an_image_may_lie_in_folders_and_a_finding_may_not(name: str) -> None:
+    assert check(table(image=name)).table["image"].tolist() == [name]
+    with pytest.raises(CxrError, match=f"^my table has the finding {re.escape(repr(name))}.* without /"):
+        check(table(finding=name))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(["a", "b.png", "..", ".", "", " ", "-", "c\\d"]), min_size=1, max_size=4).map("/".join))
+def test_whatever_image_is_taken_lies_below_the_root_in_its_one_spelling(name: str) -> None:
+    try:
+        check(table(image=name))
+    except CxrError:
+        return
+    assert posixpath.normpath(name) == name and not posixpath.isabs(name)
+    assert posixpath.commonpath(["/root", posixpath.normpath(posixpath.join("/root", name))]) == "/root"
+    assert name.split("/")[0] != ".."
 
 
 @pytest.mark.parametrize("name", UNPRINTABLE)

@@ -111,7 +111,7 @@ def test_places_of_a_run_are_not_those_of_one_that_wanted_its_name(tmp_path: Pat
     Run(tmp_path / "mine").create(first)
     with pytest.raises(CxrError, match="mine exists"):
         Run(tmp_path / "mine").create(second)
-    assert Run(tmp_path / "mine").config() == first
+    assert Run(tmp_path / "mine").config()["data"]["root"] == "/a1/films"
     assert (tmp_path / "mine" / "config.yaml").read_text().startswith("data:\n  root: elsewhere:films\n")
 
 
@@ -166,6 +166,11 @@ def test_only_the_home_folder_itself_becomes_a_tilde(monkeypatch: pytest.MonkeyP
         config = OmegaConf.create({"data": {"root": typed}, "cache": {"dir": typed}, "name": "/home/a/x"})
         shorten_home(config)
         assert (config.data.root, config.cache.dir, config.name) == (saved, saved, "/home/a/x")
+    config = OmegaConf.create({"data": {"test_lists": dict(enumerate(paths)) | {"a": "/home/a/x", "b": "x"}}})
+    shorten_home(config)
+    assert (config.data.test_lists.a, config.data.test_lists.b) == ("~/x", "x")
+    for other in (None, "/home/a", []):
+        shorten_home(OmegaConf.create({"data": {"test_lists": other}}))
     monkeypatch.setenv("HOME", "/")
     config = OmegaConf.create({"data": {"root": "/x"}})
     shorten_home(config)

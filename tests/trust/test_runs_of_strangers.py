@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
@@ -18,10 +17,10 @@ from cxr.files.reading import check_links
 from cxr.run.directory import Run
 from cxr.run.ledger import LEDGER, count_test
 from cxr.run.predictions import Predictions, read_predictions
-from cxr.training.finished import predict_run
 from cxr.training.log import read_log, read_rows, read_steps
 from cxr.training.run import resume
 from cxr.training.saving import read_whole
+from cxr.training.scored import FinishedRun
 from tests.trust.conftest import CONFIG
 
 NOTHING: dict[str, Any] = {"data": {"root": None}, "cache": {"dir": None}}
@@ -249,7 +248,7 @@ def scored(
         run = Run(tmp_path / "runs" / "a")
         run.best.parent.mkdir(parents=True, exist_ok=True)
         checkpoint(config=OmegaConf.to_yaml(OmegaConf.create(config))).rename(run.best)
-        return predict_run(run, ("val", "test"), torch.device("cpu"), named)
+        return FinishedRun(run, {"accelerator": "cpu", **named}).predictions(("val", "test"))[0]
 
     return score
 
@@ -301,6 +300,24 @@ def test_missing_data_of_a_run_are_one_sentence_with_what_to_pass(scored: Callab
         scored(score_config("elsewhere:nih"))
     with pytest.raises(CxrError, match="cannot be read as its configuration says"):
         scored(CONFIG)
+
+
+def test_further_test_lists_of_a_run_are_found_or_asked_for(
+    scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
+) -> None:
+    root = nih_folder()
+    names = (root / "test_list.txt").read_text().split()
+    (tmp_path / "o.txt").write_text("\n".join(names[:2]))
+    config = score_config(str(root), test_lists={"other": "elsewhere:o.txt"})
+    with pytest.raises(
+        CxrError, match=r"data\.test_lists\.other of .* is elsewhere:o\.txt, .* pass data\.test_lists\.other="
+    ):
+        scored(config, {"data": {"root": str(root), "test_lists": {}}})
+    where = {"root": str(root), "test_lists": {"other": str(tmp_path / "o.txt")}}
+    assert len(scored(config, {"data": where})["test"]) == 6
+    for wrong in (["o.txt"], "o.txt", 3, {"other": 3}, {"other": "absent.txt"}):
+        with pytest.raises(CxrError):
+            scored(score_config(str(root), test_lists=wrong), {"data": {"root": str(root)}})
 
 
 def test_scoring_reads_what_is_there_and_builds_where_the_user_says(

@@ -60,12 +60,14 @@ def audit(catalog: Catalog, manifest: Manifest) -> Audit:
 
     Bad is what could not be decoded or shows nothing. Of images with the same pixels, those are bad that belong to
     another patient, or stand in another split, than one of them that is kept: the one in the most guarded split (test,
-    then validation), the first by name.
+    then validation), the first by name. Further test splits count as test.
     """
     bad = {entry.image: entry.reason for entry in manifest.images if entry.reason}
     remarks = _unusual_sizes(manifest) | dict.fromkeys(catalog.absent, ABSENT)
     rows = catalog.table.set_index("image")
     split = rows["split"] if "split" in rows else pd.Series("", index=rows.index)
+    further = [image for images in catalog.tests.values() for image in images]
+    split = split.mask(split.index.isin(further), "test")
     patient = rows["patient"] if "patient" in rows else pd.Series("", index=rows.index)
     for group in manifest.duplicates:
         names = sorted(group, key=lambda name: (_GUARDED.index(split[name]), name))

@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +38,10 @@ class CacheSettings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "CacheSettings":
-        """From a resolved configuration; `cache.size` is `image_size` unless it is given.
-
-        Raises:
-            CxrError: a value is unknown or too small.
-        """
-        defaults: dict[str, Any] = {"size": None, "dir": None, "on_error": "fail", "processes": None}
-        values = defaults | dict(config["cache"])
-        size = values["size"] if values["size"] is not None else config["image_size"]
-        for name, value in (("size", size), ("processes", values["processes"] or 1)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise CxrError(f"cache.{name}={value} must be a positive whole number")
-        if values["on_error"] not in ("fail", "skip"):
-            raise CxrError(f"cache.on_error={values['on_error']} is unknown; choose fail or skip")
-        return cls(size, values["dir"], values["on_error"], values["processes"])
+        """From a checked configuration; `cache.size` is `image_size` unless it is given."""
+        cache = config["cache"]
+        size = config["image_size"] if cache["size"] is None else cache["size"]
+        return cls(size, cache["dir"], cache["on_error"], cache["processes"])
 
 
 @dataclass(frozen=True)
@@ -187,7 +177,7 @@ def _without_bad(catalog: Catalog, found: Audit, folder: Path, on_error: str) ->
             f"{folder / REPORT})"
         )
     print(f"{count} and are left out: {listed} (all are in {folder / REPORT})", flush=True)
-    kept = catalog.table[~catalog.table["image"].isin(list(found.bad))].reset_index(drop=True)
-    if kept.empty:
+    kept = ~catalog.table["image"].isin(list(found.bad)).to_numpy()
+    if not kept.any():
         raise CxrError(f"no image of {catalog.origin} is left, all {len(catalog)} are bad; see {folder / REPORT}")
-    return replace(catalog, table=kept)
+    return catalog.only(kept)

@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr.data.boxes import BOX, BOX_COLUMNS
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
-from cxr.findings import NIH14, NO_FINDING, canonical
+from cxr.findings import NIH14, NO_FINDING, canonical, check_known
 
 LAYOUT = "Data_Entry_2017*.csv and images/ or images_001/images/ ..."
 TRAIN_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"  # the official lists
+_BOXES, _PIXELS = "BBox_List_2017.csv", 1024  # the list of boxes; the side of the images that it was drawn on
 MOST_ROWS = 2_000_000  # of a table; the largest public sets have half a million images
 _IMAGE, _LABELS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
 _OPTIONAL = {"Follow-up #": "followup", "Patient Age": "age", "View Position": "view"}
@@ -48,26 +50,25 @@ def read_nih(root: str | None) -> Catalog:
     paths = image_files(folder)
     table["path"] = table["image"].map(paths).fillna("")
     table = pd.concat([table, _labels(raw[_LABELS], entry, lines)], axis=1)
-    return check(Catalog(table, NIH14, str(entry)), lines, {"image": _IMAGE, "patient": _PATIENT})
+    boxes = read_boxes(folder)
+    boxes = boxes[boxes["image"].isin(table["image"])].reset_index(drop=True)  # the published list, for a part of it
+    catalog = Catalog(table, NIH14, str(entry), boxes=boxes)
+    return check(catalog, lines, {"image": _IMAGE, "patient": _PATIENT})
 
 
 def read_boxes(root: str | Path) -> pd.DataFrame:
-    """The boxes of `BBox_List_2017.csv`: columns image, finding, x, y, width, height in pixels of 1024 x 1024.
+    """The boxes of `BBox_List_2017.csv` as `cxr.data.boxes` has them, in pixels of 1024 x 1024.
 
     An empty table where the file is absent.
 
     Raises:
-        CxrError: a row is not an image, a finding and four numbers, or the file is no text.
+        CxrError: a row is not an image, one of the fourteen findings and four numbers, or the file is no text.
     """
-    path = Path(root).expanduser() / "BBox_List_2017.csv"
-    columns = ["image", "finding", "x", "y", "width", "height"]
-    if not path.is_file():
-        return pd.DataFrame(columns=columns)
+    path = Path(root).expanduser() / _BOXES
     rows: list[list[str | float]] = []
-    for line, row in _csv_rows(path):
-        if line > 1 and row:
-            rows.append(_box(row, f"{path} line {line}"))
-    return pd.DataFrame(rows, columns=columns)
+    if path.is_file():
+        rows = [_box(row, f"{path} line {line}") for line, row in _csv_rows(path) if line > 1 and row]
+    return pd.DataFrame(rows, columns=list(BOX_COLUMNS))
 
 
 def image_files(root: Path) -> dict[str, str]:
@@ -82,7 +83,7 @@ def _box(row: Sequence[str], place: str) -> list[str | float]:
     if len(row) < 6:
         raise CxrError(f"{place} is not image,finding,x,y,width,height: {','.join(row)!r}")
     numbers: list[float] = []
-    for name, text in zip(("x", "y", "width", "height"), row[2:6], strict=True):
+    for name, text in zip(BOX, row[2:6], strict=True):
         try:
             number = float(text)
         except ValueError:
@@ -93,7 +94,9 @@ def _box(row: Sequence[str], place: str) -> list[str | float]:
                 "pixels; a row is image,finding,x,y,width,height"
             )
         numbers.append(number)
-    return [row[0], canonical(row[1]), *numbers]
+    finding = canonical(row[1].strip())
+    check_known([finding], NIH14, place)
+    return [row[0].strip(), finding, *numbers, _PIXELS, _PIXELS]
 
 
 def _counts(text: pd.Series) -> pd.Series:

@@ -1,0 +1,141 @@
+"""What a value of a configuration may be, and plain values checked against a dataclass whose annotations say so.
+
+OmegaConf's own structured configs take "8" for a number, know no ranges, and have messages of their own.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from math import isfinite
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from cxr.errors import CxrError
+
+UNSET = "???"  # a value that must be given, as OmegaConf writes it
+_SHOWN = 60  # characters of a value in a message
+_NO_TEXT = re.compile(r"[-+.\d].*|true|false|null", re.DOTALL)  # text that reads as none, and is quoted in messages
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value must be beside its type, in the annotation `Annotated[type, Kind(...)]`.
+
+    Attributes:
+        said: what it must be, in a message.
+        holds: whether a value of the type is one.
+        most: the largest number.
+        example: what to pass where it is not set.
+    """
+
+    said: str
+    holds: Callable[[Any], bool] = lambda value: True
+    most: float = 2**63 - 1
+    example: str = ""
+
+
+_TYPES: Mapping[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    int: ("a whole number", lambda value: type(value) is int),
+    float: ("a finite number", lambda value: type(value) is int or (type(value) is float and isfinite(value))),
+    str: ("text", lambda value: isinstance(value, str) and value not in ("", UNSET)),
+    list: ("a list", lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value)),
+    dict: ("a group of options", lambda value: isinstance(value, Mapping)),
+}
+
+
+def checked(schema: type, config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """A configuration whose values are what the annotations of a dataclass say, with its defaults for missing keys.
+
+    Keys that it does not name are taken over; those without a default may be missing, see `lacking`.
+
+    Args:
+        schema: the dataclass.
+        config: plain values.
+        above: dotted key of `config`, with a dot behind it.
+
+    Raises:
+        CxrError: a value is of another kind, or out of range.
+    """
+    found, hints = dict(config), get_type_hints(schema, include_extras=True)
+    for option in fields(schema):
+        if option.default is not MISSING:
+            found.setdefault(option.name, option.default)
+        elif option.default_factory is not MISSING:
+            found.setdefault(option.name, option.default_factory())
+        if option.name in found:
+            found[option.name] = _checked(found[option.name], hints[option.name], above + option.name)
+    return found
+
+
+def lacking(schema: type, config: Mapping[str, Any], above: str = "") -> list[str]:
+    """Dotted keys that a checked configuration must have and has not; arguments of a `_target_` may be left out."""
+    keys = []
+    for key, hint in get_type_hints(schema, include_extras=True).items():
+        part = next(filter(is_dataclass, _alternatives(hint)), None)
+        if key not in config:
+            keys.append(above + key)
+        elif part and config[key] and "_target_" not in config[key]:
+            keys += lacking(part, config[key], f"{above}{key}.")  # type: ignore[arg-type]
+    return keys
+
+
+def written(value: Any) -> str:
+    """A value as a command line has it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {written(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _checked(value: Any, hint: Any, key: str) -> Any:
+    said: list[str] = []
+    choices: list[str] = []
+    example = ""
+    for each in _alternatives(hint):
+        if is_dataclass(each):
+            if isinstance(value, Mapping):
+                return checked(each, value, f"{key}.")  # type: ignore[arg-type]
+            each = dict
+        if each is NoneType:
+            if value is None:
+                return None
+        elif get_origin(each) is Literal:
+            if any(type(value) is type(choice) and value == choice for choice in get_args(each)):
+                return value
+            choices += map(written, get_args(each))
+        else:
+            base, kind = get_args(each) if get_origin(each) is Annotated else (each, None)
+            name, is_one = _TYPES[get_origin(base) or base]
+            kind = kind or Kind(name)
+            said.append(kind.said)
+            example = example or kind.example
+            if is_one(value) and kind.holds(value):
+                if isinstance(value, int | float) and value > kind.most:
+                    raise CxrError(f"{key}={_shown(value)} must be at most {kind.most}")
+                return value
+    if example and value in (None, "", UNSET):
+        raise CxrError(f"{key} is not set; pass {example}")
+    if value == "":
+        raise CxrError(f"{key} is empty; give it a value{' or null' if NoneType in _alternatives(hint) else ''}")
+    if choices and not said:
+        raise CxrError(f"{key}={_shown(value)} is unknown; choose {_either(choices)}")
+    quoted = f"; write '{key}=\"{value}\"'" if "text" in said and type(value) in (int, float) else ""
+    raise CxrError(f"{key}={_shown(value)} must be {_either([*choices, *said]) or 'null'}{quoted}")
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) and _NO_TEXT.fullmatch(value) else written(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _either(words: Sequence[str]) -> str:
+    *others, last = words or [""]
+    return ", ".join(others) + (", " if " or " in last else " or ") * bool(others) + last

@@ -1,0 +1,248 @@
+"""What the options of each program may be, and what runs of earlier versions had where their configuration lacks one.
+
+A command line is checked by these classes once Hydra composed it, a run's configuration when it is read. What is not
+named here stays open. A field has a default where earlier versions lacked the key; those that users see are in `conf/`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from cxr.configuration.kinds import Kind, checked
+
+Count = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0)]
+Positive = Annotated[int, Kind("a positive whole number", lambda value: value > 0)]
+Seed = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, most=2**32 - 1)]
+Pixels = Annotated[int, Kind("a positive whole number", lambda value: value > 0, most=2**14)]
+Processes = Annotated[int, Kind("a positive whole number", lambda value: value > 0, most=1024)]
+Workers = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, most=1024)]
+Resamples = Annotated[int, Kind("a whole number, 2 or more", lambda value: value >= 2, most=10**6)]
+Above0 = Annotated[float, Kind("a finite number above 0", lambda value: value > 0)]
+From0 = Annotated[float, Kind("a finite number, 0 or more", lambda value: value >= 0)]
+Between = Annotated[float, Kind("above 0 and below 1", lambda value: 0 < value < 1)]
+Share = Annotated[float, Kind("above 0 and at most 1", lambda value: 0 < value <= 1)]
+Names = Annotated[list[str], Kind("a list of names, such as [Mass,Nodule]")]
+Root = Annotated[str, Kind("text", example="data.root=DIR, the folder of the data set (see docs/data.md)")]
+Several = Annotated[list[str], Kind("a list of them", lambda value: value != [])]
+Plugins = str | list[str]
+_EARLY_STOPPING = "cxr.training.callbacks.early_stopping.EarlyStopping"
+Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """`data`, without what only one source takes."""
+
+    source: dict[str, Any]
+    root: Root
+    train_list: str | None
+    val_list: str | None
+    test_list: str | None
+    test_lists: dict[str, Any] = field(default_factory=dict)
+    val_share: Between
+    split_seed: Count
+    findings: Names | None
+    exclude: Names
+    min_cases: Count
+    single_finding: bool = False
+    on_missing: Literal["fail", "skip"]
+    workers: Literal["auto"] | Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """`cache`."""
+
+    size: Pixels | None = None
+    dir: str | None = None
+    on_error: Literal["fail", "skip"] = "fail"
+    processes: Processes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """`backbone`."""
+
+    pretrained: bool
+    weights: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """`optimizer`; its class has defaults of its own."""
+
+    lr: From0 | None
+    weight_decay: From0 | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """`trainer`: what of Lightning's arguments is shown."""
+
+    accelerator: Accelerator
+    devices: Literal["auto"] | Processes
+    strategy: str
+    precision: str | Literal[16, 32, 64]
+    max_epochs: Positive
+    gradient_clip_val: From0 | None
+    deterministic: bool | Literal["warn"]
+    limit_train_batches: Above0 | None
+    log_every_n_steps: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """`checkpoint`."""
+
+    every_steps: Positive | None
+    every_seconds: Above0 | None
+    keep_best: Positive = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """`early_stopping`."""
+
+    monitor: str | None
+    mode: Literal["min", "max"]
+    patience: Count | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The program `train`, and the configuration of a run."""
+
+    data: Data
+    augment: dict[str, Any]
+    sampler: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.data.sampling.Shuffled"})
+    backbone: Backbone
+    attention: dict[str, Any]
+    head: dict[str, Any]
+    task: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.task.multi_label.MultiLabel"})
+    loss: dict[str, Any]
+    optimizer: Optimizer
+    scheduler: dict[str, Any]
+    trainer: Trainer
+    logger: dict[str, Any] | None
+    name: str | None = None
+    sweep: str | None = None
+    runs_dir: str = "runs"
+    init: str | None = None
+    plugins: Plugins = field(default_factory=list)
+    resume: Literal[True, False, "auto"] = False
+    score_test: bool = True
+    seed: Seed
+    image_size: Pixels
+    batch_size: Positive
+    synthetic_batch_size: Positive | None
+    crop: bool = False
+    cache: Cache
+    checkpoint: Checkpoint
+    callbacks: dict[str, Any] | None = field(default_factory=dict)
+    early_stopping: EarlyStopping | None = field(default_factory=lambda: None)  # where that callback is not chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheAlone:
+    """The program `cache`."""
+
+    data: Data
+    verify: bool
+    plugins: Plugins
+    image_size: Pixels
+    cache: Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataHere:
+    """`data` of the programs that read runs."""
+
+    root: str | None
+    train_list: str | None
+    val_list: str | None
+    test_list: str | None
+    test_lists: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheHere:
+    """`cache` of the programs that read runs."""
+
+    dir: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """The program `ensemble`, and the configuration of an ensemble."""
+
+    method: dict[str, Any]
+    runs: Annotated[str, Kind("a directory, a glob", example="runs='[runs/a,runs/b]' or runs='runs/paper/*'")] | Several
+    name: str | None
+    runs_dir: str
+    plugins: Plugins
+    bootstrap: Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, 10**6)]
+    leave_one_out: bool
+    seed: Seed
+    accelerator: Accelerator
+    data: DataHere
+    cache: CacheHere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """`points`: the rules that need a value, and those that take none."""
+
+    half: None
+    youden: None
+    f1: None
+    sensitivity: Share
+    specificity: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """The program `evaluate`."""
+
+    run: Annotated[str, Kind("text", example="run=runs/a")]
+    plugins: Plugins
+    resamples: Resamples
+    seed: Seed
+    points: Points
+    calibration: Literal["none", "temperature", "platt"]
+    localisation: bool
+    accelerator: Accelerator
+    data: DataHere
+    cache: CacheHere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """The program `compare`."""
+
+    runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
+    split: Literal["val", "test"]
+    metric: Literal["auroc", "average_precision"]
+    resamples: Resamples
+    seed: Seed
+    out: str | None
+
+
+def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a run or an ensemble of this version or an earlier one, as this one writes it.
+
+    Raises:
+        CxrError: as `checked`.
+    """
+    if "method" in config:
+        return checked(Ensemble, config)
+    found = checked(Train, config)
+    logger = found.get("logger") or {}
+    if "_target_" in logger:  # once a run had one logger, without its name
+        name = next((name for name in ("wandb", "tensorboard") if name in str(logger["_target_"]).lower()), "csv")
+        found["logger"] = {name: logger}
+    stopping = config.get("early_stopping")
+    if "callbacks" not in config and stopping:  # once a run had early stopping alone
+        found["callbacks"] = {"early_stopping": {"_target_": _EARLY_STOPPING, **stopping}}
+    if isinstance(found.get("choices"), dict):
+        found["choices"] = {"task": "multi_label", "callbacks": "early_stopping"} | found["choices"]
+    return found

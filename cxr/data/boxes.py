@@ -1,0 +1,67 @@
+"""Boxes that show where a finding is: what a table of them holds, in pixels of the images as published."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxr.errors import CxrError
+from cxr.findings import check_known
+from cxr.imaging.preprocessing import Preprocessing
+
+BOX, IMAGE_SIZE = ("x", "y", "width", "height"), ("image_width", "image_height")
+BOX_COLUMNS = ("image", "finding", *BOX, *IMAGE_SIZE)
+
+
+def no_boxes() -> pd.DataFrame:
+    """A table of boxes without a row."""
+    return pd.DataFrame(columns=list(BOX_COLUMNS))
+
+
+def check_boxes(boxes: pd.DataFrame, images: Collection[str], findings: Sequence[str], origin: str) -> None:
+    """Holds a table of boxes to its schema.
+
+    Args:
+        boxes: a row a box with `BOX_COLUMNS`: upper left corner and sides, and the size of the whole image.
+        images: ids of the catalog's images.
+        findings: that the catalog labels.
+        origin: what errors call the catalog.
+
+    Raises:
+        CxrError: a column is missing, an image or a finding is not in the catalog, a number is none, a side is not
+            positive, or a box lies beside its image. The row is named, from 1.
+    """
+    missing = [column for column in BOX_COLUMNS if column not in boxes]
+    if missing:
+        raise CxrError(f"the boxes of {origin} lack the column {', '.join(missing)}; expected {', '.join(BOX_COLUMNS)}")
+    if boxes.empty:
+        return
+    check_known(map(str, boxes["finding"].unique()), findings, f"the column finding of the boxes of {origin}")
+    strange = ~boxes["image"].isin(list(images)).to_numpy()
+    if strange.any():
+        row = int(strange.argmax())
+        raise CxrError(
+            f"the boxes of {origin} name the image {str(boxes['image'].iloc[row])!r} (row {row + 1}), which its table "
+            "lacks; remove the box, or write the image as the table does"
+        )
+    numbers = boxes[[*BOX, *IMAGE_SIZE]].apply(pd.to_numeric, errors="coerce").to_numpy(float, na_value=np.nan)
+    start, side, whole = numbers[:, :2], numbers[:, 2:4], numbers[:, 4:]
+    wrong = ~(np.isfinite(numbers).all(axis=1) & (numbers[:, 2:] > 0).all(axis=1))
+    wrong |= ((start >= whole) | (start + side <= 0)).any(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        said = ", ".join(f"{name}={boxes[name].iloc[row]}" for name in (*BOX, *IMAGE_SIZE))
+        raise CxrError(
+            f"the boxes of {origin} have {said} for {boxes['finding'].iloc[row]} of {boxes['image'].iloc[row]} (row "
+            f"{row + 1}); expected a box that meets its image, in pixels of the image as published"
+        )
+
+
+def shown_boxes(boxes: pd.DataFrame, preprocessing: Preprocessing) -> NDArray[np.float64]:
+    """x, y, width and height (n, 4) of boxes in pixels of the network's input."""
+    scale, shift = preprocessing.pixels()
+    whole = boxes[list(IMAGE_SIZE)].to_numpy(float)
+    factors = scale * preprocessing.cached / whole  # a cached image is square, whatever it was
+    drawn = boxes[list(BOX)].to_numpy(float) * np.tile(factors, 2)
+    return drawn + np.array([shift, shift, 0, 0])

@@ -1,0 +1,50 @@
+"""Soft training targets: columns `soft:<finding>` of a catalog's table, in [0, 1], NaN where there is none.
+
+They take the place of a finding's labels in the training loss and nowhere else: metrics, orders, counts, validation and
+test go by the labels.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxr.errors import CxrError
+from cxr.findings import check_known
+
+SOFT = "soft:"
+
+
+def soft_targets(rows: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float32]:
+    """Those of rows of a catalog's table, (N, L) float32, NaN where there is none."""
+    columns = rows.reindex(columns=[f"{SOFT}{name}" for name in findings])
+    return columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float32, na_value=np.nan)
+
+
+def check_soft(
+    table: pd.DataFrame, findings: Sequence[str], origin: str, place: Callable[[pd.Series, str], str]
+) -> None:
+    """Holds the soft columns of a catalog's table to their range.
+
+    Args:
+        table: with `image`.
+        findings: that it labels.
+        origin: what errors call it.
+        place: where the rows of a mask (N,), in a column, stand in the file.
+
+    Raises:
+        CxrError: a column is of an unknown finding, or a value is no number in [0, 1].
+    """
+    columns = [str(name) for name in table if str(name).startswith(SOFT)]
+    of = [column.removeprefix(SOFT) for column in columns]
+    check_known(of, findings, f"a column {SOFT}<finding> of {origin}")
+    for column in columns:
+        values = pd.to_numeric(table[column], errors="coerce").to_numpy(float, na_value=np.nan)
+        outside = table[column].notna() & ~((values >= 0) & (values <= 1))
+        if outside.any():
+            image, value = table["image"][outside].iloc[0], table[column][outside].iloc[0]
+            raise CxrError(
+                f"{origin} gives {image} {column}={value}; soft targets lie in [0, 1], and are empty where there is "
+                f"none {place(outside, column)}"
+            )

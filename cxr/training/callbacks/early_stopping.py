@@ -1,0 +1,35 @@
+"""Training ends early when validation no longer improves."""
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch import callbacks
+
+from cxr.errors import CxrError
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, which passes over epochs whose monitored value is undefined.
+
+    It bears the same name since checkpoints keep its state under that.
+
+    Args:
+        monitor: a column of `metrics.csv`.
+        mode: `max` or `min`, whichever is better.
+        patience: epochs without a better value after which training ends; none never ends it.
+        more: of Lightning's arguments.
+
+    Raises:
+        CxrError: the patience is no number of epochs.
+    """
+
+    def __init__(self, monitor: str, mode: str = "min", patience: int | None = 10, **more: Any) -> None:
+        if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 0):
+            raise CxrError(f"early_stopping.patience={patience} must be null, 0 or a positive whole number")
+        super().__init__(monitor, mode=mode, patience=patience, **more)  # type: ignore[arg-type]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Counts an epoch whose value is defined."""
+        if self.patience is not None and not math.isnan(float(trainer.callback_metrics.get(self.monitor, 0.0))):
+            super().on_train_epoch_end(trainer, pl_module)

@@ -1,0 +1,156 @@
+"""A run opened again after its training: its scores, the missing ones made from its checkpoint, and its attention.
+
+PyTorch, checkpoint and images are loaded when they are first needed: stored scores need neither network nor images.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cxr.configuration.reading import read_configuration
+from cxr.errors import CxrError
+from cxr.metrics.interval import Resampling
+from cxr.run.ancestry import Ancestry, read_ancestry
+from cxr.run.directory import Run
+from cxr.run.predictions import Predictions, read_predictions
+
+if TYPE_CHECKING:
+    import torch
+
+    from cxr.data.datamodule import RadiographData
+    from cxr.training.checkpoint import LoadedNetwork
+
+
+class FinishedRun:
+    """A run whose training is over, or a folder of predictions.
+
+    Args:
+        run: the directory.
+        options: `accelerator` (auto, cpu or gpu), and the folders that the user names, see `open_finished`.
+    """
+
+    def __init__(self, run: Run, options: Mapping[str, Any]) -> None:
+        self.run, self.options = run, options
+
+    @cached_property
+    def provenance(self) -> dict[str, str]:
+        """`checkpoint_sha256` of `best.ckpt`, with `split_fingerprint` and `labels_sha256` of its data.
+
+        Where there is no checkpoint, the first is empty and the others are those of `metrics.json`.
+
+        Raises:
+            CxrError: the checkpoint cannot be read.
+        """
+        names = ("checkpoint_sha256", "split_fingerprint", "labels_sha256")
+        about = self._about if self.run.best.exists() else self.run.metrics() | {"checkpoint_sha256": ""}
+        return {name: str(about.get(name) or "") for name in names}
+
+    @cached_property
+    def ancestry(self) -> Ancestry:
+        """What its weights have learnt from; unknown where there is no checkpoint.
+
+        Raises:
+            CxrError: the checkpoint cannot be read, or does not say it as this framework does.
+        """
+        if not self.run.best.exists():
+            return Ancestry(unknown=("predictions without a checkpoint",))
+        return read_ancestry(self._about.get("ancestry"), str(self.run.best))
+
+    def predictions(self, splits: Sequence[str] | None = None) -> tuple[dict[str, Predictions], frozenset[str]]:
+        """Scores of splits: those that stand in the run if they belong to its checkpoint; else made from it.
+
+        Args:
+            splits: which; by default `val` and every test split. `test` comes last, and whoever writes them in this
+                order may take a run that has `test` to have them all.
+
+        Returns:
+            Predictions by split, and the names of those that were made.
+
+        Raises:
+            CxrError: there are neither scores nor a checkpoint, one of them is broken, the data cannot be read, or the
+                weights have learnt from a split.
+        """
+        run, sha256 = self.run, self.provenance["checkpoint_sha256"]
+        known = splits or ("val", *reversed(run.test_splits))
+        stored = {split: read_predictions(run.predictions(split)) for split in known if run.predictions(split).exists()}
+        has_checkpoint = run.best.exists()
+        if has_checkpoint:
+            stored = {split: p for split, p in stored.items() if p.checkpoint_sha256 == sha256}
+        if {"val", "test"} <= stored.keys():
+            if not has_checkpoint:
+                print(
+                    f"{run.path} has no checkpoint: its predictions are taken as they are, its training patients are "
+                    "unknown"
+                )
+            found = {split: stored[split] for split in known if split in stored}
+            for split, p in found.items():
+                self.ancestry.check(str(run.path), split, p.patient.tolist(), p.image.tolist())
+            return found, frozenset()
+        if not has_checkpoint:
+            raise CxrError(
+                f"{run.path} has no checkpoints/best.ckpt and no predictions/val.parquet and test.parquet; is it a run?"
+            )
+        loaded, data = self._opened
+        wanted = splits or ("val", *reversed(data.catalog.test_splits))
+        missing = [split for split in wanted if split not in stored]
+        for split in wanted:
+            rows = data.catalog.rows(split)
+            self.ancestry.check(str(run.path), split, rows["patient"].tolist(), rows["image"].tolist())
+        from cxr.training.predict import predict
+
+        print(
+            f"{run.path}: predicting {' and '.join(missing)} with checkpoints/best.ckpt, since no stored predictions "
+            "belong to it",
+            flush=True,
+        )
+        made = {split: predict(loaded, data, split, self._device) for split in missing}
+        return {split: (stored | made)[split] for split in wanted}, frozenset(made)
+
+    def own_metrics(self, predicted: Predictions) -> dict[str, float]:
+        """What the run's task adds to the metrics of a split."""
+        from cxr.training.build import build_task
+
+        config = read_configuration(self._about["config"], f"the configuration in {self.run.best}")
+        return build_task(config).metrics(predicted.target, predicted.score)
+
+    def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
+        """Attention maps of a test split judged against boxes, see `cxr.training.localise`.
+
+        Raises:
+            CxrError: checkpoint or images cannot be read.
+        """
+        from cxr.training.localise import localisation
+
+        loaded, data = self._opened
+        return localisation(data, loaded, self._device, resampling, split)
+
+    def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
+        """Writes the picture of attention maps of a test split.
+
+        Raises:
+            CxrError: checkpoint or images cannot be read.
+        """
+        from cxr.training.pictures import draw_attention
+
+        loaded, data = self._opened
+        draw_attention(self.run, split, predictions, data, loaded, self._device)
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        """What `best.ckpt` tells of itself, with its SHA-256."""
+        from cxr.training.checkpoint import read_checkpoint, state_sha256
+
+        checkpoint = read_checkpoint(self.run.best)
+        return {**checkpoint["cxr"], "checkpoint_sha256": state_sha256(checkpoint["state_dict"])}
+
+    @cached_property
+    def _opened(self) -> "tuple[LoadedNetwork, RadiographData]":
+        from cxr.training.finished import open_finished
+
+        return open_finished(self.run, self.options)
+
+    @property
+    def _device(self) -> "torch.device":
+        from cxr.training.devices import device_of
+
+        return device_of(str(self.options["accelerator"]))
