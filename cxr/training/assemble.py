@@ -157,7 +157,7 @@ def _network(config: Mapping[str, Any], catalog: Catalog, restored: Restored | N
         network = build_network(config, findings, read_preprocessing(about.get("preprocessing"), path))
         ancestry, known = read_ancestry(about.get("ancestry"), path), about.get("ancestry") is not None
         return network, _as_plain(ancestry if known else ancestry.extended(*learns))
-    init = config.get("init")
+    init = config["init"]
     first = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}} if init else config
     network = build_network(first, findings)
     ancestry = start_from(network, str(init), catalog.findings) if init else ancestry_of_options(config)

@@ -36,7 +36,7 @@ def build_network(config: Mapping[str, Any], findings: int, preprocessing: Prepr
     attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **told)
     head: nn.Module = build(config["head"], in_features=attention.out_features, findings=findings)
     if preprocessing is None:
-        cached, crop = CacheSettings.of(config).size, bool(config.get("crop", False))
+        cached, crop = CacheSettings.of(config).size, config["crop"]
         preprocessing = Preprocessing(size, cached, crop, backbone.mean, backbone.std)
     network = Network(backbone, attention, head, preprocessing)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -35,7 +35,7 @@ def open_finished(run: Run, named: Mapping[str, Any]) -> tuple[LoadedNetwork, Ra
     directory = (named.get("cache") or {}).get("dir")
     try:
         data = {**config["data"], **places}
-        data["test_lists"] = {**(data.get("test_lists") or {}), **further}
+        data["test_lists"] = {**data["test_lists"], **further}
         if "root" in data["source"]:
             data["source"] = {**data["source"], "root": data["root"]}
         cache = {**config["cache"], "size": preprocessing.cached}

@@ -20,17 +20,17 @@ def read_catalog(config: Mapping[str, Any]) -> Catalog:
     read: Catalog = build(data["source"], acting=SOURCES)
     every = set(read.table["image"])
     catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
-    if data.get("single_finding"):  # runs of earlier versions have no such option
+    if data["single_finding"]:
         catalog = single_finding(catalog)
     catalog = check_images_exist(catalog, data["on_missing"])
     return split_catalog(
         catalog,
         data["root"],
-        data.get("train_list"),
-        data.get("val_list"),
-        data.get("test_list"),
+        data["train_list"],
+        data["val_list"],
+        data["test_list"],
         float(data["val_share"]),
         int(data["split_seed"]),
         skipped=sorted(every - set(catalog.table["image"])),
-        test_lists=data.get("test_lists"),  # as above
+        test_lists=data["test_lists"],
     )

@@ -37,9 +37,7 @@ def trainer_of(
             EpochLog(run.log, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
-            RunCheckpoints(
-                run, task.monitor, written["every_steps"], written["every_seconds"], written.get("keep_best", 1)
-            ),
+            RunCheckpoints(run, task.monitor, written["every_steps"], written["every_seconds"], written["keep_best"]),
         ]
         if config["trainer"].get("profiler") and first:
             callbacks.append(Profile(run))

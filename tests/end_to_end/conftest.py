@@ -42,6 +42,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings draw no pictures, which take longer than they do, but in tests that are marked `pictures`."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr("cxr.training.finish.draw_run", lambda *arguments: None)
+
+
 @pytest.fixture
 def train(here: Path, phantoms: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
     """`python train.py` on the small phantoms; `plain=True` leaves the small settings out."""

@@ -73,11 +73,6 @@ def same_end(run: Path, straight: Path) -> None:
     assert state_sha256(best[0]) == state_sha256(best[1])
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr.training.finish.draw_run", lambda *arguments: None)
-
-
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every optimizer step that is taken, by the number it makes."""

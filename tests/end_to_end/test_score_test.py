@@ -78,6 +78,7 @@ def left(train: Program, here: Path, shelf: Path) -> Path:
 
 
 @pytest.mark.parametrize("task", [(), pytest.param(SINGLE, marks=pytest.mark.slow)])
+@pytest.mark.pictures
 def test_test_that_is_scored_later_is_worth_what_it_would_have_been(train: Program, here: Path, task: Any) -> None:
     first, second = here / "left" / "a", here / "done" / "a"
     done = train(*ONE, *task, "name=a", "score_test=false", "runs_dir=left")
@@ -222,6 +223,7 @@ def test_a_training_killed_between_predictions_and_metrics_is_not_judged_but_goe
     assert judge(run) > 0 and entries(run.parent) == [("a", "train")]
 
 
+@pytest.mark.pictures
 def test_a_resumed_run_may_choose_again_and_keeps_no_scores_of_other_weights(left: Path, train: Program) -> None:
     told = train("name=a", "resume=true", plain=True)
     assert told.code == 0 and told.out.splitlines()[-1] == UNSCORED.format("runs/a")

@@ -39,7 +39,6 @@ def test_a_smoke_run_is_marked_and_never_sees_test(train: Callable[..., Any], he
 def test_a_debug_run_is_a_smoke_run_and_shows_what_it_is_for(
     train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    monkeypatch.setattr("cxr.training.finish.draw_run", lambda *arguments: None)
     result = train(f"debug={option}", "synthetic_batch_size=32", "early_stopping.patience=1")
     assert result.code == 0 and "smoke run" in result.out, result.err
     run = here / "runs" / f"debug-{option}"
@@ -62,10 +61,10 @@ def test_a_debug_run_is_a_smoke_run_and_shows_what_it_is_for(
         evaluate({"run": str(run), "resamples": 10, "seed": 0})
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_few_images_of_overfit_by_heart(
     train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr.training.finish.draw_run", lambda *arguments: None)
     assert train("debug=overfit", "experiment=demo", "image_size=32").code == 0
     log = read_log(here / "runs" / "debug-overfit" / "metrics.csv")
     assert len(log) == 40 and log["train/loss"].iloc[0] > 0.5 and log["train/loss"].iloc[-1] < 0.05

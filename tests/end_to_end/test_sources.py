@@ -42,6 +42,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(cxr.data.sources, SOURCE, tmp_path, monkeypatch)
 
 
+@pytest.mark.pictures
 def test_a_run_takes_folders_the_sources_split_soft_targets_boxes_and_further_test_splits(
     train: Callable[..., Any], here: Path, phantoms: Path
 ) -> None:
@@ -82,7 +83,6 @@ def test_a_run_with_soft_targets_that_died_in_an_epoch_goes_on_to_the_same_bytes
     train: Callable[..., Any], here: Path, kill: Callable[[str, int], None],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("cxr.training.finish.draw_run", lambda *arguments: None)
     recipe = (*MINE, "trainer.max_epochs=2")
     torch.set_num_threads(1)
     assert train(*RECIPE, *recipe, "name=straight").code == 0

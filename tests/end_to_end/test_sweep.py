@@ -105,6 +105,7 @@ def wandb_records(path: Path) -> list[Any]:
     return records
 
 
+@pytest.mark.pictures
 def test_weights_and_biases_gets_metrics_configuration_table_and_curves(
     train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def logged(path: Path) -> list[list[str]]:
         return [row[:-1] for row in csv.reader(file)]
 
 
+@pytest.mark.pictures
 def test_a_run_leaves_what_other_code_can_check(train: Callable[..., Any], here: Path, phantoms: Path) -> None:
     result = train(*ONE, "name=a")
     assert result.code == 0, result.err
@@ -87,6 +88,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(train: Cal
         assert (runs / "a" / part).read_bytes() != (runs / "c" / part).read_bytes()
 
 
+@pytest.mark.pictures
 def test_pictures_that_fail_cost_no_results(
     train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,7 +171,7 @@ def test_smoothing_averages_what_lies_inside_alone() -> None:
 def test_the_network_normalises_bytes_itself() -> None:
     config = {
         "image_size": 32,
-        "cache": {"size": 40},
+        "cache": {"size": 40, "dir": None, "on_error": "fail", "processes": None},
         "crop": True,
         "backbone": option("backbone", "mobilenet"),
         "attention": option("attention", "none"),
