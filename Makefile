@@ -25,7 +25,7 @@ $(DONE)-%:
 
 setup: $(addprefix $(DONE)-,dev $(subst $(comma), ,$(EXTRAS))) ## the environment in .venv, from the lock file; EXTRAS=wandb,tensorboard adds these
 
-demo: setup ## three attention CNNs and their ensemble on the embedded phantoms, in under 6 minutes on 2 cores
+demo: setup ## three attention CNNs and their ensemble on the embedded phantoms, in 2 to 7 minutes on 2 cores
 	$(RUN) train.py -m experiment=demo backbone=resnet10,resnet18,regnet sweep=demo resume=true
 	@if test -e runs/demo-ensemble; then cat runs/demo-ensemble/table.md; \
 	else $(RUN) ensemble.py method=weighted name=demo-ensemble runs='runs/demo/*'; fi
@@ -41,7 +41,7 @@ paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes 
 	else $(RUN) ensemble.py method=weighted method.robust=false name=paper-ensemble runs_dir="$$runs" runs="[$${members#,}]"; fi; \
 	echo "pictures of the members are in $$runs/paper/*/figures"
 
-test: setup $(TESTED) ## the tests, in about 10 minutes on 2 cores
+test: setup $(TESTED) ## the tests, in about 6 minutes on 2 cores
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: setup $(TESTED) ## the long tests, those of faults left out

@@ -1,4 +1,4 @@
-"""`python -m cxr.compare`, the former spelling of `python -m cxr compare`; it goes with the next version."""
+"""`python -m cxr.compare`, the former spelling of `python -m cxr compare`; it will be removed in the next version."""
 
 from cxr.cli.entry import renamed
 

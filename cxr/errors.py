@@ -2,7 +2,7 @@
 
 
 class CxrError(Exception):
-    """Something the user can mend; the outermost entry prints its text alone and exits with a code that is not 0."""
+    """An error that the user can fix; the outermost entry prints its text alone and exits with a code that is not 0."""
 
 
 def first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""`python -m cxr.evaluate`, the former spelling of `python -m cxr evaluate`; it goes with the next version."""
+"""`python -m cxr.evaluate`, the former spelling of `python -m cxr evaluate`; it will be removed in the next version."""
 
 from cxr.cli.entry import renamed
 

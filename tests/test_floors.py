@@ -1,6 +1,7 @@
 """The floors of the house: who may import whom, how long a file may be, and that what is public is explained."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,12 @@ def test_imports_make_no_circle() -> None:
         free = {module for module, needed in graph.items() if not needed & set(graph)}
         assert free, f"these modules import each other in a circle, or one that does: {sorted(graph)}"
         graph = {module: needed for module, needed in graph.items() if module not in free}
+
+
+def test_every_folder_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {".".join(path.relative_to(ROOT).parent.parts) for path in FILES}
+    assert sorted(listed) == sorted(folders | {"cxr.conf"})
 
 
 def test_no_module_is_longer_than_300_lines() -> None:

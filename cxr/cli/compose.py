@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -27,7 +27,7 @@ from cxr.cli.mistakes import (
 )
 from cxr.configuration.plugins import option_folders, trust
 from cxr.configuration.private import refuse_secrets
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 
 _NOT_OURS = {  # flags of Hydra that would compose something else than what is checked here
     "config_name": "--config-name",
@@ -107,14 +107,27 @@ def _with_plugins(words: list[str]) -> list[str]:
     Raises:
         CxrError: one of them is no package.
     """
+    words = [word.lstrip("+") if word.lstrip("+").startswith("plugins=") else word for word in words]
     given = [word for word in words if word.startswith("plugins=")]
-    value = OverridesParser.create().parse_override(given[-1]).value() if given else []
+    value = _value(given[-1]) if given else []
     trust(value if isinstance(value, list) else [value])
     paths = [f"file://{folder}" for folder in option_folders()]
     for word in [word for word in words if word.startswith("hydra.searchpath=")]:
         words.remove(word)
-        paths += map(str, OverridesParser.create().parse_override(word).value() or [])
+        paths += map(str, _value(word) or [])
     return [*words, f"hydra.searchpath=[{','.join(paths)}]"] if paths else words
+
+
+def _value(word: str) -> Any:
+    """Of one override.
+
+    Raises:
+        CxrError: it cannot be read.
+    """
+    try:
+        return OverridesParser.create().parse_override(word).value()
+    except HydraException as error:
+        raise CxrError(f"{word} cannot be read: {first_line(error)}; write key=value, or key=[a,b]") from error
 
 
 def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
@@ -182,6 +195,8 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
         groups = groups_of(program) if edited or any(override.value() is None for override in overrides) else []
         for override in overrides:
             group = str(override.key_or_group)
+            if group == "debug" and isinstance(override.value(), list):
+                raise CxrError(f"{override.input_line} names several; choose one of {', '.join(options_of(group))}")
             optional = override.is_delete() and group in ("experiment", "debug")
             if group in groups and override.value() is None and not optional:
                 raise CxrError(f"{group} cannot be null; choose one of {', '.join(options_of(group))}")
@@ -193,6 +208,7 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
         HydraException,
         OmegaConfBaseException,
         ValueError,
+        TypeError,
     ) as error:  # the last where Hydra has no error of its own
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise

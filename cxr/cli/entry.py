@@ -50,7 +50,11 @@ def renamed(program: str, old: str) -> None:
         program: its name.
         old: how it was started.
     """
-    print(f"{old} is now {spelled(program)}; the old spelling goes with the next version", file=sys.stderr, flush=True)
+    print(
+        f"{old} is now {spelled(program)}; the old spelling will be removed in the next version",
+        file=sys.stderr,
+        flush=True,
+    )
     start(program)
 
 

@@ -91,5 +91,6 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
         else:
             OmegaConf.update(saved, key, now)
     resumed = plain(saved, Train)
-    refuse_elsewhere(resumed, str(run.path))
+    places = {key: value for key, value in resumed.items() if key != "init" or not run.last.exists()}
+    refuse_elsewhere(places, str(run.path))
     return resumed

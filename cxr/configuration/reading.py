@@ -12,7 +12,7 @@ _LARGEST, _DEEPEST, _WIDEST = 1 << 16, 20, 1000  # characters, levels, character
 
 
 def read_configuration(text: str, origin: str) -> dict[str, Any]:
-    """The configuration of a run from its YAML, as plain values: a stranger may have written it.
+    """The configuration of a run from its YAML, as plain values: it may be untrusted.
 
     What earlier versions did not write is filled in. Runs are saved resolved. A reference to something else
     (`${oc.env:HOME}`), a tag that makes an object (`!!python/object`), an alias, with which few lines grow without end,

@@ -23,7 +23,7 @@ from cxr.figures.maps import ensemble_landscape
 from cxr.figures.tables import auroc_table, write_table
 from cxr.files.writing import replacing, write_text
 from cxr.metrics.auroc import auroc
-from cxr.run.ancestry import unknown_note
+from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, versions
 from cxr.run.predictions import Predictions
 from cxr.run.splits import describe_split
@@ -75,7 +75,6 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
     val, test = combined["val"][1], combined["test"][1]
     metrics |= judge(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
     notes = notes_of(run, val, test, metrics, "ensemble", ensemble.title)
-    notes += unknown_note({origin.key: origin.unknown for origin in members.origins if origin.checkpoint_sha256})
     write_tables(run, "test", ensemble.title, metrics, test.findings, notes)
     for split in (members.validation, members.test):
         areas, predicted = combined[split.name]
@@ -139,15 +138,20 @@ def _about(ensemble: Ensemble) -> dict[str, Any]:
         name: next((value for o in origins if (value := getattr(o, name))), None)
         for name in ("split_fingerprint", "labels_sha256")
     }
-    return known | {
-        "checkpoint_sha256": {origin.key: origin.checkpoint_sha256 or None for origin in origins},
-        "training_patients": {origin.key: origin.training_patients for origin in origins},
-        "patient_disjoint": not both,
-        "patients_in_val_and_test": len(both),
-        "method": ensemble.method.label,
-        "learnt": ensemble.fit.record,
-        "warnings": [*([said_of_overlap(both)] if both else []), *ensemble.fit.warnings],
-    }
+    unknown = [f"{source} of {origin.key}" for origin in origins for source in origin.unknown]
+    return (
+        known
+        | ({UNKNOWN: unknown} if unknown else {})
+        | {
+            "checkpoint_sha256": {origin.key: origin.checkpoint_sha256 or None for origin in origins},
+            "training_patients": {origin.key: origin.training_patients for origin in origins},
+            "patient_disjoint": not both,
+            "patients_in_val_and_test": len(both),
+            "method": ensemble.method.label,
+            "learnt": ensemble.fit.record,
+            "warnings": [*([said_of_overlap(both)] if both else []), *ensemble.fit.warnings],
+        }
+    )
 
 
 def _weights(ensemble: Ensemble) -> dict[str, Any] | None:

@@ -13,14 +13,14 @@ from cxr.configuration.kinds import checked
 from cxr.configuration.schema import Compare
 from cxr.errors import CxrError
 from cxr.evaluation.rows import configuration, row_names
-from cxr.evaluation.tables import few_patients, notes_of, split_note, unknown_ancestry
+from cxr.evaluation.tables import few_patients, notes_of, split_note
 from cxr.figures.results import Cell, Results, WithInterval
 from cxr.metrics.bootstrap import bootstrap_auroc, bootstrap_average_precision
 from cxr.metrics.comparison import compare, holm
 from cxr.metrics.interval import Interval, Resampling
 from cxr.metrics.patients import FEWEST, too_few
 from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
-from cxr.run.ancestry import unknown_note
+from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
@@ -221,7 +221,7 @@ def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequen
         if "val" in there:
             notes += notes_of(run, there["val"], there["test"], run.metrics(), "compare")
         told = [run] if "val" in there else []
-        notes += unknown_note({one.path.name: unknown_ancestry(one.metrics()) for one, _ in kept if one not in told})
+        notes += unknown_note({one.path.name: unknown_of(one.metrics()) for one, _ in kept if one not in told})
         notes.append("To choose between configurations, rank them on validation (split=val).")
     if left_out:
         others = ", ".join(left_out)

@@ -9,14 +9,14 @@ from cxr.configuration.kinds import checked
 from cxr.configuration.schema import Evaluate
 from cxr.errors import CxrError
 from cxr.evaluation.judge import calibrate, check_together, fit_scaling, judge, of_test
-from cxr.evaluation.tables import UNKNOWN_ANCESTRY, notes_of, write_tables
+from cxr.evaluation.tables import notes_of, write_tables
 from cxr.figures.figures import roc_curves
 from cxr.figures.intervals import forest, precision_recall_curves, reliability, subgroup_points
 from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
 from cxr.metrics.plain import number, value_of
-from cxr.run.ancestry import Ancestry
+from cxr.run.ancestry import UNKNOWN, Ancestry
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
 from cxr.run.naming import CALIBRATED
@@ -76,8 +76,8 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any], plan: Resampl
     predictions, made = scored.predictions()
     tests, val, saved = {name: p for name, p in predictions.items() if name != "val"}, predictions["val"], run.metrics()
     check_together(val, tests)
-    if run.best.exists() and scored.ancestry.unknown:
-        saved[UNKNOWN_ANCESTRY] = list(scored.ancestry.unknown)
+    if scored.ancestry.unknown:
+        saved[UNKNOWN] = list(scored.ancestry.unknown)
     notes = {name: notes_of(run, val, test, saved, "evaluate") for name, test in tests.items()}
     for name in predictions:
         if name in made:

@@ -7,7 +7,7 @@ from cxr.evaluation.judge import of_test
 from cxr.figures.results import Cell, Results, WithInterval
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import OF_SUPPORTED
-from cxr.run.ancestry import unknown_note
+from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions
@@ -15,7 +15,6 @@ from cxr.run.splits import describe_split
 
 MACRO = "macro average"
 SUPPORTED = f"{MACRO} ({FEWEST}+ patients each)"
-UNKNOWN_ANCESTRY = "unknown_ancestry"  # in metrics.json, where there is any
 _RATES = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "accuracy")
 
 
@@ -31,14 +30,8 @@ def notes_of(
     return [
         split_note(run, val, test, metrics),
         f"This test split has been scored {times} time{'s' * (times != 1)} in {ledger.parent.name or ledger.parent}.",
-        *unknown_note({name or run.path.name: unknown_ancestry(metrics)}),
+        *unknown_note({name or run.path.name: unknown_of(metrics)}),
     ]
-
-
-def unknown_ancestry(metrics: Mapping[str, Any]) -> list[str]:
-    """First weights of which nobody knows what they have learnt from, as `metrics.json` names them."""
-    named = metrics.get(UNKNOWN_ANCESTRY)
-    return [str(source) for source in named] if isinstance(named, list) else []
 
 
 def split_note(run: Run, val: Predictions, test: Predictions | None, metrics: Mapping[str, Any]) -> str:

@@ -73,21 +73,22 @@ class AttentionCase:
 
 
 @picture
-def attention_maps(cases: Sequence[AttentionCase], path: Path, title: str = "") -> None:
+def attention_maps(cases: Sequence[AttentionCase], path: Path, title: str = "", own: bool = False) -> None:
     """Draws radiographs, each beside itself under the attention with marked regions outlined, right answers first.
 
     Args:
         cases: at least one; each outcome begins a new row and keeps the order given.
         path: the PNG to write.
         title: replaces the default heading.
+        own: each finding has a map of its own.
 
     Raises:
         ValueError: there are no cases.
     """
-    save(_attention_maps_figure(cases, title), path)
+    save(_attention_maps_figure(cases, title, own), path)
 
 
-def _attention_maps_figure(cases: Sequence[AttentionCase], title: str) -> Figure:
+def _attention_maps_figure(cases: Sequence[AttentionCase], title: str, own: bool = False) -> Figure:
     if not cases:
         raise ValueError("attention_maps was given no cases")
     groups = {outcome: [case for case in cases if case.outcome == outcome] for outcome in _ROWS}
@@ -108,7 +109,8 @@ def _attention_maps_figure(cases: Sequence[AttentionCase], title: str) -> Figure
     bar = ScalarMappable(Normalize(0, 1), "viridis")
     label = "attention, share of the map's maximum"
     figure.colorbar(bar, ax=grid, shrink=min(1.0, 2.4 / len(rows)), aspect=30, label=label)
-    said = "Right of each radiograph: the model's attention, one map for all findings"
+    whose = "for the named finding" if own else "one map for all findings"
+    said = f"Right of each radiograph: the model's attention, {whose}"
     boxed = "; white: marked regions of the named finding" if any(len(case.boxes) for case in cases) else ""
     heading(figure, title or "Where the model looked", f"{said}{boxed}.")
     return figure

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cxr.errors import CxrError
 from cxr.loss.terms import Batch, LossTerms, Scored, over_known
 
 
@@ -24,6 +25,8 @@ class BinaryCrossEntropy(nn.Module):
 
     def __init__(self, positive: Sequence[int], negative: Sequence[int], positive_weights: bool = False) -> None:
         super().__init__()
+        if not isinstance(positive_weights, bool):
+            raise CxrError(f"loss.positive_weights={positive_weights} must be true or false")
         counts, others = torch.tensor(positive, dtype=torch.float), torch.tensor(negative, dtype=torch.float)
         weight = torch.where(counts > 0, others / counts.clamp(min=1), 1.0)
         self.register_buffer("weight", weight if positive_weights else None, persistent=False)

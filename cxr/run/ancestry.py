@@ -4,6 +4,7 @@ A run that starts from another one's weights has learnt from that one's patients
 checks here that they have not learnt from it.
 """
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,6 +18,7 @@ from cxr.findings import check_printable
 
 Hashes = NDArray[np.int64]
 
+UNKNOWN = "unknown_ancestry"  # in metrics.json, where there is any
 _MOST, _LONGEST = 1 << 24, 200  # hashes; characters of a source
 _NOTHING: Hashes = np.zeros(0, np.int64)
 
@@ -76,6 +78,12 @@ def unknown_note(unknown: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"Unknown whether first weights had seen these patients: {'; '.join(named)}."] if named else []
 
 
+def unknown_of(metrics: Mapping[str, Any]) -> list[str]:
+    """First weights of which nobody knows what they have learnt from, as `metrics.json` names them."""
+    named = metrics.get(UNKNOWN)
+    return [str(source) for source in named] if isinstance(named, list) else []
+
+
 def read_ancestry(about: Any, origin: str) -> Ancestry:
     """The ancestry that a checkpoint holds; an unknown one where it holds none.
 
@@ -102,7 +110,7 @@ def _hashes(patients: Iterable[str], images: Iterable[str]) -> Hashes:
 
 
 def _hashes_of(kind: str, names: Iterable[str]) -> Hashes:
-    """(n,) eight bytes of SHA-256 each; neither case nor leading zeros of an id make another one."""
-    plain = (str(name).strip().casefold() for name in names)
+    """(n,) eight bytes of SHA-256 each; neither case, Unicode form, space, nor leading zeros of an id make another."""
+    plain = (" ".join(unicodedata.normalize("NFKC", str(name)).casefold().split()) for name in names)
     digests = [sha256(f"{kind}\t{name.lstrip('0') or '0'}".encode()).digest()[:8] for name in plain]
     return np.frombuffer(b"".join(digests), np.dtype("<i8")).astype(np.int64)

@@ -6,6 +6,7 @@ It has a row for every set of scores of a test split that was ever judged there.
 import csv
 import io
 import os
+import stat
 from datetime import UTC, datetime
 from hashlib import sha256
 from io import TextIOWrapper
@@ -85,7 +86,11 @@ def _lock_of(ledger: Path) -> Path:
 
 def _refuse_links(ledger: Path) -> None:
     for path in (ledger, _lock_of(ledger)):
-        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        try:
+            regular = stat.S_ISREG(os.lstat(path).st_mode)
+        except FileNotFoundError:  # a lock comes and goes
+            continue
+        if not regular:
             raise CxrError(f"{path} is a link or no regular file, and nothing is written through it; remove it")
 
 

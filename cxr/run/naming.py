@@ -12,6 +12,7 @@ _LONGEST = 120  # characters of a derived name
 _TAKEN = {
     "train", "val", "test", "split", "localisation", "calibration", "evaluation", "smoke", "split_fingerprint",
     "labels_sha256", "checkpoint_sha256", "best_epoch", "max_epochs", "epochs", "steps", "versions",
+    "unknown_ancestry",
 }  # fmt: skip
 CALIBRATED = "_calibrated"  # ends the name of a file of calibrated scores
 

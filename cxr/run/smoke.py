@@ -15,7 +15,7 @@ def is_smoke(config: Mapping[str, Any]) -> bool:
     """
     trainer = config.get("trainer")
     limited = isinstance(trainer, Mapping) and any(trainer.get(key) for key in ("fast_dev_run", "overfit_batches"))
-    return limited or config.get("smoke") is True
+    return limited or bool(config.get("smoke"))
 
 
 def scores_test(config: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ Checks go from fast to slow: what needs no data, the data set's table, the netwo
 images, whose caching may take hours.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,11 @@ from cxr.configuration.private import without_places
 from cxr.configuration.targets import build, taken
 from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
-from cxr.data.datamodule import LoaderSettings, RadiographData
+from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData
 from cxr.data.sampling import Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
+from cxr.loss.terms import LossTerms
 from cxr.model.network import Network
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
@@ -120,6 +122,8 @@ def assemble(
     catalog = prepared.catalog
     loss = build_loss(config, catalog.targets("train"), catalog.findings)
     check_loss(loss, task)
+    if rank.count == 1:
+        _try(network, loss)
     provenance = {
         "version": __version__,
         "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
@@ -160,11 +164,32 @@ def _network(config: Mapping[str, Any], catalog: Catalog, restored: Restored | N
     init = config["init"]
     first = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}} if init else config
     network = build_network(first, findings)
-    ancestry = start_from(network, str(init), catalog.findings) if init else ancestry_of_options(config)
-    for split, rows in seen.items():
-        if split != "train":
-            ancestry.check(f"init={init}", split, rows["patient"].tolist(), rows["image"].tolist())
+    judged = {split: rows for split, rows in seen.items() if split != "train"}
+    ancestry = start_from(network, init, catalog.findings, judged) if init else ancestry_of_options(config)
     return network, _as_plain(ancestry.extended(*learns))
+
+
+def _try(network: Network, loss: nn.Module) -> None:
+    """Calls both once, on two blank images, to refuse before the run appears what does not keep the contracts."""
+    size, name = network.preprocessing.size, type(loss).__name__
+    batch = {
+        "image": torch.zeros(2, 1, size, size, dtype=torch.uint8),
+        "attributes": torch.zeros(2, len(ATTRIBUTES)),
+        "index": torch.arange(2),
+    }
+    what = f"the network, given two images of {size} px,"
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            output = network.eval()(batch)
+            target = torch.zeros_like(output.logits)
+            target[:, 0] = 1
+            what = f"{name}, called with output, batch and epoch,"
+            terms = copy.deepcopy(loss)(output, {**batch, "target": target}, 0)
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        raise CxrError(f"{what} does not work: {first_line(error)}") from error
+    network.train()
+    if not isinstance(terms, LossTerms):
+        raise CxrError(f"{name} returns {type(terms).__name__}; a loss returns LossTerms(total, number)")
 
 
 def _as_plain(ancestry: Ancestry) -> dict[str, Any]:

@@ -32,6 +32,9 @@ def build_network(config: Mapping[str, Any], findings: int, preprocessing: Prepr
     size = preprocessing.size if preprocessing else int(config["image_size"])
     first = {"pretrained": False, "weights": None} if preprocessing else {}
     backbone: Backbone = build({**config["backbone"], **first}, image_size=size)
+    lacks = [name for name in ("out_features", "map_size", "mean", "std") if not hasattr(backbone, name)]
+    if lacks:
+        raise CxrError(f"backbone._target_={config['backbone']['_target_']} has no attribute {', '.join(lacks)}")
     told = taken(config["attention"], {"findings": findings})
     attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **told)
     head: nn.Module = build(config["head"], in_features=attention.out_features, findings=findings)
@@ -50,6 +53,10 @@ def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
     """
     transforms = [build(transform) for transform in config["augment"]["transforms"]]
     order: Order = build(config["sampler"])
+    if not callable(order):
+        raise CxrError(
+            f"sampler._target_={config['sampler']['_target_']} cannot be called; see cxr.data.sampling.Order"
+        )
     return Augmentation(transforms, int(config["seed"])), order
 
 
@@ -70,7 +77,9 @@ def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings
         "negative": (training_targets == 0).sum(axis=0).tolist(),
         "epochs": int(config["trainer"]["max_epochs"]),
     }
-    loss: nn.Module = build(config["loss"], **taken(config["loss"], told))
+    loss = build(config["loss"], **taken(config["loss"], told))
+    if not isinstance(loss, nn.Module):
+        raise CxrError(f"loss._target_={config['loss']['_target_']} is no torch.nn.Module")
     return loss
 
 

@@ -43,6 +43,7 @@ class LoadedNetwork:
         sha256: of its weights, see `state_sha256`.
         config: the run's resolved configuration.
         task: turns its logits into scores.
+        split_fingerprint: of its data, see `cxr.data.split`.
     """
 
     network: Network
@@ -51,15 +52,20 @@ class LoadedNetwork:
     sha256: str
     config: dict[str, Any]
     task: ClassificationTask
+    split_fingerprint: str = ""
 
 
-def load_network(path: Path) -> LoadedNetwork:
+def load_network(path: Path, content: dict[str, Any] | None = None) -> LoadedNetwork:
     """Rebuilds a network from one checkpoint file; no object in it is unpickled.
+
+    Args:
+        path: of the file.
+        content: what `read_checkpoint` has read from it; by default it is read.
 
     Raises:
         CxrError: the file is missing, broken, or not one of this framework's checkpoints.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = content or read_checkpoint(path)
     about = checkpoint["cxr"]
     config = read_configuration(about["config"], f"the configuration in {path}")
     findings, preprocessing = tuple(about["findings"]), read_preprocessing(about.get("preprocessing"), str(path))
@@ -86,7 +92,8 @@ def loaded_into(
     except RuntimeError as error:
         raise CxrError(f"{path} does not fit the network of its own configuration: {first_line(error)}") from error
     findings, epoch = tuple(checkpoint["cxr"]["findings"]), int(checkpoint["epoch"])
-    return LoadedNetwork(network.eval(), findings, epoch, state_sha256(checkpoint["state_dict"]), config, task)
+    sha256, fingerprint = state_sha256(checkpoint["state_dict"]), str(checkpoint["cxr"]["split_fingerprint"])
+    return LoadedNetwork(network.eval(), findings, epoch, sha256, config, task, fingerprint)
 
 
 def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@ from typing import Any
 import lightning.pytorch as pl
 
 from cxr.evaluation.judge import judge, of_test
-from cxr.evaluation.tables import UNKNOWN_ANCESTRY, notes_of, write_tables
+from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files.writing import write_text
 from cxr.metrics.plain import number
+from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, versions
 from cxr.run.smoke import is_smoke, scores_test
 from cxr.run.splits import describe_split
@@ -42,7 +43,7 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     about_data: dict[str, Any] = {
         "split_fingerprint": prepared.split_fingerprint,
         "labels_sha256": prepared.labels_sha256,
-        **({UNKNOWN_ANCESTRY: unknown} if unknown else {}),
+        **({UNKNOWN: unknown} if unknown else {}),
     }
     val.write(run.predictions("val"))
     for path in run.results_of_tests():  # of an earlier end, by other weights

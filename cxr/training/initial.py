@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from cxr.errors import CxrError
@@ -18,18 +19,24 @@ _HEAD = "head."
 def ancestry_of_options(config: Mapping[str, Any]) -> Ancestry:
     """What the weights that the backbone's options name have learnt from.
 
-    The weights of timm's own hub are of photographs; those of a file, or of another hub, may be of anything.
+    The weights of timm's own hub are of photographs; those of a file, or of another hub, may be of anything. So may
+    those of a backbone of the user's own, if one of its options is a text, which may name a file.
     """
     backbone = config["backbone"]
-    ours = str(backbone["_target_"]).startswith("cxr.")
     if backbone.get("weights"):
         return Ancestry(unknown=(f"backbone.weights={Path(str(backbone['weights'])).name}",))
+    ours = str(backbone["_target_"]).startswith("cxr.")
+    texts = [key for key, value in backbone.items() if isinstance(value, str) and key not in ("_target_", "name")]
     if backbone.get("pretrained") and (not ours or ":" in str(backbone.get("name"))):
         return Ancestry(unknown=(f"the pretrained weights of {backbone.get('name') or backbone['_target_']}",))
+    if texts and not ours:
+        return Ancestry(unknown=(f"the first weights of {backbone['_target_']}",))
     return Ancestry()
 
 
-def start_from(network: Network, init: str, findings: Sequence[str]) -> Ancestry:
+def start_from(
+    network: Network, init: str, findings: Sequence[str], judged: Mapping[str, pd.DataFrame] | None = None
+) -> Ancestry:
     """Loads the weights of a finished run's best checkpoint, and returns what they have learnt from.
 
     Backbone and attention must be those of the run. The head is taken over if it fits and its findings are the same;
@@ -39,14 +46,15 @@ def start_from(network: Network, init: str, findings: Sequence[str]) -> Ancestry
         network: whose weights are replaced.
         init: a run directory, or a checkpoint file.
         findings: L names of the network's outputs.
+        judged: rows (`patient`, `image`) of the splits that the network will be judged on, by name.
 
     Raises:
-        CxrError: there is no checkpoint, or its weights do not fit.
+        CxrError: there is no checkpoint, its weights do not fit, or they have learnt from one of these splits.
     """
     place = Path(init).expanduser()
     path = Run(place).best if place.is_dir() else place
     if not path.exists():
-        raise CxrError(f"init={init} has no {path.name}; give a finished run, runs/<name>, or its checkpoint")
+        raise CxrError(f"init={init} is no finished run: {path} is missing; give runs/<name>, or a checkpoint file")
     checkpoint = read_checkpoint(path)
     about, state, own = checkpoint["cxr"], network_state(checkpoint), network.state_dict()
     head = [name for name in own if name.startswith(_HEAD)]
@@ -72,5 +80,8 @@ def start_from(network: Network, init: str, findings: Sequence[str]) -> Ancestry
     with torch.no_grad():
         for name in taken:
             own[name].copy_(state[name])
+    ancestry = read_ancestry(about.get("ancestry"), str(path))
+    for split, rows in (judged or {}).items():
+        ancestry.check(f"init={init}", split, rows["patient"].tolist(), rows["image"].tolist())
     print(f"first weights are those of {path}" + ("" if same else "; the head starts anew"), flush=True)
-    return read_ancestry(about.get("ancestry"), str(path))
+    return ancestry

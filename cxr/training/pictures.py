@@ -58,7 +58,8 @@ def draw_attention(
         cut = thresholds(predictions["val"])
         cases = attention_cases(predictions[split], cut, data, loaded, device, split)
         if cases:
-            attention_maps(cases, path, f"{run.path.name}, {split}")
+            own = loaded.network.attention_of == "findings"
+            attention_maps(cases, path, f"{run.path.name}, {split}", own)
 
 
 def draw_catalog(run: Run, catalog: Catalog) -> None:

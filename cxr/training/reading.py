@@ -5,7 +5,7 @@ from typing import Any
 
 from cxr.configuration.private import refuse_elsewhere
 from cxr.configuration.targets import SOURCES, build
-from cxr.data.catalog import Catalog, check_images_exist, choose_findings, single_finding
+from cxr.data.catalog import Catalog, check, check_images_exist, choose_findings, single_finding
 from cxr.data.split import split_catalog
 
 
@@ -18,6 +18,8 @@ def read_catalog(config: Mapping[str, Any]) -> Catalog:
     data = config["data"]
     refuse_elsewhere({"data": data, "cache": config["cache"]})
     read: Catalog = build(data["source"], acting=SOURCES)
+    if not str(data["source"]["_target_"]).startswith("cxr."):
+        read = check(read)
     every = set(read.table["image"])
     catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
     if data["single_finding"]:

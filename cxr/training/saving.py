@@ -1,7 +1,7 @@
 """Checkpoint files: written whole, each with its SHA-256 beside it, the one before kept; damage is found before use.
 
-`<name>.sha256` is what `sha256sum -c` reads. While a file changes places it has two lines, so that whatever is there
-when the process dies has its sum.
+`<name>.sha256` is what `sha256sum -c` reads. During the rename it lists the hashes of both files, so that whichever
+is there when the process dies has its hash.
 """
 
 import errno

@@ -6,6 +6,8 @@ from typing import Any, SupportsFloat
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from cxr.errors import CxrError
+
 
 def constant(optimizer: Optimizer, steps: int) -> None:
     """No schedule."""
@@ -20,6 +22,8 @@ def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> dict[str, A
         steps: of the whole run.
         warmup: share of the steps, in [0, 1).
     """
+    if not 0 <= warmup < 1:
+        raise CxrError(f"scheduler.warmup={warmup} must be a share of the steps, 0 or more and below 1")
     rising = max(1, round(warmup * steps))
 
     def factor(step: int) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cxr.configuration.reading import read_configuration
 from cxr.errors import CxrError
 from cxr.metrics.interval import Resampling
-from cxr.run.ancestry import Ancestry, read_ancestry
+from cxr.run.ancestry import Ancestry, read_ancestry, unknown_of
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions, read_predictions
 
@@ -53,7 +53,10 @@ class FinishedRun:
             CxrError: the checkpoint cannot be read, or does not say it as this framework does.
         """
         if not self.run.best.exists():
-            return Ancestry(unknown=("predictions without a checkpoint",))
+            metrics = self.run.metrics()
+            of_members = "training_patients" in metrics  # an ensemble's, which were checked when it was made
+            named = [*unknown_of(metrics), *["predictions without a checkpoint"] * (not of_members)]
+            return Ancestry(unknown=tuple(dict.fromkeys(named)))
         return read_ancestry(self._about.get("ancestry"), str(self.run.best))
 
     def predictions(self, splits: Sequence[str] | None = None) -> tuple[dict[str, Predictions], frozenset[str]]:
@@ -71,12 +74,13 @@ class FinishedRun:
                 weights have learnt from a split.
         """
         run, sha256 = self.run, self.provenance["checkpoint_sha256"]
-        known = splits or ("val", *reversed(run.test_splits))
+        named = (self.options.get("data") or {}).get("test_lists") or {}
+        known = splits or ("val", *reversed(list(dict.fromkeys([*run.test_splits, *named]))))
         stored = {split: read_predictions(run.predictions(split)) for split in known if run.predictions(split).exists()}
         has_checkpoint = run.best.exists()
         if has_checkpoint:
             stored = {split: p for split, p in stored.items() if p.checkpoint_sha256 == sha256}
-        if {"val", "test"} <= stored.keys():
+        if {"val", "test", *(() if splits else named)} <= stored.keys():
             if not has_checkpoint:
                 print(
                     f"{run.path} has no checkpoint: its predictions are taken as they are, its training patients are "
@@ -121,7 +125,7 @@ class FinishedRun:
         """
         from cxr.training.localise import localisation
 
-        loaded, data = self._opened
+        loaded, data = self._of(split)
         return localisation(data, loaded, self._device, resampling, split)
 
     def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
@@ -132,22 +136,33 @@ class FinishedRun:
         """
         from cxr.training.pictures import draw_attention
 
-        loaded, data = self._opened
+        loaded, data = self._of(split)
         draw_attention(self.run, split, predictions, data, loaded, self._device)
+
+    def _of(self, split: str) -> "tuple[LoadedNetwork, RadiographData]":
+        loaded, data = self._opened
+        if split not in data.catalog.test_splits:
+            raise CxrError(f"the images of {split} are not named; pass data.test_lists.{split}=FILE")
+        return loaded, data
+
+    @cached_property
+    def _checkpoint(self) -> dict[str, Any]:
+        from cxr.training.checkpoint import read_checkpoint
+
+        return read_checkpoint(self.run.best)
 
     @cached_property
     def _about(self) -> dict[str, Any]:
         """What `best.ckpt` tells of itself, with its SHA-256."""
-        from cxr.training.checkpoint import read_checkpoint, state_sha256
+        from cxr.training.checkpoint import state_sha256
 
-        checkpoint = read_checkpoint(self.run.best)
-        return {**checkpoint["cxr"], "checkpoint_sha256": state_sha256(checkpoint["state_dict"])}
+        return {**self._checkpoint["cxr"], "checkpoint_sha256": state_sha256(self._checkpoint["state_dict"])}
 
     @cached_property
     def _opened(self) -> "tuple[LoadedNetwork, RadiographData]":
         from cxr.training.finished import open_finished
 
-        return open_finished(self.run, self.options)
+        return open_finished(self.run, self.options, self._checkpoint)
 
     @property
     def _device(self) -> "torch.device":

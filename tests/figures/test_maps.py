@@ -60,6 +60,11 @@ def test_one_map_for_all_findings_is_said_to_be_one() -> None:
     assert "marked regions of the named finding" in boxed.get_suptitle().replace("\n", " ")
 
 
+def test_maps_of_findings_are_said_to_be_the_findings_own() -> None:
+    title = maps._attention_maps_figure([case()], "", own=True).get_suptitle().replace("\n", " ")
+    assert "attention, for the named finding" in title and "all findings" not in title
+
+
 def test_attention_is_brightest_at_the_centre_of_its_cell() -> None:
     attention = np.zeros((4, 6))
     attention[1, 4] = 0.02

@@ -166,7 +166,7 @@ def no_picture(config: dict[str, Any]) -> None:
         (["init=runs/nobody"], nowhere, "data.root=/nowhere is not a folder"),
         (["data.findings=[Nodul]", "backbone.weights=nosuch.pth"], None, "did you mean Nodule"),
         (["backbone.weights=nosuch.pth"], no_picture, r"backbone\.weights=nosuch\.pth is not a file"),
-        (["init=runs/nobody"], no_picture, "init=runs/nobody has no nobody"),
+        (["init=runs/nobody"], no_picture, "init=runs/nobody is no finished run"),
         (["task=single_label", "loss=cross_entropy", "backbone.weights=nosuch.pth"], no_picture, "of 24 images"),
         ([], no_picture, "1 of 24 images cannot be used"),
     ],

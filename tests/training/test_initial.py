@@ -67,8 +67,12 @@ def test_a_head_of_other_findings_or_another_kind_starts_anew(
 @pytest.mark.parametrize(
     ("init", "options", "said"),
     [
-        ("runs/nobody", [], "init=runs/nobody has no nobody; give a finished run"),
-        ("empty", [], r"init=.*empty has no best\.ckpt; give a finished run, runs/<name>, or its checkpoint"),
+        ("runs/nobody", [], "init=runs/nobody is no finished run: runs/nobody is missing"),
+        (
+            "empty",
+            [],
+            r"init=.*empty is no finished run: .*best\.ckpt is missing; give runs/<name>, or a checkpoint file",
+        ),
         ("run", ["backbone=resnet18"], "has the weights of another network: backbone.* and .* more do not fit"),
         ("run", ["attention=none"], r"has the weights of another network: attention\.score\.weight and"),
         ("run", ["attention=gap_mask"], "has the weights of another network: attention"),
