@@ -48,7 +48,7 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The checkpoint that training goes on from."""
+        """The checkpoint that training resumes from."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property

@@ -162,6 +162,8 @@ def _network(config: Mapping[str, Any], catalog: Catalog, restored: Restored | N
         ancestry, known = read_ancestry(about.get("ancestry"), path), about.get("ancestry") is not None
         return network, _as_plain(ancestry if known else ancestry.extended(*learns))
     init = config["init"]
+    if init and config["backbone"].get("weights"):
+        raise CxrError("init and backbone.weights both name first weights; leave one of them out")
     first = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}} if init else config
     network = build_network(first, findings)
     judged = {split: rows for split, rows in seen.items() if split != "train"}
@@ -219,5 +221,5 @@ def _rehearse(config: Mapping[str, Any], task: ClassificationTask) -> None:
             f"batch_size=1 gives batch norm one value a channel on the 1x1 feature map of image_size="
             f"{config['image_size']}; raise batch_size or image_size"
         )
-    if not taken(config["loss"], {"findings": ()}):  # one that is told their names is built when they are known
+    if not taken(config["loss"], {"findings": ()}):  # a loss that takes finding names is built with the catalog
         check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task)

@@ -153,7 +153,7 @@ def _is_weight(name: object, value: object) -> bool:
 
 
 def place(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
-    """(epoch, batches of it that were trained on) where training goes on from the content of `last.ckpt`.
+    """(epoch, batches of it that were trained on) where training resumes from the content of `last.ckpt`.
 
     Raises:
         CxrError: it does not say so.

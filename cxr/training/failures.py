@@ -6,7 +6,7 @@ from cxr.errors import CxrError, first_line
 from cxr.files.writing import unwritable
 from cxr.run.directory import Run
 
-_GO_ON = "the run goes on from its last checkpoint with resume=true"
+_GO_ON = "the run resumes from its last checkpoint with resume=true"
 
 
 def explained(error: RuntimeError | OSError | CxrError, run: Run) -> Exception:

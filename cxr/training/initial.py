@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from cxr.errors import CxrError
+from cxr.imaging.preprocessing import read_preprocessing
 from cxr.model.network import Network
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
@@ -69,13 +70,13 @@ def start_from(
             f"init={init} has the weights of another network: {wrong[0]} and {len(wrong) - 1} more do not fit; choose "
             "its backbone and attention"
         )
-    normalised = about.get("preprocessing") or {}
+    learnt = read_preprocessing(about.get("preprocessing"), str(path))
     for name in ("mean", "std"):
-        mine = getattr(network.preprocessing, name)
-        if normalised.get(name) != mine:
+        theirs, mine = getattr(learnt, name), getattr(network.preprocessing, name)
+        if theirs != mine:
             raise CxrError(
-                f"init={init} learnt with backbone.{name}={normalised.get(name)}, and this network has {mine}; pass "
-                f"backbone.{name}={normalised.get(name)}"
+                f"init={init} learnt with backbone.{name}={theirs}, and this network has {mine}; pass "
+                f"backbone.{name}={theirs}"
             )
     with torch.no_grad():
         for name in taken:

@@ -99,7 +99,7 @@ def _first_failure(run: Run, children: list["subprocess.Popen[bytes]"], reasons:
     if reasons[first].exists():
         return f"{name}: {reasons[first].read_text(encoding='utf-8')}"
     ended = how_it_ended(children[first].returncode)
-    return f"{name} {ended}; with resume=true the run goes on from its last checkpoint"
+    return f"{name} {ended}; with resume=true the run resumes from its last checkpoint"
 
 
 def _end(children: list["subprocess.Popen[bytes]"]) -> None:

@@ -70,9 +70,9 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
         if about["split_fingerprint"] != prepared.split_fingerprint or about["labels_sha256"] != prepared.labels_sha256:
             raise CxrError(f"the data of {run.path} have changed since it was started; restore them or start a new run")
         where = f"epoch {epoch + 1}, batch {had}" if had else f"epoch {epoch + 1}"
-        print(f"{run.path} goes on from {where}, step {restored.content['global_step']}", flush=True)
+        print(f"{run.path} resumes from {where}, step {restored.content['global_step']}", flush=True)
     else:
-        print(f"{run.path} goes on from epoch 1, step 0: it was stopped before its first checkpoint", flush=True)
+        print(f"{run.path} resumes from epoch 1, step 0: it was stopped before its first checkpoint", flush=True)
     run.check_there(config)
     run.save_config(config)
     return _execute(parts, restored)

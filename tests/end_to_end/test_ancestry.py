@@ -11,6 +11,7 @@ import torch
 
 from cxr.data.sources.nih import read_nih
 from cxr.run.predictions import read_predictions
+from tests.end_to_end.test_contracts import judged
 
 Program = Callable[..., Any]
 ONE = ("trainer.max_epochs=1",)
@@ -110,6 +111,9 @@ def test_unknown_first_weights_are_said_in_every_table(train: Program, ensemble:
         tables = sorted((here / "runs" / run / "evaluation").glob("*.md"))
         assert len(tables) >= 2 and all(said in table.read_text() for table in tables)
     assert said in (here / "runs" / "both" / "table.md").read_text()
+    for run in ("b", "both"):
+        judged(f"run=runs/{run}")
+        assert all(said in table.read_text() for table in (here / "runs" / run / "evaluation").glob("*.md"))
     assert all(said not in table.read_text() for table in (here / "runs" / "a" / "evaluation").glob("*.md"))
 
 

@@ -92,6 +92,7 @@ def test_a_run_with_init_resumes_where_its_ancestor_is_not(train: Program, here:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["init=runs/b", "backbone.weights=w.pth"], "init and backbone.weights both name first weights"),
         (["++plugins=[nope_package]"], "plugins names nope_package, and Python finds no package"),
         (["plugins=[a"], "plugins=[a cannot be read"),
         (["callbacks=[early_stopping,[ema]]"], "error: "),

@@ -134,7 +134,7 @@ class TestNames:
             key = change.split("=")[0]
             assert refused.code == 1 and f"error: {key} is " in refused.err, refused.err
         longer = train("name=a", "resume=true", "trainer.max_epochs=2", plain=True)
-        assert longer.code == 0 and "goes on from epoch 2, step " in longer.out
+        assert longer.code == 0 and "resumes from epoch 2, step " in longer.out
         metrics = json.loads((here / "runs" / "a" / "metrics.json").read_text())
         assert metrics["epochs"] == 2 and len(logged(here / "runs" / "a" / "metrics.csv")) == 3
 

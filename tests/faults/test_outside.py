@@ -345,7 +345,7 @@ def test_a_sweep_outlives_a_killed_job_and_goes_on_after_it_was_stopped(
     again = started(here, phantoms, environment, *options, "resume=true")
     said = again.communicate(timeout=240)[0]
     assert again.returncode == 0, said
-    assert said.count("goes on from epoch") == 2
+    assert said.count("resumes from epoch") == 2
     assert len(list((here / "runs" / "s").glob("*/metrics.json"))) == 3
     assert len(list(here.rglob("images.npy"))) <= 1, "they share one cache"
 

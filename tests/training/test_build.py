@@ -1,4 +1,4 @@
-"""What a configuration may name as a task, what losses and attentions are told, and how a network wants images."""
+"""Building the task, the loss, the attention and the preprocessing of a configuration."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: the hash of its weights, a network that scores as its run did, where training goes on."""
+"""Contents of a checkpoint: the hash of its weights, a network with its run's scores, where training resumes."""
 
 import json
 from hashlib import sha256
@@ -73,7 +73,7 @@ def test_a_checkpoint_rebuilds_its_network_alone_and_scores_as_the_run_did(train
     assert output.logits.shape == (len(frame), 14) and float(output.attention[0].sum()) == pytest.approx(1)
     expected = frame[[f"score:{name}" for name in loaded.findings]].to_numpy()
     np.testing.assert_allclose(torch.sigmoid(output.logits).numpy(), expected, atol=1e-5)
-    assert np.ptp(expected, axis=0).min() > 1e-4, "the images are told apart"
+    assert np.ptp(expected, axis=0).min() > 1e-4, "the scores differ between images"
 
 
 def test_weights_of_another_network_are_refused(trained: Trained) -> None:

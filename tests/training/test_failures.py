@@ -1,4 +1,4 @@
-"""What PyTorch and the system say when something outside breaks a training, and what the user is told of it."""
+"""Error messages of PyTorch and the system, and the message that the user gets in their place."""
 
 import errno
 from pathlib import Path
@@ -10,7 +10,7 @@ from cxr.run.directory import Run
 from cxr.training.failures import explained
 
 RUN = Run(Path("runs/a"))
-GO_ON = "the run goes on from its last checkpoint with resume=true"
+GO_ON = "the run resumes from its last checkpoint with resume=true"
 MEMORY = (
     "loader processes have too little shared memory; raise it (docker: --shm-size=8g) or pass data.workers=0; " + GO_ON
 )

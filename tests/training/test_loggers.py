@@ -1,4 +1,4 @@
-"""Loggers beside `metrics.csv`: which configurations are refused, what they are told, and where they write."""
+"""Loggers beside `metrics.csv`: which configurations are refused, their options, and where they write."""
 
 import sys
 from importlib.util import find_spec
@@ -96,7 +96,7 @@ def test_wandb_is_told_the_run_and_its_choices(tmp_path: Path, monkeypatch: pyte
     node = WANDB | {"tags": ["mine"]}
     build_loggers({"logger": {"wandb": node}, "choices": choices, "run_id": "0123"}, Run(tmp_path / ("r" * 60)))
     begun = made[0]._wandb_init
-    assert (begun["name"], begun["id"]) == ("r" * 60, "r" * 48 + "-0123"), "the same whenever the run goes on"
+    assert (begun["name"], begun["id"]) == ("r" * 60, "r" * 48 + "-0123"), "the same after resuming"
     assert begun["tags"] == ["nih", "b" * 64, "none", "bce", "mine"] and begun["dir"] == str(tmp_path / ("r" * 60))
 
 

@@ -80,7 +80,7 @@ SUMS = torch.tensor([2.5, 8.0], dtype=torch.float64)
 
 
 def restored(state: dict[str, Any], rank: int, ranks: int, batch: int = 2) -> MultiLabel:
-    """The task of a rank that goes on from a state before its batch number 2."""
+    """The task of a rank that resumes from a state before its batch number 2."""
     callback, made = MidEpoch(2), task()
     trainer: Any = SimpleNamespace(world_size=ranks, global_rank=rank)
     callback.setup(trainer, made, "fit")

@@ -60,7 +60,7 @@ def test_a_resumed_run_reads_table_and_checkpoint_once_and_builds_its_network_on
     assert [opened.times(name) for name in (TABLE, "/last.ckpt", "/best.ckpt")] == [1, 1, 1]
     assert networks == ["resnet10t"] and opened.times(".png") == 0
     steps = int(torch.load(trained.run.last, weights_only=True)["global_step"])
-    assert f"{copied.path} goes on from epoch 2, step {steps}\n" in capsys.readouterr().out
+    assert f"{copied.path} resumes from epoch 2, step {steps}\n" in capsys.readouterr().out
     metrics = json.loads(copied.metrics_path.read_text())
     assert (metrics["epochs"], metrics["max_epochs"], metrics["steps"]) == (2, 2, 2 * steps)
     assert not list(copied.last.parent.glob(".*")), "half a checkpoint is gone"
@@ -84,7 +84,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(
     shutil.rmtree(copied.last.parent)
     copied.metrics_path.unlink()
     assert resume(trained.config, copied) == pytest.approx(trained.value, abs=1e-6)
-    assert "goes on from epoch 1, step 0: it was stopped before its first checkpoint" in capsys.readouterr().out
+    assert "resumes from epoch 1, step 0: it was stopped before its first checkpoint" in capsys.readouterr().out
     frames = [pd.read_parquet(run.predictions("val")) for run in (trained.run, copied)]
     pd.testing.assert_frame_equal(*frames)
 

@@ -43,7 +43,7 @@ class WeightAverage(Callback):
         self._step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begins with the weights as they are, or goes on with the average of a checkpoint.
+        """Starts from the current weights, or from the average that a checkpoint holds.
 
         Raises:
             CxrError: that is of other weights.
