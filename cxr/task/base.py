@@ -153,7 +153,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         if self.looks(finite):
             self.check_finite()
         batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        factor = self.nominal * batches / count.clamp(min=1)
+        factor = self.nominal * batches / torch.where(count > 0, count, 1.0)  # a sum of weights may be below 1
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
 

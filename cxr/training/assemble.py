@@ -31,7 +31,7 @@ from cxr.run.directory import Run
 from cxr.run.naming import check_test_names
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
 from cxr.training.build import build_augmentation, build_loss, build_network, build_task, check_loss
-from cxr.training.devices import Devices, loader_processes
+from cxr.training.devices import Devices, accumulation, loader_processes
 from cxr.training.initial import ancestry_of_options, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
@@ -111,8 +111,9 @@ def assemble(
     check_loggers(config)
     augmentation, order = build_augmentation(config)
     optimizer, scheduler = _optimizers(config)
+    batches = accumulation(config, devices.count) * devices.count
     if prepared is None:
-        _rehearse(config, task)
+        _rehearse(config, task, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     check_test_names(catalog.tests)
     task.check(catalog)
@@ -121,7 +122,7 @@ def assemble(
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
     loss = build_loss(config, catalog.targets("train"), catalog.findings)
-    check_loss(loss, task)
+    check_loss(loss, task, batches)
     if rank.count == 1:
         _try(network, loss)
     provenance = {
@@ -210,7 +211,7 @@ def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerF
     return optimizer, scheduler
 
 
-def _rehearse(config: Mapping[str, Any], task: ClassificationTask) -> None:
+def _rehearse(config: Mapping[str, Any], task: ClassificationTask, batches: int) -> None:
     """Builds the network without weights and memory, and the loss for one finding, to refuse their arguments now."""
     plain = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}}
     with torch.device("meta"):
@@ -222,4 +223,4 @@ def _rehearse(config: Mapping[str, Any], task: ClassificationTask) -> None:
             f"{config['image_size']}; raise batch_size or image_size"
         )
     if not taken(config["loss"], {"findings": ()}):  # a loss that takes finding names is built with the catalog
-        check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task)
+        check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task, batches)
