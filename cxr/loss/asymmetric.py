@@ -31,11 +31,11 @@ class Asymmetric(nn.Module):
     def forward(self, output: Scored, batch: Batch, epoch: int) -> LossTerms:
         """Logits and targets (B, L), NaN unknown, to their summed loss."""
         logits, target, mask = Known.of(output, batch)
-        log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
-        positive = (self.gamma_positive * log_not).exp() * log_p
+        of_positive, of_negative = F.softplus(-logits), F.softplus(logits)  # -log p and -log(1 - p)
+        positive = (-self.gamma_positive * of_negative).exp() * of_positive
         if self.clip:
             shifted = (torch.sigmoid(logits) - self.clip).clamp(min=torch.finfo(logits.dtype).tiny)
-            negative = shifted**self.gamma_negative * torch.log1p(-shifted)
+            negative = -(shifted**self.gamma_negative) * torch.log1p(-shifted)
         else:
-            negative = (self.gamma_negative * log_p).exp() * log_not
-        return over_known(-torch.lerp(negative, positive, target), mask)
+            negative = (-self.gamma_negative * of_positive).exp() * of_negative
+        return over_known(torch.lerp(negative, positive, target), mask)

@@ -66,6 +66,7 @@ class DistributionBalanced(nn.Module):
         z = logits + self.shift
         positive, negative = F.softplus(-z), F.softplus(self.scale * z) / self.scale
         if self.gamma:
-            positive = 2 * positive * (self.gamma * F.logsigmoid(-z)).exp()
-            negative = 2 * negative * (self.gamma * F.logsigmoid(self.scale * z)).exp()
+            weight = 2 * weight
+            positive = positive * (-self.gamma * F.softplus(z)).exp()
+            negative = negative * (-self.gamma * F.softplus(-self.scale * z)).exp()
         return over_known(weight * torch.lerp(negative, positive, target), mask)

@@ -47,8 +47,8 @@ class Focal(WeightedLoss):
             shares = target if weight is None else target * weight
             total = -(shares * wrong**self.gamma * log_p).sum()
             return LossTerms(total, mask.sum(dtype=total.dtype))
-        log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
-        positive = (self.gamma * log_not).exp() * log_p
-        negative = (self.gamma * log_p).exp() * log_not
+        of_positive, of_negative = F.softplus(-logits), F.softplus(logits)  # -log p and -log(1 - p)
+        positive = (-self.gamma * of_negative).exp() * of_positive
+        negative = (-self.gamma * of_positive).exp() * of_negative
         positive = positive if weight is None else positive * weight
-        return over_known(-torch.lerp(negative, positive, target), mask)
+        return over_known(torch.lerp(negative, positive, target), mask)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cxr.errors import CxrError
-from cxr.loss.terms import Known, LossTerms, check_option, over_known
+from cxr.loss.terms import Known, LossTerms, check_option
 
 SCHEMES = ("none", "inverse", "effective_number")
 
@@ -54,8 +54,9 @@ def cross_entropy(known: Known, activation: str, weight: Tensor | None = None) -
     """
     logits, target, mask = known
     if activation == "sigmoid":
-        values = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none")
-        return over_known(values, mask)
+        counts = mask.to(logits.dtype)
+        total = F.binary_cross_entropy_with_logits(logits, target, counts, pos_weight=weight, reduction="sum")
+        return LossTerms(total, counts.sum())
     shares = target if weight is None else target * weight
     total = -(shares * logits.log_softmax(dim=1)).sum()
     return LossTerms(total, mask.sum(dtype=total.dtype) if weight is None else shares.sum())
