@@ -30,7 +30,7 @@ from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
 from cxr.run.naming import check_test_names
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
-from cxr.training.build import build_augmentation, build_loss, build_network, build_task, check_loss
+from cxr.training.build import build_augmentation, build_loss, build_mixing, build_network, build_task, check_loss
 from cxr.training.devices import Devices, accumulation, loader_processes
 from cxr.training.initial import ancestry_of_options, start_from
 from cxr.training.loggers import check_loggers
@@ -78,7 +78,8 @@ class Parts:
             pin_memory=self.devices.accelerator == "gpu",
         )
         catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
-        return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start)
+        partners = self.task.mix.partners if self.task.mix else None
+        return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start, partners)
 
 
 def assemble(
@@ -110,6 +111,7 @@ def assemble(
     trainer = trainer_of(config, run if trains else None, devices, rank, task)
     check_loggers(config)
     augmentation, order = build_augmentation(config)
+    mix = build_mixing(config)
     optimizer, scheduler = _optimizers(config)
     batches = accumulation(config, devices.count) * devices.count
     if prepared is None:
@@ -144,6 +146,7 @@ def assemble(
         seed=int(config["seed"]),
         provenance=provenance,
         labels=catalog.table[list(catalog.findings)].to_numpy(np.float32),
+        mix=mix,
     )
     return Parts(config, run, devices, rank, prepared, task, trainer, augmentation, order)
 

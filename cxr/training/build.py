@@ -16,6 +16,7 @@ from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network
 from cxr.task.base import ClassificationTask
+from cxr.task.mixing import Mixing
 
 
 def build_network(config: Mapping[str, Any], findings: int, preprocessing: Preprocessing | None = None) -> Network:
@@ -103,6 +104,20 @@ def build_task(config: Mapping[str, Any]) -> ClassificationTask:
             f"what it logs, {', '.join(columns)}"
         )
     return task
+
+
+def build_mixing(config: Mapping[str, Any]) -> Mixing | None:
+    """How training batches are mixed; none with `mix=none`.
+
+    Raises:
+        CxrError: what the configuration names does not mix, or refuses its arguments.
+    """
+    if not config["mix"]:
+        return None
+    mix = build(config["mix"])
+    if not isinstance(mix, Mixing):
+        raise CxrError(f"mix._target_={config['mix']['_target_']} is not a subclass of cxr.task.mixing.Mixing")
+    return mix
 
 
 def check_loss(loss: nn.Module, task: ClassificationTask, batches: int = 1) -> None:
