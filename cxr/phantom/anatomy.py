@@ -111,7 +111,13 @@ def _body(build: Build, canvas: Canvas) -> Field:
     wide = build.width + build.flank
     slope = build.shoulder
     trunk = [(-0.085, -0.08), (-0.095, 0.0), (-0.13, 0.045), (-0.26, 0.045 + 0.25 * slope)]
-    trunk += [(-0.40, 0.05 + 0.65 * slope), (-0.50, 0.06 + 1.25 * slope), (-0.52, 0.28), (-wide - 0.02, 0.38), (-wide, 0.50)]
+    trunk += [
+        (-0.40, 0.05 + 0.65 * slope),
+        (-0.50, 0.06 + 1.25 * slope),
+        (-0.52, 0.28),
+        (-wide - 0.02, 0.38),
+        (-wide, 0.50),
+    ]
     breast = 0.012 + 0.045 * build.breast if build.woman else 0.0
     low = build.dome[0] + build.breast_drop
     trunk += [(-wide - 0.45 * breast, low - 0.13), (-wide - breast, low - 0.05), (-wide - 0.3 * breast, low + 0.05)]

@@ -98,7 +98,9 @@ def _is_written(root: Path, options: dict[str, int | float]) -> bool:
     try:
         found = dict(json.loads(record.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise CxrError(f"{record} cannot be read ({error}); give another data.root, or move that folder away") from error
+        raise CxrError(
+            f"{record} cannot be read ({error}); give another data.root, or move that folder away"
+        ) from error
     for name, value in options.items():
         if found.get(name) != value:
             label = "generator version" if name == "version" else name
