@@ -89,5 +89,5 @@ def _shortened(value: Any) -> str:
 
 def _common(runs: Sequence[Run]) -> str:
     """The common prefix of the names of seeds, or else their folder's name."""
-    prefix = os.path.commonprefix([run.path.name for run in runs])
+    prefix = os.path.commonprefix([run.path.name for run in runs])  # noqa: RUF071 - of names, by character
     return re.sub(r"[-_.]?(seed)?[-_.]?$", "", prefix) or runs[0].path.parent.name
