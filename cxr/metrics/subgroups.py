@@ -97,7 +97,7 @@ def divide(
         if names.shape != (len(targets),):
             raise ValueError(f"{attribute} {names.shape} must name the group of each of {len(targets)} images")
         groups = tuple(
-            _group(name, *(array[names == name] for array in (targets, scores, patients)), threshold, plan)
+            _group(name, targets[names == name], scores[names == name], patients[names == name], threshold, plan)
             for name in np.unique(names[names != ""]).tolist()
         )
         divisions[attribute] = _division(attribute, groups, int((names == "").sum()), targets.shape[1])
