@@ -20,6 +20,7 @@ from cxr.metrics.patients import per_patient
 from cxr.metrics.ranking import Ranking
 
 THREADS = 2  # findings evaluated at once
+_Array = NDArray[Any]
 _Floats = NDArray[np.float64]
 
 
@@ -43,31 +44,20 @@ class Resamples:
         return cls(number, rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples))
 
 
-def _macro_auroc(target: NDArray[Any], score: NDArray[Any], drawn: Resamples | None) -> float | _Floats:
-    if drawn is None:
-        return Ranking(target, score).auroc()
-    return Ranking(target, score, drawn.number).weighted_auroc(drawn.times)
-
-
-def _average_precision(target: NDArray[Any], score: NDArray[Any], drawn: Resamples | None) -> float | _Floats:
-    if drawn is None:
-        return Ranking(target, score).average_precision()
-    return Ranking(target, score, drawn.number).weighted_average_precision(drawn.times)
-
-
-def _negative_brier(target: NDArray[Any], score: NDArray[Any], drawn: Resamples | None) -> float | _Floats:
+def _negative_brier(target: _Array, score: _Array, number: _Array | None, times: _Array | None) -> _Floats:
     error = np.square(score.astype(np.float64) - target)
-    if drawn is None:
-        return -float(error.mean()) if len(error) else float("nan")
-    sums, counts = per_patient(np.stack([error, np.ones_like(error)], 1), drawn.number, drawn.times.shape[1]).T
+    if number is None or times is None:
+        number, times = np.arange(len(error)), np.ones((1, len(error)))
+    sums, counts = per_patient(np.stack([error, np.ones_like(error)], 1), number, times.shape[1]).T
     with np.errstate(invalid="ignore"):
-        return -(drawn.times @ sums) / (drawn.times @ counts)
+        return np.asarray(-(times @ sums) / (times @ counts))
 
 
-# From the known targets (n,) of a finding, their scores (n,), and None or R resamples, to a value or (R,) values.
-OBJECTIVES: dict[str, Callable[[NDArray[Any], NDArray[Any], Resamples | None], float | _Floats]] = {
-    "macro_auroc": _macro_auroc,
-    "average_precision": _average_precision,
+# From the known targets (n,) of a finding, their scores (n,), and the `number` (n,) and `times` of R resamples to (R,)
+# values; to (1,), the value on the data, without resamples.
+OBJECTIVES: dict[str, Callable[[_Array, _Array, _Array | None, _Array | None], _Floats]] = {
+    "macro_auroc": lambda target, score, number, times: Ranking(target, score, number).auroc(times),
+    "average_precision": lambda target, score, number, times: Ranking(target, score, number).average_precision(times),
     "brier": _negative_brier,
 }
 
@@ -123,7 +113,7 @@ def evaluate(
     """
     chosen = range(len(data.findings)) if findings is None else findings
     value = np.full((len(weights), len(data.findings)), np.nan)
-    value[:, list(chosen)] = _values(weights, data, objective, chosen, None, show)
+    value[:, list(chosen)] = _values(weights, data, objective, chosen, None, show)[0]
     return Landscape(weights, value, objective)
 
 
@@ -139,24 +129,25 @@ def evaluate_resamples(weights: _Floats, data: Split, objective: str, drawn: Res
     Returns:
         (R, P, L); NaN where a resample leaves a finding without positives or negatives.
     """
-    return _values(weights, data, objective, range(len(data.findings)), drawn, show=False).transpose(1, 0, 2)
+    return _values(weights, data, objective, range(len(data.findings)), drawn, show=False)
 
 
 def _values(
     weights: _Floats, data: Split, objective: str, findings: Sequence[int], drawn: Resamples | None, show: bool
 ) -> _Floats:
-    """Values (P, findings), or (P, R, findings) with resamples."""
+    """Values (R, P, findings); R is 1 without resamples."""
 
-    def of_finding(k: int) -> list[float | _Floats]:
+    def of_finding(k: int) -> _Floats:
         known = np.flatnonzero(~np.isnan(data.target[:, k]))
         target, scores = data.target[known, k], data.read(k)[:, known].astype(np.float64)
-        mine = None if drawn is None else Resamples(drawn.number[known], drawn.times)
-        return [OBJECTIVES[objective](target, weighted_mean(point, scores), mine) for point in weights]
+        resamples = (None, None) if drawn is None else (drawn.number[known], drawn.times)
+        values = [OBJECTIVES[objective](target, weighted_mean(point, scores), *resamples) for point in weights]
+        return np.stack(values, axis=1)
 
     with ThreadPoolExecutor(THREADS) as pool:
         done = pool.map(of_finding, findings)
         bar = tqdm(done, "weights", len(findings), disable=not (show and sys.stderr.isatty()), leave=False)
-        return np.stack([np.asarray(values, np.float64) for values in bar], axis=-1)
+        return np.stack(list(bar), axis=-1)
 
 
 def weighted_mean(weights: _Floats, scores: NDArray[np.floating]) -> NDArray[np.float32]:

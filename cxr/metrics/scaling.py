@@ -84,12 +84,7 @@ def fit_platt(target: ArrayLike, score: ArrayLike, findings: Sequence[str]) -> S
     chance gets a slope below 0, which reverses their order.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L), probabilities.
-        findings: L names.
-
-    Raises:
-        ValueError: shapes, targets, or a score of a known target outside [0, 1].
+        target, score, findings: as for `fit_temperature`, with the same errors.
     """
     return _fit(target, score, findings, "platt")
 
