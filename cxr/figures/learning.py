@@ -19,7 +19,12 @@ _PARTS = {"train": ("training", COLOURS[0], "-"), "val": ("validation", COLOURS[
 
 @picture
 def learning_curves(
-    log: pd.DataFrame, path: Path, title: str = "", monitor: str = "val/macro_auroc", mode: str = "max"
+    log: pd.DataFrame,
+    path: Path,
+    title: str = "",
+    monitor: str = "val/macro_auroc",
+    mode: str = "max",
+    best: int | None = None,
 ) -> None:
     """Draws training and validation against the epoch, the gap between them shaded, and the best epoch marked.
 
@@ -32,15 +37,16 @@ def learning_curves(
         title: replaces the default heading.
         monitor: the column that says which epoch is the best.
         mode: `max` or `min`, whichever of its values is better.
+        best: the best epoch, from 0, where it is not simply that of the best value.
 
     Raises:
         CxrError: `log` has no value in any of these columns.
     """
-    save(_learning_curves_figure(log, title, monitor, mode), path)
+    save(_learning_curves_figure(log, title, monitor, mode, best), path)
 
 
 def _learning_curves_figure(
-    log: pd.DataFrame, title: str, monitor: str = "val/macro_auroc", mode: str = "max"
+    log: pd.DataFrame, title: str, monitor: str = "val/macro_auroc", mode: str = "max", best: int | None = None
 ) -> Figure:
     log = log.assign(epoch=log["epoch"] + 1).sort_values("epoch").set_index("epoch")
     series = {str(name): log[name].dropna() for name in log if log[name].notna().any()}
@@ -71,11 +77,12 @@ def _learning_curves_figure(
             _gap(axes, series[f"train/{key}"], series[f"val/{key}"])
     if monitor in series:
         reached = series[monitor]
-        least = mode == "min"
-        best, value = (reached.idxmin(), reached.min()) if least else (reached.idxmax(), reached.max())
-        label = f"best epoch {best:g} (validation {_label(monitor.partition('/')[2])} {value:.4f})"
+        chosen = reached[reached.index == best + 1] if best is not None else reached[:0]
+        chosen = chosen if len(chosen) else reached
+        marked, value = (chosen.idxmin(), chosen.min()) if mode == "min" else (chosen.idxmax(), chosen.max())
+        label = f"best epoch {marked:g} (validation {_label(monitor.partition('/')[2])} {value:.4f})"
         for axes in columns:
-            axes.axvline(best, color=COLOURS[2], linestyle=":", linewidth=1.8, label=label)
+            axes.axvline(marked, color=COLOURS[2], linestyle=":", linewidth=1.8, label=label)
     columns[-1].set_xlabel("epoch")
     columns[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     if log.index.min() == log.index.max():

@@ -35,7 +35,8 @@ def draw_run(
     title = run.path.name
     draw_catalog(run, catalog)
     monitor = loaded.task.monitor
-    learning_curves(read_log(run.log), run.figures / "learning_curves.png", title, monitor.name, monitor.mode)
+    curves = run.figures / "learning_curves.png"
+    learning_curves(read_log(run.log), curves, title, monitor.name, monitor.mode, loaded.epoch)
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
         roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
