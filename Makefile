@@ -10,7 +10,7 @@ MEMBERS := paper_vgg paper_mobilenet paper_resnet
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .NOTPARALLEL: # two pips in one environment
-.PHONY: help setup demo paper test test-slow test-faults check bench bench-data format sheet
+.PHONY: help setup demo paper test test-slow test-faults check check-gpu bench bench-data format sheet
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -48,13 +48,16 @@ test-slow: setup $(TESTED) ## the long tests, those of faults left out
 	$(RUN) -m pytest -m slow --ignore=tests/faults
 
 test-faults: setup $(TESTED) ## kills, signals and full disks, the long way
-	$(RUN) -m pytest -m 'slow or not slow' tests/faults
+	$(RUN) -m pytest -m 'not gpu' tests/faults
 
 check: setup ## style, types, known vulnerabilities of the locked packages
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) tests/trust/audit.py
+
+check-gpu: setup ## what only a machine with GPUs can confirm: float32 as on the CPU, mixed precision, resuming, all devices
+	$(RUN) -m pytest -m gpu tests/end_to_end
 
 bench: setup ## the benchmarks; a line of JSON a row
 	set -e; for each in input_path numbers faults; do $(RUN) benchmarks/$$each.py; done

@@ -49,7 +49,8 @@ print(",".join(sorted(name for name in names if not name.startswith("_"))))
 
 
 def environment(threads: int) -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
 
 
 def train(scratch: Path, name: str, threads: int, *options: str) -> list[str]:

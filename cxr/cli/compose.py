@@ -48,12 +48,14 @@ class CommandLine:
         flags: as Hydra's parser names them.
         overrides: `key=value` each.
         config: the first job's configuration; none where nothing is composed.
+        hydra: the same with Hydra's own part, as Hydra composes it.
         everything: help is asked for, and about every option.
     """
 
     flags: argparse.Namespace
     overrides: list[str]
-    config: DictConfig | None
+    config: DictConfig | None = None
+    hydra: DictConfig | None = None
     everything: bool = False
 
     @property
@@ -84,7 +86,7 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
     Raises:
         CxrError: a flag, a key or an option that does not exist, or that cannot be read; or a secret.
     """
-    with initialize_config_dir(folder, version_base="1.3"):
+    with initialize_config_dir(folder, job_name=program, version_base="1.3"):
         try:
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
@@ -92,11 +94,12 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
             overrides = _with_plugins([_LEFT_OUT.get(word, word) for word in words])
             nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or nothing:
-                return CommandLine(flags, overrides, None, everything)
-            config = _composed(program, overrides, flags)
+                return CommandLine(flags, overrides, everything=everything)
+            whole = _composed(program, overrides, flags)
+            config = _without_hydra(whole)
             if flags.package and OmegaConf.select(config, flags.package, throw_on_missing=False) is None:
                 raise CxrError(f"--package {flags.package}: there is no such part of the configuration")
-            return CommandLine(flags, overrides, config, everything)
+            return CommandLine(flags, overrides, config, whole, everything)
         except OverrideParseException as error:
             raise CxrError(explain(error, program)) from error
 
@@ -168,7 +171,7 @@ def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def _composed(program: str, arguments: list[str], flags: argparse.Namespace) -> DictConfig:
-    """The first job's configuration; those of a sweep's other values are composed and checked too."""
+    """The first job's configuration with Hydra's part; those of a sweep's other values are composed and checked too."""
     _refuse_spaces(arguments)
     for word in arguments:
         if "=" not in word and not word.startswith("~"):
@@ -200,7 +203,8 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
             optional = override.is_delete() and group in ("experiment", "debug")
             if group in groups and override.value() is None and not optional:
                 raise CxrError(f"{group} cannot be null; choose one of {', '.join(options_of(group))}")
-        config = compose(program, lines)
+        whole = compose(program, lines, return_hydra_config=True)
+        config = _without_hydra(whole)
         refuse_secrets(config)
         if edited:
             _check_edits(program, overrides, config, groups)
@@ -213,7 +217,11 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         raise CxrError(explain(error, program, overrides)) from error
-    return config
+    return whole
+
+
+def _without_hydra(whole: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
 
 
 def _edits(override: Override) -> bool:

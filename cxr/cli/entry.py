@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cxr import __version__
 from cxr.cli import conf_dir
@@ -142,7 +142,8 @@ def run(program: str, words: Sequence[str]) -> int:
 
                 sweep, more = prepare(line.config, line.overrides)
                 arguments += more
-        failures = _hand_to_hydra(program, arguments)
+        single = line.runs and not line.flags.multirun
+        failures = _run_with_hydra(program, arguments, line.hydra if single else None)
     except CxrError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
@@ -160,10 +161,17 @@ def run(program: str, words: Sequence[str]) -> int:
     return say("; ".join(failures)) if failures else 0
 
 
-def _hand_to_hydra(program: str, arguments: list[str]) -> list[str]:
-    """Has Hydra run the program, or show what flags ask for; returns what its jobs could not do."""
-    import hydra
+def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | None") -> list[str]:
+    """Has Hydra run the program's jobs, or show what flags ask for.
 
+    Args:
+        program: its name.
+        arguments: flags and overrides.
+        composed: the configuration of a single job with Hydra's own part, which is then not composed again (0.2 s).
+
+    Returns:
+        The errors of the jobs.
+    """
     from cxr.cli.program import program_of
 
     failures: list[str] = []  # Hydra would print a traceback
@@ -181,8 +189,20 @@ def _hand_to_hydra(program: str, arguments: list[str]) -> list[str]:
                 raise Stopped(f"stopped by {requests.asked}") from error
             raise
 
-    sys.argv[1:] = arguments
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=program)(job)()
+    if composed is None or composed.hydra.mode is not None or composed.hydra.callbacks:
+        import hydra
+
+        sys.argv[1:] = arguments
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=program)(job)()
+    else:
+        from hydra._internal.callbacks import Callbacks
+        from hydra.core.utils import run_job
+        from hydra.types import HydraContext, RunMode
+
+        composed.hydra.mode = RunMode.RUN
+        loader: Any = None  # only launchers of sweeps use it
+        context = HydraContext(loader, Callbacks())
+        _ = run_job(job, composed, "hydra.run.dir", None, context).return_value  # raises what the job raised
     return failures
 
 

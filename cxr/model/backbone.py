@@ -3,7 +3,6 @@
 import difflib
 import logging
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from cxr.errors import CxrError, first_line
 
 _SMALLEST, _LARGEST = 8, 1024  # pixels; where the least image size is looked for
+_MISFITS = (RuntimeError, AssertionError, ValueError, ZeroDivisionError)  # what timm raises for an image size
 
 
 class Backbone(nn.Module):
@@ -54,14 +54,24 @@ class Backbone(nn.Module):
             close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
             hint = f"; the closest are {', '.join(close)}" if close else ""
             raise CxrError(f"backbone.name={name} is not a model of timm{hint} (timm.list_models() lists all)")
-        out_features, self.map_size, unused = _probe(name, image_size)
-        self.out_features = out_features
-        self.net: Any = _create(name, image_size, pretrained and not weights)
+        pretrained = pretrained and not weights
+        if image_size < _SMALLEST or (pretrained and not _fits(name, image_size)):  # before weights are fetched
+            raise _too_small(name, image_size)
+        try:
+            self.net: Any = _create(name, image_size, pretrained)
+            features = _blank_features(self.net, image_size)
+        except _MISFITS as error:
+            raise _too_small(name, image_size) from error
+        self.out_features = int(self.net.num_features)
         self.prefix_tokens = int(getattr(self.net, "num_prefix_tokens", 0))
+        self.map_size = (features.shape[2], features.shape[3])
+        if min(self.map_size) < 1:
+            raise _too_small(name, image_size)
         config = dict(self.net.pretrained_cfg)
         self.mean = sum(config["mean"]) / 3 if mean is None else mean
         self.std = sum(config["std"]) / 3 if std is None else std
-        _remove(self.net, unused)
+        used = _leaves(features)
+        _remove(self.net, frozenset(key for key, value in self.net.named_parameters() if id(value) not in used))
         if weights:
             load_weights(self.net, weights, config)
 
@@ -159,42 +169,43 @@ def _takes_image_size(name: str) -> bool:
     )
 
 
-def _probe(name: str, image_size: int) -> tuple[int, tuple[int, int], frozenset[str]]:
-    """Channels, map size and unused parameters at an image size, on a twin without data.
-
-    Raises:
-        CxrError: the image is too small; the least size that works is named.
-    """
-    found = _try(name, image_size)
-    if found is None:
-        low, high = image_size, _LARGEST
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if _try(name, middle) is None else (low, middle)
-        raise CxrError(
-            f"image_size={image_size} does not fit {name}: its feature map would be empty; the least is {high}"
-        )
-    return found
+def _blank_features(net: Any, image_size: int) -> Tensor:
+    """The feature map (1, C, h, w) of one blank image."""
+    training = net.training
+    with torch.enable_grad():
+        features = net.eval().forward_features(torch.zeros(1, 1, image_size, image_size))
+    net.train(training)
+    return as_map(features, int(net.num_features), int(getattr(net, "num_prefix_tokens", 0)))
 
 
-@lru_cache  # a run builds its network to try it, to train it and to score with it
-def _try(name: str, image_size: int) -> tuple[int, tuple[int, int], frozenset[str]] | None:
-    if image_size < _SMALLEST:
-        return None
+def _fits(name: str, image_size: int) -> bool:
+    """Whether a model accepts an image size and its feature map is not empty; tried without memory."""
     try:
         with torch.device("meta"):
-            net = _create(name, image_size, pretrained=False).eval()
-            features = net.forward_features(torch.zeros(1, 1, image_size, image_size))
-    except (RuntimeError, AssertionError, ValueError, ZeroDivisionError):
-        return None
-    channels = int(net.num_features)
-    shaped = as_map(features, channels, int(getattr(net, "num_prefix_tokens", 0)))
-    if min(shaped.shape) < 1:
-        return None
-    parameters = dict(net.named_parameters())
-    gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
-    unused = frozenset(key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None)
-    return channels, (shaped.shape[2], shaped.shape[3]), unused
+            return min(_blank_features(_create(name, image_size, pretrained=False), image_size).shape) > 0
+    except _MISFITS:
+        return False
+
+
+def _too_small(name: str, image_size: int) -> CxrError:
+    """Names the least image size that fits."""
+    low, high = max(image_size, _SMALLEST - 1), _LARGEST
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _fits(name, middle) else (middle, high)
+    return CxrError(f"image_size={image_size} does not fit {name}: its feature map would be empty; the least is {high}")
+
+
+def _leaves(output: Tensor) -> set[int]:
+    """The ids of the parameters that an output depends on, from its graph: a backward pass would take much longer."""
+    leaves, seen, following = set(), set(), [output.grad_fn]
+    while following:
+        node: Any = following.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            leaves.add(id(getattr(node, "variable", None)))
+            following += [other for other, _ in node.next_functions]
+    return leaves
 
 
 def _remove(net: nn.Module, unused: frozenset[str]) -> None:

@@ -25,12 +25,22 @@ from cxr.data.sampling import Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.loss.terms import LossTerms
+from cxr.model.backbone import Backbone
 from cxr.model.network import Network
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
 from cxr.run.naming import check_test_names
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
-from cxr.training.build import build_augmentation, build_loss, build_mixing, build_network, build_task, check_loss
+from cxr.training.build import (
+    NO_WEIGHTS,
+    build_augmentation,
+    build_backbone,
+    build_loss,
+    build_mixing,
+    build_network,
+    build_task,
+    check_loss,
+)
 from cxr.training.devices import Devices, accumulation, loader_processes
 from cxr.training.initial import ancestry_of_options, start_from
 from cxr.training.loggers import check_loggers
@@ -114,13 +124,16 @@ def assemble(
     mix = build_mixing(config)
     optimizer, scheduler = _optimizers(config)
     batches = accumulation(config, devices.count) * devices.count
+    pl.seed_everything(int(config["seed"]), verbose=False)
+    backbone = _backbone_without_weights(config, restored)
+    drawn = torch.get_rng_state()
     if prepared is None:
-        _rehearse(config, task, batches)
+        _rehearse(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     check_test_names(catalog.tests)
     task.check(catalog)
-    pl.seed_everything(int(config["seed"]), verbose=False)
-    network, ancestry = _network(config, catalog, restored)
+    torch.set_rng_state(drawn)  # first weights depend on the seed alone
+    network, ancestry = _network(config, catalog, restored, None if _has_weights(config, restored) else backbone)
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
     loss = build_loss(config, catalog.targets("train"), catalog.findings)
@@ -151,7 +164,25 @@ def assemble(
     return Parts(config, run, devices, rank, prepared, task, trainer, augmentation, order)
 
 
-def _network(config: Mapping[str, Any], catalog: Catalog, restored: Restored | None) -> tuple[Network, dict[str, Any]]:
+def _has_weights(config: Mapping[str, Any], restored: Restored | None) -> bool:
+    """Whether the backbone loads weights of its own, which is done when the table has been read."""
+    own = bool(config["backbone"].get("pretrained") or config["backbone"].get("weights"))
+    return own and not config["init"] and restored is None
+
+
+def _backbone_without_weights(config: Mapping[str, Any], restored: Restored | None) -> Backbone:
+    """The backbone; without memory where it is built once more for its weights."""
+    if config["init"] and config["backbone"].get("weights") and restored is None:
+        raise CxrError("init and backbone.weights both name first weights; leave one of them out")
+    about = restored.content["cxr"] if restored else {}
+    preprocessing = read_preprocessing(about.get("preprocessing"), str(restored.path)) if restored else None
+    with torch.device("meta" if _has_weights(config, restored) else "cpu"):
+        return build_backbone({**config, "backbone": {**config["backbone"], **NO_WEIGHTS}}, preprocessing)
+
+
+def _network(
+    config: Mapping[str, Any], catalog: Catalog, restored: Restored | None, backbone: Backbone | None
+) -> tuple[Network, dict[str, Any]]:
     """The network with its first weights, and as plain values what they and this run's own training learn from.
 
     Raises:
@@ -162,14 +193,12 @@ def _network(config: Mapping[str, Any], catalog: Catalog, restored: Restored | N
     learns = [(seen[split]["patient"], seen[split]["image"]) for split in ("train", "val")]
     if restored:
         about, path = restored.content["cxr"], str(restored.path)
-        network = build_network(config, findings, read_preprocessing(about.get("preprocessing"), path))
+        preprocessing = read_preprocessing(about.get("preprocessing"), path)
+        network = build_network(config, findings, preprocessing, backbone)
         ancestry, known = read_ancestry(about.get("ancestry"), path), about.get("ancestry") is not None
         return network, _as_plain(ancestry if known else ancestry.extended(*learns))
     init = config["init"]
-    if init and config["backbone"].get("weights"):
-        raise CxrError("init and backbone.weights both name first weights; leave one of them out")
-    first = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}} if init else config
-    network = build_network(first, findings)
+    network = build_network(config, findings, backbone=backbone)
     judged = {split: rows for split, rows in seen.items() if split != "train"}
     ancestry = start_from(network, init, catalog.findings, judged) if init else ancestry_of_options(config)
     return network, _as_plain(ancestry.extended(*learns))
@@ -214,13 +243,12 @@ def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerF
     return optimizer, scheduler
 
 
-def _rehearse(config: Mapping[str, Any], task: ClassificationTask, batches: int) -> None:
-    """Builds the network without weights and memory, and the loss for one finding, to refuse their arguments now."""
-    plain = {**config, "backbone": {**config["backbone"], "pretrained": False, "weights": None}}
+def _rehearse(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone, batches: int) -> None:
+    """Builds attention, head and loss for one finding, to refuse their arguments before data are read."""
     with torch.device("meta"):
-        network = build_network(plain, 1)
+        network = build_network(config, 1, backbone=backbone)
     norms = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    if int(config["batch_size"]) == 1 and norms and network.backbone.map_size == (1, 1):
+    if int(config["batch_size"]) == 1 and norms and backbone.map_size == (1, 1):
         raise CxrError(
             f"batch_size=1 gives batch norm one value a channel on the 1x1 feature map of image_size="
             f"{config['image_size']}; raise batch_size or image_size"

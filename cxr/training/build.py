@@ -18,8 +18,15 @@ from cxr.model.network import Network
 from cxr.task.base import ClassificationTask
 from cxr.task.mixing import Mixing
 
+NO_WEIGHTS = {"pretrained": False, "weights": None}  # options of a backbone
 
-def build_network(config: Mapping[str, Any], findings: int, preprocessing: Preprocessing | None = None) -> Network:
+
+def build_network(
+    config: Mapping[str, Any],
+    findings: int,
+    preprocessing: Preprocessing | None = None,
+    backbone: Backbone | None = None,
+) -> Network:
     """The network of a resolved configuration, with `findings` outputs.
 
     An attention whose constructor has the parameter `findings` receives their number.
@@ -29,21 +36,28 @@ def build_network(config: Mapping[str, Any], findings: int, preprocessing: Prepr
         findings: L.
         preprocessing: of a trained network, whose weights are then loaded from its checkpoint; by default that of the
             configuration, with first weights as the backbone's options say.
+        backbone: built already; by default it is built here.
     """
-    size = preprocessing.size if preprocessing else int(config["image_size"])
-    first = {"pretrained": False, "weights": None} if preprocessing else {}
-    backbone: Backbone = build({**config["backbone"], **first}, image_size=size)
-    lacks = [name for name in ("out_features", "map_size", "mean", "std") if not hasattr(backbone, name)]
-    if lacks:
-        raise CxrError(f"backbone._target_={config['backbone']['_target_']} has no attribute {', '.join(lacks)}")
+    backbone = backbone or build_backbone(config, preprocessing)
     told = taken(config["attention"], {"findings": findings})
     attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **told)
     head: nn.Module = build(config["head"], in_features=attention.out_features, findings=findings)
     if preprocessing is None:
-        cached, crop = CacheSettings.of(config).size, config["crop"]
+        size, cached, crop = int(config["image_size"]), CacheSettings.of(config).size, config["crop"]
         preprocessing = Preprocessing(size, cached, crop, backbone.mean, backbone.std)
     network = Network(backbone, attention, head, preprocessing)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def build_backbone(config: Mapping[str, Any], preprocessing: Preprocessing | None = None) -> Backbone:
+    """The backbone of a resolved configuration; of a trained network, whose preprocessing is given, without weights."""
+    size = preprocessing.size if preprocessing else int(config["image_size"])
+    first = NO_WEIGHTS if preprocessing else {}
+    backbone: Backbone = build({**config["backbone"], **first}, image_size=size)
+    lacks = [name for name in ("out_features", "map_size", "mean", "std") if not hasattr(backbone, name)]
+    if lacks:
+        raise CxrError(f"backbone._target_={config['backbone']['_target_']} has no attribute {', '.join(lacks)}")
+    return backbone
 
 
 def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
