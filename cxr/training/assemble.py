@@ -43,7 +43,7 @@ from cxr.training.build import (
     label_vectors,
 )
 from cxr.training.devices import Devices, accumulation, loader_processes
-from cxr.training.initial import ancestry_of_options, start_from
+from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
 from cxr.training.reading import read_catalog
@@ -123,6 +123,7 @@ def assemble(
     check_loggers(config)
     augmentation, order = build_augmentation(config)
     mix = build_mixing(config)
+    check_frozen(config)
     optimizer, scheduler = _optimizers(config)
     batches = accumulation(config, devices.count) * devices.count
     pl.seed_everything(int(config["seed"]), verbose=False)
@@ -144,6 +145,7 @@ def assemble(
     check_loss(loss, task, batches)
     if rank.count == 1:
         _try(network, loss)
+    freeze(network, config["freeze"])
     provenance = {
         "version": __version__,
         "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
@@ -210,7 +212,11 @@ def _network(
     init = config["init"]
     network = build_network(config, findings, backbone=backbone, label_vectors=vectors)
     judged = {split: rows for split, rows in seen.items() if split != "train"}
-    ancestry = start_from(network, init, catalog.findings, judged) if init else ancestry_of_options(config)
+    ancestry = (
+        start_from(network, init, catalog.findings, judged, config["init_head"])
+        if init
+        else ancestry_of_options(config)
+    )
     return network, _as_plain(ancestry.extended(*learns))
 
 

@@ -44,7 +44,7 @@ def test_a_key_that_nothing_reads_is_refused_by_every_program(program: str) -> N
         ("+traner.x=1", "did you mean trainer?"),
         ("callbacks=erly_stopping", "did you mean early_stopping? choose one of early_stopping, ema"),
         ("callbacks.ema.decay=0.9", "without that callback; write callbacks=[early_stopping,ema]"),
-        ("+callbacks.swa.epochs=3", "options of a callback stand below its name: early_stopping, ema"),
+        ("+callbacks.swa.epochs=3", "options of a callback are below its name: early_stopping, ema"),
         ("callbacks.early_stopping.patience=1", "are early_stopping.*: write early_stopping.patience="),
         ("+callbacks.early_stopping.min_delta=1", "are early_stopping.*: write early_stopping.min_delta="),
         ("+callbacks.ema.epochs=1", "there is no option callbacks.ema.epochs without that callback"),
@@ -140,7 +140,7 @@ def test_what_can_be_added_and_shown_still_is(words: list[str]) -> None:
         (["-m", "help=all"], "-m and --help exclude each other"),
         (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
         (["--info", "job"], "invalid choice: 'job'"),
-        (["seed=range(1,3"], "seed=range(1,3 cannot be read"),
+        (["seed=range(1,3"], "seed=range(1,3 cannot be parsed"),
         (
             ["data.findings=[Mass]", "data.test_lists=[o.txt]"],
             "data.test_lists is no list; write data.test_lists.NAME=",
