@@ -135,7 +135,9 @@ def test_missing_keys_and_wrong_types_of_a_saved_run_are_named(
     assert said in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
-def test_a_run_without_keys_of_this_version_resumes_with_its_former_behaviour(tmp_path: Path, saved: dict[str, Any]) -> None:
+def test_a_run_without_keys_of_this_version_resumes_with_its_former_behaviour(
+    tmp_path: Path, saved: dict[str, Any]
+) -> None:
     earlier = {key: value for key, value in saved.items() if key not in ("crop", "task", "sampler")}
     earlier |= {"checkpoint": {"every_steps": None, "every_seconds": 300}, "optimizer": {"_target_": "x"}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))

@@ -159,7 +159,9 @@ def test_test_scores_in_place_of_validation_are_refused(tmp_path: Path) -> None:
         ({"run": "nowhere"}, "run=nowhere is no directory"),
     ],
 )
-def test_mistakes_are_reported_before_anything_is_written(tmp_path: Path, given: Mapping[str, Any], message: str) -> None:
+def test_mistakes_are_reported_before_anything_is_written(
+    tmp_path: Path, given: Mapping[str, Any], message: str
+) -> None:
     run = make_run(tmp_path / "runs" / "a", 1, images=60)
     with pytest.raises(CxrError, match=message):
         evaluate(options("evaluate", **{"run": str(run), "resamples": 20, **given}))
