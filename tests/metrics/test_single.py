@@ -12,12 +12,12 @@ def test_both_accuracies_are_those_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth, score = rng.integers(0, 4, 60), rng.random((60, 5)).astype(np.float32)  # the fifth finding has no image
     target = np.eye(5, dtype=np.float32)[truth]
-    called = [max(range(5), key=lambda k: row[k]) for row in score]
-    keep = np.isin(called, range(4))  # scikit-learn warns of classes that are called and not there
+    assigned = [max(range(5), key=lambda k: row[k]) for row in score]
+    keep = np.isin(assigned, range(4))  # scikit-learn warns of classes that are assigned but absent
     for some in (np.ones(60, bool), keep):
-        names = np.array(called)[some]
+        names = np.array(assigned)[some]
         assert top1_accuracy(target[some], score[some]) == pytest.approx(accuracy_score(truth[some], names))
-    expected = balanced_accuracy_score(truth[keep], np.array(called)[keep])
+    expected = balanced_accuracy_score(truth[keep], np.array(assigned)[keep])
     assert balanced_accuracy(target[keep], score[keep]) == pytest.approx(expected)
 
 
