@@ -45,7 +45,7 @@ class Method(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "fit" in vars(cls):
-            raise TypeError(f"{cls.__name__} defines fit, which checks that it gets validation; define _learn instead")
+            raise TypeError(f"{cls.__name__} defines fit, which refuses data other than validation; define _learn")
 
     @final
     def fit(self, data: Validation) -> Fit:

@@ -76,7 +76,7 @@ def test_rank_average_is_the_mean_of_scipys_midranks() -> None:
 
 @given(st.integers(0, 10**6), st.sampled_from([0.2, 1.0, 3.0]))
 @settings(deadline=None, max_examples=25)
-def test_rank_average_sees_only_the_order_of_each_member(seed: int, power: float) -> None:
+def test_rank_average_depends_only_on_the_order_of_each_member(seed: int, power: float) -> None:
     scores, target = drawn(images=30, seed=seed)
     scores = scores.round(2)
     bent = scores.copy()
@@ -147,7 +147,7 @@ def test_a_score_that_is_no_number_is_refused(make: Callable[[], Method]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("make", "options", "said"),
+    ("make", "options", "message"),
     [
         (Weighted, {"weights": "mine"}, "method.weights=mine is unknown; choose shared or per_finding"),
         (Weighted, {"search": "gradient"}, "choose grid, greedy, coordinate, differential_evolution"),
@@ -173,8 +173,8 @@ def test_a_score_that_is_no_number_is_refused(make: Callable[[], Method]) -> Non
         (Geometric, {"weights": "equal"}, "must be numbers of 0 or more"),
     ],
 )
-def test_unusable_options_are_refused_with_what_would_do(make: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(CxrError, match=re.escape(said)):
+def test_invalid_options_are_refused_with_the_valid_ones(make: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(CxrError, match=re.escape(message)):
         make(**options)
 
 

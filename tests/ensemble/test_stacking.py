@@ -73,7 +73,7 @@ def test_a_huge_penalty_gives_the_mean_of_the_logits_up_to_a_constant() -> None:
     np.testing.assert_allclose(fit.coefficients[0, :3], 1 / 3, atol=1e-4)
 
 
-def test_images_of_unknown_target_teach_nothing_but_are_scored() -> None:
+def test_images_of_unknown_target_are_not_used_in_the_fit_but_scored() -> None:
     scores, target, patient = drawn()
     known = Stacking(penalties=[10]).fit(Validation.stacked(scores[:, 60:], target[60:], patient[60:]))
     masked = target.copy()

@@ -1,4 +1,4 @@
-"""Nothing but validation can be learnt from: attempts to get round it."""
+"""Methods learn from validation only: attempts to fit other data."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -37,8 +37,8 @@ def test_a_test_split_cannot_be_renamed() -> None:
         Weighted().fit(cast(Any, test.without(0)))
 
 
-def test_look_alikes_are_refused() -> None:
-    class Disguised(Test):
+def test_lookalikes_are_refused() -> None:
+    class Renamed(Test):
         name = "val"
 
     class Wider(Validation):
@@ -46,13 +46,13 @@ def test_look_alikes_are_refused() -> None:
 
     validation = Validation.stacked(SCORES, TARGET)
     fields = {field.name: getattr(validation, field.name) for field in dataclasses.fields(validation)}
-    impostors = [
-        Disguised.stacked(SCORES, TARGET), Wider.stacked(SCORES, TARGET), Split.stacked(SCORES, TARGET),
+    others = [
+        Renamed.stacked(SCORES, TARGET), Wider.stacked(SCORES, TARGET), Split.stacked(SCORES, TARGET),
         SimpleNamespace(**fields, name="val"), SCORES, None, "val",
     ]  # fmt: skip
-    for impostor in impostors:
+    for other in others:
         with pytest.raises(CxrError, match="cannot learn from"):
-            Weighted().fit(cast(Any, impostor))
+            Weighted().fit(cast(Any, other))
 
 
 def test_a_method_cannot_define_its_own_fit() -> None:

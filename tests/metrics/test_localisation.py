@@ -71,7 +71,7 @@ def test_means_over_findings_leave_out_what_is_undefined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "drawn", "size", "limits", "said"),
+    ("cells", "drawn", "size", "limits", "message"),
     [
         (np.zeros((2, 3)), [[], []], (4, 4), (0.5,), "finite and"),
         (np.zeros((2, 3, 3)), [[]], (4, 4), (0.5,), "one array of boxes"),
@@ -81,6 +81,6 @@ def test_means_over_findings_leave_out_what_is_undefined() -> None:
         (np.zeros((1, 3, 3)), [[[0, 0, -1, 2]]], (4, 4), (0.5,), "negative side"),
     ],
 )
-def test_impossible_input_is_refused(cells, drawn, size, limits, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_impossible_input_is_refused(cells, drawn, size, limits, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         localise(cells, drawn, size, limits)
