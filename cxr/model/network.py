@@ -35,7 +35,8 @@ class Network(nn.Module):
 
     Args:
         backbone: feature extractor.
-        attention: pools the feature map; its attribute `attention_of` (default `heads`) says whose its maps are.
+        attention: pools the feature map; its attribute `attention_of` (default `heads`) states whose its maps are. One
+            with `scores_positions` receives the head too, and returns logits, vector and maps.
         head: from the vector to logits.
         preprocessing: of the input.
 
@@ -60,8 +61,12 @@ class Network(nn.Module):
             CxrError: the attention gives other than one map a finding, and says that they are those of findings.
         """
         normalised = self.preprocessing.normalise(batch["image"].float()).contiguous(memory_format=torch.channels_last)
-        vector, attention = self.attention(self.backbone(normalised))
-        logits = self.head(vector)
+        features = self.backbone(normalised)
+        if getattr(self.attention, "scores_positions", False):
+            logits, vector, attention = self.attention(features, self.head)
+        else:
+            vector, attention = self.attention(features)
+            logits = self.head(vector)
         if self.attention_of == "findings" and attention is not None and attention.shape[1] != logits.shape[1]:
             raise CxrError(
                 f"{type(self.attention).__name__} gives {attention.shape[1]} maps for {logits.shape[1]} findings; "
