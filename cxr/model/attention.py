@@ -137,8 +137,9 @@ class ClassSpecificResidualAttention(nn.Module):
                 weights = (temperature * scores).softmax(dim=2)
             logits.append(scores.mean(dim=2) + self.lam * (weights * scores).sum(dim=2))
             maps.append(weights)
-        attention = torch.stack(maps).mean(dim=0).unflatten(2, features.shape[2:])
-        return torch.stack(logits).sum(dim=0), positions.mean(dim=1), attention
+        attention = torch.stack(maps).mean(dim=0)
+        vector = positions.mean(dim=1)
+        return torch.stack(logits).sum(dim=0), vector, attention.view(*attention.shape[:2], *features.shape[2:])
 
 
 def _normalised_scores(classifier: nn.Module, positions: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ def _normalised_scores(classifier: nn.Module, positions: Tensor) -> Tensor:
     if isinstance(classifier, nn.Linear):
         return F.linear(positions, F.normalize(classifier.weight, dim=1), classifier.bias)
     scores: Tensor = classifier(positions.flatten(0, 1))
-    return scores.unflatten(0, positions.shape[:2])
+    return scores.view(*positions.shape[:2], -1)
 
 
 class GapMaskAttention(nn.Module):

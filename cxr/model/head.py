@@ -106,5 +106,5 @@ class SeparateLinear(nn.Module):
         """(B, in_features), which all layers share, or (B, L, in_features) to (B, L, out_features)."""
         if vector.ndim == 2:
             shared = nn.functional.linear(vector, self.weight.flatten(0, 1))
-            return shared.unflatten(1, self.bias.shape) + self.bias
+            return shared.view(-1, *self.bias.shape) + self.bias
         return torch.einsum("bli,loi->blo", vector, self.weight) + self.bias

@@ -20,7 +20,8 @@ from cxr.configuration.private import without_places
 from cxr.configuration.targets import build, taken
 from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
-from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData
+from cxr.data.attributes import ATTRIBUTES
+from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sampling import Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
@@ -85,6 +86,7 @@ class Parts:
             rank=self.rank.number,
             ranks=self.rank.count,
             pin_memory=self.devices.accelerator == "gpu",
+            attribute_dropout=self.task.network.fusion.attribute_dropout,
         )
         catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
         return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start)

@@ -31,7 +31,7 @@ def batch(size: int) -> dict[str, torch.Tensor]:
 def test_a_killed_run_ends_with_the_same_bytes_and_its_checkpoint_gives_its_scores(
     train: Callable[..., Any],
     here: Path,
-    kill: Callable[[str, int], None],
+    kill: Callable[[str, int], None],  # noqa: F811
     part: str,
 ) -> None:
     torch.set_num_threads(1)
