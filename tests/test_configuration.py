@@ -36,7 +36,8 @@ def composed(program: str, *overrides: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
 def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
-    config = composed("train", f"{group}={option}", "data.root=nowhere")
+    needs = {"ldam": ["head=normalised"]}.get(option, [])
+    config = composed("train", f"{group}={option}", "data.root=nowhere", *needs)
     config["backbone"] |= {"pretrained": False}
     config["image_size"] = 80
     if group in ("backbone", "experiment"):

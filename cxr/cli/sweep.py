@@ -119,7 +119,7 @@ def summarise(sweep: Path, began: float) -> list[str]:
     rows = []
     for record in records:
         run, finished = Run(sweep / record["name"]), record["status"] == "finished"
-        numbers = {f"{split}_macro_auroc": run.macro_auroc(split) if finished else None for split in ("val", "test")}
+        numbers = {f"{split}_macro_auroc": run.metric(split) if finished else None for split in ("val", "test")}
         overrides = " ".join(o for o in record["overrides"] if not o.startswith("sweep="))
         rows.append(
             {"job": record["job"], "name": record["name"], "status": record["status"]}

@@ -115,6 +115,7 @@ class Train:
     data: Data
     augment: dict[str, Any]
     sampler: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.data.sampling.Shuffled"})
+    mix: dict[str, Any] = field(default_factory=dict)
     backbone: Backbone
     attention: dict[str, Any]
     fusion: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.model.fusion.NoFusion"})
@@ -245,5 +246,5 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     if "callbacks" not in config and stopping:  # once a run had early stopping alone
         found["callbacks"] = {"early_stopping": {"_target_": _EARLY_STOPPING, **stopping}}
     if isinstance(found.get("choices"), dict):
-        found["choices"] = {"task": "multi_label", "callbacks": "early_stopping"} | found["choices"]
+        found["choices"] = {"task": "multi_label", "mix": "none", "callbacks": "early_stopping"} | found["choices"]
     return found

@@ -20,6 +20,7 @@ from cxr.data.attributes import attributes, hidden
 from cxr.data.augment import Augmentation, Draws
 from cxr.data.cache.store import Cache, open_array
 from cxr.data.catalog import Catalog
+from cxr.data.pairs import PairedBatches
 from cxr.data.sampling import Batch as Drawn
 from cxr.data.sampling import EpochBatches, Order, Shuffled
 from cxr.data.soft import soft_targets
@@ -180,6 +181,8 @@ class RadiographData(pl.LightningDataModule):
         order: of training images.
         start: (epoch, batches of it already had) where a resumed run goes on: its first batches are fetched before
             Lightning tells the epoch.
+        partners: order of a second stream of training images; each batch of it follows that of the first in the rows
+            of one batch.
     """
 
     def __init__(
@@ -191,13 +194,14 @@ class RadiographData(pl.LightningDataModule):
         augmentation: Augmentation | None = None,
         order: Order | None = None,
         start: tuple[int, int] = (0, 0),
+        partners: Order | None = None,
     ) -> None:
         super().__init__()
         if cache.size != preprocessing.cached:
             raise ValueError(f"the cache has {cache.size} px, the preprocessing {preprocessing.cached} px")
         self.catalog, self.cache, self.preprocessing = catalog, cache, preprocessing
         self.settings, self.augmentation = settings, augmentation
-        self.order, self.start = order or Shuffled(), start
+        self.order, self.start, self.partners = order or Shuffled(), start, partners
 
     def dataset(self, split: str, augmentation: Augmentation | None = None) -> Radiographs:
         """The images of one split, of which training has soft targets where the catalog has them."""
@@ -228,7 +232,12 @@ class RadiographData(pl.LightningDataModule):
         start: tuple[int, int] = (0, 0),
     ) -> DataLoader[Batch]:
         s, labels = self.settings, self.catalog.targets(split)  # an order goes by labels, never by soft targets
-        batches = EpochBatches(labels, batch_size, s.seed, order, s.rank, s.ranks, start)
+        first = EpochBatches(labels, batch_size, s.seed, order, s.rank, s.ranks, start)
+        batches: EpochBatches | PairedBatches = first
+        if order is not None and self.partners is not None:
+            seed = int(np.random.SeedSequence([s.seed, 1]).generate_state(1)[0])  # other draws than the first stream's
+            second = EpochBatches(labels, batch_size, seed, self.partners, s.rank, s.ranks, start)
+            batches = PairedBatches(first, second)
         return DataLoader(
             dataset,
             batch_sampler=batches,  # type: ignore[arg-type]  # arrays in place of lists

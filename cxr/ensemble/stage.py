@@ -15,7 +15,7 @@ from cxr.ensemble.guard import said_of_overlap
 from cxr.ensemble.members import expand, gather
 from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
-from cxr.figures.tables import as_text
+from cxr.figures.tables import method_table
 from cxr.files.writing import staged, unwritable
 from cxr.run.directory import Run, taken
 from cxr.run.ledger import ledger_beside
@@ -58,7 +58,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
             os.rename(staging, run.path)
     except OSError as error:
         raise unwritable(run.path, error) from error
-    print(as_text(written.table, "test AUROC"))
+    print(method_table(written.table, "test AUROC").as_text())
     for line in [*_said(ensemble), *written.report.said(method.label), *written.notes]:
         print(line)
     value = written.metrics["val"]["macro_auroc"]

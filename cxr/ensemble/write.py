@@ -16,11 +16,13 @@ from cxr.ensemble.method import Fit, Method
 from cxr.ensemble.objective import Landscape, weighted_mean
 from cxr.ensemble.overfitting import Report, examine
 from cxr.ensemble.splits import Split
-from cxr.evaluation.judge import judge
+from cxr.evaluation.evaluate import evaluate
 from cxr.evaluation.tables import notes_of, write_tables
-from cxr.figures.figures import comparison, roc_curves
-from cxr.figures.maps import ensemble_landscape
-from cxr.figures.tables import auroc_table, write_table
+from cxr.figures.canvas import draw
+from cxr.figures.curves import roc_curves
+from cxr.figures.intervals import comparison
+from cxr.figures.landscape import ensemble_landscape
+from cxr.figures.tables import auroc_table, method_table
 from cxr.files.writing import replacing, write_text
 from cxr.metrics.auroc import auroc
 from cxr.run.ancestry import UNKNOWN
@@ -73,7 +75,7 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
     tables: dict[str, pd.DataFrame] = {}
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
     val, test = combined["val"][1], combined["test"][1]
-    metrics |= judge(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
+    metrics |= evaluate(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
     notes = notes_of(run, val, test, metrics, "ensemble", ensemble.title)
     write_tables(run, "test", ensemble.title, metrics, test.findings, notes)
     for split in (members.validation, members.test):
@@ -81,11 +83,11 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
         predicted.write(run.predictions(split.name))
         tables[split.name] = auroc_table(areas, split.findings)
         stem = run.path / ("table" if split.name == "test" else f"table_{split.name}")
-        write_table(tables[split.name], stem, notes)
+        method_table(tables[split.name], "AUROC of each finding", notes).write(stem)
         title = f"{ensemble.title}, {split.name}"
-        comparison(tables[split.name], run.figures / f"comparison_{split.name}.png", title)
+        draw(run.figures / f"comparison_{split.name}.png", comparison, tables[split.name], title)
         picture = run.figures / f"roc_{split.name}.png"
-        roc_curves(predicted.target, predicted.score, predicted.findings, picture, title)
+        draw(picture, roc_curves, predicted.target, predicted.score, predicted.findings, title)
     macros = {str(n): (float(tables["val"][n].iloc[-1]), float(tables["test"][n].iloc[-1])) for n in tables["test"]}
     report = examine(
         method, members.validation, fit, ensemble.names, macros, resamples=resamples, leave_one_out=leave_one_out,
@@ -198,4 +200,4 @@ def _write_landscape(run: Run, seen: Landscape, ensemble: Ensemble) -> None:
     chosen = ensemble.fit.weights
     one = chosen is not None and "robust" in ensemble.fit.record and (chosen == chosen[0]).all()
     robust = chosen[0].tolist() if one and chosen is not None else None
-    ensemble_landscape(weights.assign(value=seen.macro), names, run.figures / "landscape.png", said, robust)
+    draw(run.figures / "landscape.png", ensemble_landscape, weights.assign(value=seen.macro), names, said, robust)

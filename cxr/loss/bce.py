@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cxr.errors import CxrError
-from cxr.loss.terms import Batch, LossTerms, Scored, over_known
+from cxr.loss.terms import Batch, Known, LossTerms, Scored, check_option
+from cxr.loss.weighted import cross_entropy
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -18,13 +18,22 @@ class BinaryCrossEntropy(nn.Module):
         negative: L counts of negative training targets.
         positive_weights: weigh positives by negatives / positives of the training split (a finding without a positive
             keeps 1).
+        smoothing: in training, targets y become (1 - smoothing) y + smoothing / 2.
     """
 
     activation = "sigmoid"
     weight: Tensor | None
 
-    def __init__(self, positive: Sequence[int], negative: Sequence[int], positive_weights: bool = False) -> None:
+    def __init__(
+        self,
+        positive: Sequence[int],
+        negative: Sequence[int],
+        positive_weights: bool = False,
+        smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
+        check_option("smoothing", smoothing, below=1)
+        self.smoothing = smoothing
         if not isinstance(positive_weights, bool):
             raise CxrError(f"loss.positive_weights={positive_weights} must be true or false")
         counts, others = torch.tensor(positive, dtype=torch.float), torch.tensor(negative, dtype=torch.float)
@@ -33,8 +42,7 @@ class BinaryCrossEntropy(nn.Module):
 
     def forward(self, output: Scored, batch: Batch, epoch: int) -> LossTerms:
         """Logits and targets (B, L), NaN unknown, to their summed loss."""
-        target = batch["target"]
-        values = F.binary_cross_entropy_with_logits(
-            output.logits, target.nan_to_num(0.0), pos_weight=self.weight, reduction="none"
-        )
-        return over_known(values, ~target.isnan())
+        known = Known.of(output, batch)
+        if self.training and self.smoothing:
+            known = known._replace(target=(1 - self.smoothing) * known.target + self.smoothing / 2)
+        return cross_entropy(known, self.activation, self.weight)

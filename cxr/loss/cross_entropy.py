@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from cxr.loss.terms import Batch, LossTerms, Scored, over_known
+from cxr.loss.terms import Batch, Known, LossTerms, Scored
+from cxr.loss.weighted import cross_entropy
 
 
 class CrossEntropy(nn.Module):
@@ -12,6 +13,4 @@ class CrossEntropy(nn.Module):
 
     def forward(self, output: Scored, batch: Batch, epoch: int) -> LossTerms:
         """Logits and targets (B, L) to their summed loss; an image with an unknown target (NaN) is left out."""
-        target = batch["target"]
-        values = -(target.nan_to_num(0.0) * output.logits.log_softmax(dim=1)).sum(dim=1)
-        return over_known(values, ~target.isnan().any(dim=1))
+        return cross_entropy(Known.of(output, batch, self.activation), self.activation)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from cxr.loss.terms import Batch, LossTerms, Scored, over_known
+from cxr.loss.terms import Batch, Known, LossTerms, Scored, over_known
 
 
 class MeanAbsoluteError(nn.Module):
@@ -13,5 +13,5 @@ class MeanAbsoluteError(nn.Module):
 
     def forward(self, output: Scored, batch: Batch, epoch: int) -> LossTerms:
         """Logits and targets (B, L), NaN unknown, to their summed loss."""
-        target = batch["target"]
-        return over_known((torch.sigmoid(output.logits) - target.nan_to_num(0.0)).abs(), ~target.isnan())
+        logits, target, mask = Known.of(output, batch)
+        return over_known((torch.sigmoid(logits) - target).abs(), mask)

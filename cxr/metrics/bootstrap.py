@@ -1,4 +1,4 @@
-"""Intervals from resampled patients: all images of a patient are drawn together, as often as the patient is drawn."""
+"""Confidence intervals from resampled patients: a patient's images are drawn together, as often as the patient is."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cxr.metrics.cells import patient_numbers
-from cxr.metrics.interval import UNIT, USUAL, Interval, Resampling, interval
+from cxr.metrics.cells import cells, patient_numbers
+from cxr.metrics.interval import DEFAULT, DIFFERENCE, UNIT, Interval, Resampling, interval
 from cxr.metrics.patients import FEWEST, enough, per_patient
 from cxr.metrics.ranking import Ranking
 from cxr.metrics.thresholds import confusion, rates_of
 
-Draws = NDArray[np.int64]
+Draws = NDArray[np.int32]
 _Floats = NDArray[np.float64]
-_DRAWN = 1 << 20  # patients drawn at a time, over all resamples of a chunk: 8 MB
+_DRAWN = 1 << 20  # patients drawn at a time, over the resamples of a chunk: 4 MB
+RANK_METRICS = {"auroc": Ranking.weighted_auroc, "average_precision": Ranking.weighted_average_precision}
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class Bootstrap:
 
     Attributes:
         findings: of shape (L,).
-        macro: of shape (), the mean over the findings defined in the data; resamples in which one of those is undefined
-            are left out, for they would be means of something else. Without bounds where one of them has too few
-            patients for a mean.
-        supported: of shape (), the mean over the other defined findings: NaN if there is none, `macro` if that is all.
-        enough: (L,), which findings have patients enough for an interval.
+        macro: of shape (), the mean over the findings that are defined in the data. Resamples in which one of them is
+            undefined are left out. No bounds if one of the findings has too few patients for a mean.
+        supported: of shape (), the mean over the defined findings with enough patients; NaN if there is none, and
+            `macro` itself if all have enough.
+        enough: (L,), which findings have enough patients for an interval.
     """
 
     findings: Interval
@@ -37,7 +38,7 @@ class Bootstrap:
 
 
 def draws(patients: int, resamples: int, seed: int) -> Iterator[Draws]:
-    """Draws `patients` patients with replacement, again and again.
+    """Draws `patients` patients with replacement, `resamples` times.
 
     Args:
         patients: P.
@@ -45,41 +46,18 @@ def draws(patients: int, resamples: int, seed: int) -> Iterator[Draws]:
         seed: the same seed gives the same resamples.
 
     Yields:
-        (r, P) int64, how often each resample has each patient; a few resamples at a time, R in all.
+        (r, P) int32, how often each resample has each patient; a few resamples at a time, R in all.
     """
     rng = np.random.default_rng(seed)
     step = max(1, _DRAWN // patients)
     for begin in range(0, resamples, step):
-        times = np.empty((min(step, resamples - begin), patients), np.int64)
+        times = np.empty((min(step, resamples - begin), patients), np.int32)
         for row in times:
             row[:] = np.bincount(rng.integers(patients, size=patients), minlength=patients)
         yield times
 
 
-def bootstrap(
-    metric: Callable[[NDArray[np.int64]], ArrayLike],
-    patient: ArrayLike,
-    plan: Resampling = USUAL,
-    bounds: tuple[float, float] = UNIT,
-) -> Interval:
-    """Interval of any metric that takes weights; one call of it a resample. Whether patients are enough is not asked.
-
-    Args:
-        metric: from (N,) int64, how often each image counts, to a value of any one shape, NaN where undefined.
-        patient: (N,), the patient's id of every image.
-        plan: how to resample.
-        bounds: the metric's range.
-
-    Raises:
-        ValueError: no image.
-    """
-    number, patients = patient_numbers(patient, len(np.asarray(patient)))
-    value = np.asarray(metric(np.ones(len(number), np.int64)), np.float64)
-    drawn = [metric(row[number]) for times in draws(patients, plan.resamples, plan.seed) for row in times]
-    return interval(value, np.array(drawn, np.float64).reshape(-1, *value.shape), plan, bounds)
-
-
-def bootstrap_auroc(target: ArrayLike, score: ArrayLike, patient: ArrayLike, plan: Resampling = USUAL) -> Bootstrap:
+def bootstrap_auroc(target: ArrayLike, score: ArrayLike, patient: ArrayLike, plan: Resampling = DEFAULT) -> Bootstrap:
     """Intervals of the exact AUROC of every finding and of the macro AUROC.
 
     Args:
@@ -92,43 +70,43 @@ def bootstrap_auroc(target: ArrayLike, score: ArrayLike, patient: ArrayLike, pla
         ValueError: shapes, targets or scores as for `auroc`, or no image.
     """
     number, patients = patient_numbers(patient, len(np.asarray(target)))
-    return resampled(Ranking.of(target, score, number).auroc, patients, enough(target, number, patients), plan)
+    return resampled(rank_metric("auroc", target, score, number), patients, enough(target, number, patients), plan)
 
 
 def bootstrap_average_precision(
-    target: ArrayLike, score: ArrayLike, patient: ArrayLike, plan: Resampling = USUAL
+    target: ArrayLike, score: ArrayLike, patient: ArrayLike, plan: Resampling = DEFAULT
 ) -> Bootstrap:
-    """Intervals of the average precision of every finding and of its mean; all else as for `bootstrap_auroc`."""
+    """Intervals of the average precision of every finding and of its mean; otherwise as `bootstrap_auroc`."""
     number, patients = patient_numbers(patient, len(np.asarray(target)))
-    metric = Ranking.of(target, score, number).average_precision
+    metric = rank_metric("average_precision", target, score, number)
     return resampled(metric, patients, enough(target, number, patients), plan)
 
 
 def bootstrap_rates(
-    target: ArrayLike, score: ArrayLike, threshold: ArrayLike, patient: ArrayLike, plan: Resampling = USUAL
+    target: ArrayLike, score: ArrayLike, threshold: ArrayLike, patient: ArrayLike, plan: Resampling = DEFAULT
 ) -> dict[str, Bootstrap]:
-    """Intervals of accuracy, sensitivity and the others of `rates` at thresholds that stay fixed.
+    """Intervals of accuracy, sensitivity and the other `rates` at fixed thresholds.
 
-    Sensitivity needs `FEWEST` positive patients and specificity negative ones, since they see no others; every other
-    rate needs both, for it counts errors of both classes: with two positive patients, the PPV, the NPV and, at a
-    threshold that calls nobody, the accuracy rest on these two. In a mean over findings, the accuracy of a rare one
-    varies less than that of the others, so there it only needs `FEWEST` patients.
+    Sensitivity needs `FEWEST` positive patients and specificity as many negative ones. Every other rate depends on both
+    classes and needs both: with two positive patients, the PPV, the NPV and, at a threshold that no score reaches, the
+    accuracy depend on these two. The mean accuracy over findings varies little with a rare finding, so there a finding
+    needs only `FEWEST` patients of any class.
 
     Args:
         target: (N, L), 1, 0 or NaN for unknown (left out).
         score: (N, L).
-        threshold: (L,) or one for all; a score of at least this says present.
+        threshold: (L,) or one for all; a score at or above it is positive.
         patient: (N,), the patient's id of every image.
         plan: how to resample.
 
     Returns:
         The names of `rates_of` to intervals.
     """
-    marks = np.concatenate(confusion(target, score, threshold), axis=1)
-    number, patients = patient_numbers(patient, len(marks))
-    counts = per_patient(marks, number, patients)
-    value = rates_of(*np.split(marks.sum(axis=0), 4))
-    drawn = rates_of(*np.split(_drawn(lambda times: times @ counts, patients, plan), 4, axis=1))
+    outcomes = np.concatenate(confusion(target, score, threshold), axis=1)
+    number, patients = patient_numbers(patient, len(outcomes))
+    counts = per_patient(outcomes, number, patients)
+    value = rates_of(*np.split(outcomes.sum(axis=0), 4))
+    drawn = rates_of(*np.split(_all_draws(lambda times: times @ counts, patients, plan), 4, axis=1))
     tp, fp, tn, fn = np.split(counts, 4, axis=1)
     positive, negative, known = (
         (some > 0).sum(axis=0) >= FEWEST for some in (tp + fn, fp + tn, tp + fp + tn + fn)
@@ -136,29 +114,25 @@ def bootstrap_rates(
     needed = {"sensitivity": positive, "specificity": negative}
     found = {}
     for name, values in value.items():
-        few = needed.get(name, positive & negative)
-        bounds = (-1.0, 1.0) if name == "mcc" else UNIT
-        found[name] = _with_mean(values, drawn[name], few, known if name == "accuracy" else few, plan, bounds)
+        sufficient = needed.get(name, positive & negative)
+        in_mean = known if name == "accuracy" else sufficient
+        bounds = DIFFERENCE if name == "mcc" else UNIT
+        found[name] = _with_mean(values, drawn[name], sufficient, in_mean, plan, bounds)
     return found
 
 
 def bootstrap_mean(
-    values: ArrayLike,
-    patient: ArrayLike,
-    plan: Resampling = USUAL,
-    bounds: tuple[float, float] = UNIT,
-    target: ArrayLike | None = None,
+    values: ArrayLike, patient: ArrayLike, plan: Resampling = DEFAULT, target: ArrayLike | None = None
 ) -> Bootstrap:
-    """Intervals of means over images, such as squared errors (Brier) or hits of the pointing game.
+    """Intervals of means over images, such as squared errors (Brier score) or hits of the pointing game.
 
     Args:
-        values: (N, L); NaN is left out.
+        values: (N, L), within [0, 1]; NaN is left out.
         patient: (N,), the patient's id of every image.
         plan: how to resample.
-        bounds: the metric's range.
-        target: (N, L), where the values are errors: then a finding needs patients enough of both classes, since the
+        target: (N, L), if the values are errors: a finding then needs enough patients of both classes, since the
             mean error of a rare finding is mostly that of its positives. In the mean over findings, and without
-            `target`, patients with a value must be enough.
+            `target`, a finding needs `FEWEST` patients with a value.
     """
     array = np.asarray(values, np.float64)
     number, patients = patient_numbers(patient, len(array))
@@ -170,34 +144,49 @@ def bootstrap_mean(
             return (times @ sums) / (times @ counts)
 
     known = (counts > 0).sum(axis=0) >= FEWEST
-    few = known if target is None else enough(target, number, patients)
-    return resampled(mean, patients, few, plan, bounds, in_mean=known)
+    sufficient = known if target is None else enough(target, number, patients)
+    return resampled(mean, patients, sufficient, plan, in_mean=known)
+
+
+def rank_metric(name: str, target: ArrayLike, score: ArrayLike, number: NDArray[np.intp]) -> Callable[[Draws], _Floats]:
+    """A metric of `RANK_METRICS` as a function of how often each patient counts, (R, P) to (R, L).
+
+    Args:
+        name: of the metric.
+        target: (N, L), 1, 0 or NaN for unknown (left out).
+        score: (N, L), larger means more likely.
+        number: (N,), patient numbers from 0.
+    """
+    metric = RANK_METRICS[name]
+    targets, scores = cells(target, score)
+    rankings = [Ranking(t, s, number) for t, s in zip(targets.T, scores.T, strict=True)]
+    return lambda times: np.stack([metric(ranking, times) for ranking in rankings], axis=1)
 
 
 def resampled(
     metric: Callable[[Draws], _Floats],
     patients: int,
     enough: NDArray[np.bool_],
-    plan: Resampling = USUAL,
+    plan: Resampling = DEFAULT,
     bounds: tuple[float, float] = UNIT,
     in_mean: NDArray[np.bool_] | None = None,
 ) -> Bootstrap:
-    """Intervals of a metric that judges many resamples at once.
+    """Intervals of a metric that is computed for many resamples at once.
 
     Args:
         metric: from (r, P) counts of patients to (r, L) values, NaN where undefined.
         patients: P.
-        enough: (L,), which findings have patients enough for an interval, see `enough`.
+        enough: (L,), which findings have enough patients for an interval, see `cxr.metrics.patients`.
         plan: how to resample.
         bounds: the metric's range.
-        in_mean: (L,), which have enough for the interval of a mean over findings; by default the same.
+        in_mean: (L,), which findings have enough for the interval of a mean over findings; by default `enough`.
     """
-    value = metric(np.ones((1, patients), np.int64))[0]
-    drawn = _drawn(metric, patients, plan)
+    value = metric(np.ones((1, patients), np.int32))[0]
+    drawn = _all_draws(metric, patients, plan)
     return _with_mean(value, drawn, enough, enough if in_mean is None else in_mean, plan, bounds)
 
 
-def _drawn(metric: Callable[[Draws], _Floats], patients: int, plan: Resampling) -> _Floats:
+def _all_draws(metric: Callable[[Draws], _Floats], patients: int, plan: Resampling) -> _Floats:
     return np.concatenate([metric(times) for times in draws(patients, plan.resamples, plan.seed)])
 
 
@@ -209,23 +198,18 @@ def _with_mean(
     plan: Resampling,
     bounds: tuple[float, float],
 ) -> Bootstrap:
+    def mean_of(some: NDArray[np.bool_]) -> Interval:
+        if not some.any():
+            return interval(np.nan, np.full(len(drawn), np.nan), plan, bounds)
+        return interval(value[some].mean(), drawn[:, some].mean(axis=1), plan, bounds)
+
     defined = ~np.isnan(value)
-    macro = supported = _mean(value, drawn, defined, plan, bounds)
+    macro = supported = mean_of(defined)
     if not in_mean[defined].all():
-        macro = _bounded(macro, np.asarray(False))
-        supported = _mean(value, drawn, defined & in_mean, plan, bounds)
-    return Bootstrap(_bounded(interval(value, drawn, plan, bounds), enough), macro, supported, enough)
+        macro, supported = _without_bounds(macro, np.asarray(True)), mean_of(defined & in_mean)
+    findings = _without_bounds(interval(value, drawn, plan, bounds), ~enough)
+    return Bootstrap(findings, macro, supported, enough)
 
 
-def _mean(
-    value: _Floats, drawn: _Floats, some: NDArray[np.bool_], plan: Resampling, bounds: tuple[float, float]
-) -> Interval:
-    mean, means = np.float64("nan"), np.full(len(drawn), np.nan)
-    if some.any():
-        mean, means = value[some].mean(), drawn[:, some].mean(axis=1)
-    return interval(mean, means, plan, bounds)
-
-
-def _bounded(found: Interval, where: NDArray[np.bool_]) -> Interval:
-    """Without bounds elsewhere."""
-    return replace(found, low=np.where(where, found.low, np.nan), high=np.where(where, found.high, np.nan))
+def _without_bounds(found: Interval, where: NDArray[np.bool_]) -> Interval:
+    return replace(found, low=np.where(where, np.nan, found.low), high=np.where(where, np.nan, found.high))

@@ -1,4 +1,4 @@
-"""What every metric reads: (N, L) targets of 1, 0 or NaN for unknown, beside (N, L) scores, checked."""
+"""Checks of what every metric reads: (N, L) targets of 1, 0 or NaN for unknown, and (N, L) scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def cells(target: ArrayLike, score: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both as arrays, after the shapes and the values of the targets were checked.
+    """Both as arrays, after a check of the shapes and of the targets.
 
     Raises:
         ValueError: shapes that differ or are not (N, L), or a target other than 0, 1 and NaN.
@@ -16,22 +16,22 @@ def cells(target: ArrayLike, score: ArrayLike) -> tuple[NDArray[Any], NDArray[An
     targets, scores = np.asarray(target), np.asarray(score)
     if targets.shape != scores.shape or targets.ndim != 2:
         raise ValueError(f"target {targets.shape} and score {scores.shape} must both be (N, L)")
-    if not ((targets == 0) | (targets == 1) | (targets != targets)).all():
-        strange = (targets != 0) & (targets != 1) & (targets == targets)
-        raise ValueError(f"a target is {targets[strange][0]}; it must be 0, 1 or NaN for unknown")
+    invalid = ~((targets == 0) | (targets == 1) | (targets != targets))
+    if invalid.any():
+        raise ValueError(f"a target is {targets[invalid][0]}; it must be 0, 1 or NaN for unknown")
     return targets, scores
 
 
 def probabilities(target: ArrayLike, score: ArrayLike) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """As `cells`, for metrics that read the score as a probability.
+    """As `cells`, for metrics that interpret the score as a probability.
 
     Raises:
         ValueError: as `cells`, or a score of a known target that is not in [0, 1].
     """
     targets, scores = cells(target, score)
-    strange = (targets == targets) & ~((scores >= 0) & (scores <= 1))
-    if strange.any():
-        raise ValueError(f"a score is {scores[strange][0]}; it must be a probability in [0, 1], not a logit")
+    invalid = (targets == targets) & ~((scores >= 0) & (scores <= 1))
+    if invalid.any():
+        raise ValueError(f"a score is {scores[invalid][0]}; it must be a probability in [0, 1], not a logit")
     return targets, scores.astype(np.float64)
 
 
@@ -43,7 +43,7 @@ def patient_numbers(patient: ArrayLike, images: int) -> tuple[NDArray[np.intp], 
         images: N.
 
     Raises:
-        ValueError: not one id an image, or no image at all.
+        ValueError: not one id for each image, or no image.
     """
     ids = np.asarray(patient)
     if ids.shape != (images,) or not images:
@@ -53,5 +53,5 @@ def patient_numbers(patient: ArrayLike, images: int) -> tuple[NDArray[np.intp], 
 
 
 def undefined(values: ArrayLike, findings: Sequence[str]) -> list[str]:
-    """Names of the findings whose value is NaN, so that a mean can say what it left out."""
+    """Names of the findings whose value is NaN and which a mean leaves out."""
     return [name for name, value in zip(findings, np.asarray(values, np.float64), strict=True) if np.isnan(value)]

@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves with every distinct score as a threshold."""
+"""ROC and precision-recall curves; every distinct score is a threshold."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,8 @@ def roc_curve(target: ArrayLike, score: ArrayLike) -> _Curve:
 
     Returns:
         `fpr`, `tpr` and `thresholds`, each (T + 1,) float64 for T distinct scores: from (0, 0) at an infinite
-        threshold to (1, 1) at the smallest score. Equal scores make one step, so that trapezoids give the exact AUROC.
+        threshold to (1, 1) at the smallest score. Equal scores make one step, so the trapezoidal rule gives the exact
+        AUROC.
         Rates are NaN where a class is empty.
     """
     true, false, thresholds = _steps(target, score)
@@ -32,8 +33,8 @@ def precision_recall_curve(target: ArrayLike, score: ArrayLike) -> _Curve:
 
     Returns:
         `precision`, `recall` and `thresholds`, each (T + 1,) float64 for T distinct scores, ordered as by `roc_curve`:
-        from precision 1 and recall 0 at an infinite threshold, by convention, to all images called positive at the
-        smallest score. Steps in recall times precision sum to the average precision. Recall is NaN where there is no
+        from precision 1 and recall 0 at an infinite threshold, by convention, to all images positive at the smallest
+        score. Steps in recall times precision sum to the average precision. Recall is NaN where there is no
         positive.
     """
     true, false, thresholds = _steps(target, score)

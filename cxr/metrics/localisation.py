@@ -1,4 +1,4 @@
-"""Attention maps against boxes drawn by radiologists: pointing game, overlap, and energy inside the box."""
+"""Localisation by attention maps, compared with boxes drawn by radiologists: pointing game, IoU, and energy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cxr.metrics.bootstrap import Bootstrap, bootstrap_mean
-from cxr.metrics.interval import USUAL, Resampling
+from cxr.metrics.interval import DEFAULT, Resampling
 
 _Floats = NDArray[np.float64]
 THRESHOLDS = (0.25, 0.5, 0.75)
@@ -15,13 +15,13 @@ THRESHOLDS = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class Localisation:
-    """How well each map finds its boxes; NaN where the map has no positive value or there is no box.
+    """How well each map localises its boxes; NaN where the map has no positive value or there is no box.
 
     Attributes:
-        pointing: (N,), 1 where the centre of the map's highest cell lies in a box, else 0; the mean over the highest
-            cells where several are equal (pointing game, Zhang et al., ECCV 2016).
+        pointing: (N,), 1 where the centre of the map's highest cell is in a box, else 0; the mean over the highest
+            cells if several are equal (pointing game, Zhang et al., ECCV 2016).
         iou: (N, T), intersection over union of the boxes and of the cells at or above each threshold.
-        energy: (N,), share of the map's sum that lies inside the boxes (Wang et al., Score-CAM, CVPR Workshops 2020).
+        energy: (N,), share of the map's sum that is inside the boxes (Wang et al., Score-CAM, CVPR Workshops 2020).
     """
 
     pointing: _Floats
@@ -38,16 +38,16 @@ def localise(
 ) -> Localisation:
     """Scores maps; each row is one image and one of its findings.
 
-    A cell of a map stands for the part of the image that it covers, so a box in pixels covers cells in part, and areas
-    are exact at any map size. Values below 0 count as 0, and a map is divided by its maximum before it is cut.
+    A box in pixels may cover part of a cell, and areas are exact at any map size. Values below 0 count as 0, and a map
+    is divided by its maximum before thresholding.
 
     Args:
         maps: (N, h, w), larger means more relevant.
-        boxes: N arrays (B, 4) of x, y, width and height in image pixels, x to the right and y down; several boxes of
-            one row are one region.
+        boxes: N arrays (B, 4) of x, y, width and height in image pixels, x to the right and y down; the boxes of
+            a row form one region.
         size: (2,) or (N, 2), width and height of the image in the pixels of the boxes.
         thresholds: T numbers in (0, 1].
-        tolerance: pixels by which the boxes grow on each side in the pointing game; Zhang et al. take 15.
+        tolerance: pixels added to each side of the boxes in the pointing game; Zhang et al. use 15.
 
     Raises:
         ValueError: shapes, a map value that is not finite, a size or a threshold that is not positive.
@@ -57,7 +57,7 @@ def localise(
         raise ValueError(f"maps {values.shape} must be finite and (N, h, w), with one array of boxes for each of N")
     sizes = np.broadcast_to(np.asarray(size, np.float64), (len(values), 2))
     if not (sizes > 0).all() or not all(0 < limit <= 1 for limit in thresholds):
-        raise ValueError(f"image sizes must be positive and thresholds {list(thresholds)} lie in (0, 1]")
+        raise ValueError(f"image sizes must be positive and thresholds {list(thresholds)} in (0, 1]")
     rows = [
         _score(np.maximum(one, 0), _boxes(drawn), (float(width), float(height)), thresholds, tolerance)
         for one, drawn, (width, height) in zip(values, boxes, sizes, strict=True)
@@ -67,28 +67,28 @@ def localise(
 
 
 def by_finding(
-    values: ArrayLike, finding: ArrayLike, findings: int, patient: ArrayLike, plan: Resampling = USUAL
+    values: ArrayLike, finding: ArrayLike, findings: int, patient: ArrayLike, plan: Resampling = DEFAULT
 ) -> Bootstrap:
     """Mean of one of the scores for every finding and over the findings, with intervals from resampled patients.
 
     Args:
         values: (N,), for instance `Localisation.energy`; NaN is left out.
-        finding: (N,), number of the finding that each row shows.
+        finding: (N,), number of the finding of each row.
         findings: L.
         patient: (N,), the patient's id of every row.
         plan: how to resample.
     """
     array = np.asarray(values, np.float64)
-    spread = np.full((len(array), findings), np.nan)
-    spread[np.arange(len(array)), np.asarray(finding, np.intp)] = array
-    return bootstrap_mean(spread, patient, plan)
+    columns = np.full((len(array), findings), np.nan)
+    columns[np.arange(len(array)), np.asarray(finding, np.intp)] = array
+    return bootstrap_mean(columns, patient, plan)
 
 
 def coverage(boxes: ArrayLike, size: tuple[float, float], shape: tuple[int, int]) -> _Floats:
-    """Which share of each cell of a map lies inside the union of boxes.
+    """The share of each cell of a map that is inside the union of boxes.
 
     Args:
-        boxes: (B, 4), x, y, width and height in image pixels; what lies outside the image is cut off.
+        boxes: (B, 4), x, y, width and height in image pixels; parts outside the image are ignored.
         size: width and height of the image in pixels.
         shape: (h, w) of the map.
 
@@ -133,13 +133,13 @@ def _boxes(boxes: ArrayLike) -> _Floats:
 
 
 def _inside(x: _Floats, y: _Floats, boxes: _Floats) -> NDArray[np.bool_]:
-    """Whether points lie in any box; x and y broadcast."""
+    """Whether points are in any box; x and y broadcast."""
     hits = [(x >= left) & (x < left + w) & (y >= top) & (y < top + h) for left, top, w, h in boxes]
     return np.logical_or.reduce(hits) if hits else np.zeros(np.broadcast(x, y).shape, bool)
 
 
 def _cuts(edges: _Floats, length: float, cells: int) -> tuple[_Floats, NDArray[np.intp]]:
-    """All cuts of one axis in ascending order, and the cell that each piece between two cuts belongs to."""
+    """All cuts of one axis in ascending order, and the cell of each piece between two cuts."""
     grid = np.arange(cells + 1) * (length / cells)
     cuts = np.unique(np.concatenate([grid, np.clip(edges, 0, length)]))
     middle = (cuts[1:] + cuts[:-1]) / 2

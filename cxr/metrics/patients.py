@@ -1,12 +1,12 @@
-"""What is counted by patient, and how many patients an interval needs.
+"""Sums over patients, and how many patients an interval needs.
 
-No resampling makes up for patients that are not there: an AUROC of .80 with few positive patients among 200 is held
-.155 (1 patient), .683 (2), .817 (3), .947 (5) and .937 (10) of the time. So a number has an interval only where it
-rests on at least `FEWEST` patients of each class that it looks at. A mean over findings is only as good as its rarest
-one: of fourteen findings, thirteen with 40 positive patients, the interval of the mean holds the truth .68, .89, .93
-and .95 of the time where the last has 1, 2, 3 or 5; of three findings .36, .71, .80 and .86. So a mean has an interval
-where all its findings may have one, and `Bootstrap.supported` is the mean over those that may. Means over images
-(accuracy, Brier score, calibration error) vary little with a rare finding, so that it does not spoil their means.
+Resampling cannot replace missing patients: the coverage of a 95% interval of a true AUROC of .80 is .155 with 1
+positive patient among 200, .683 with 2, .817 with 3, .947 with 5 and .937 with 10. An interval is therefore given only
+for a number that rests on at least `FEWEST` patients of each class that it depends on. The interval of a mean over
+findings is limited by the rarest one: of fourteen findings, thirteen with 40 positive patients, its coverage is .68,
+.89, .93 and .95 where the last has 1, 2, 3 or 5; of three findings .36, .71, .80 and .86. A mean therefore has an
+interval where all its findings may have one, and `Bootstrap.supported` is the mean over those that may. Means over
+images (accuracy, Brier score, calibration error) vary little with a rare finding, which does not rule out theirs.
 """
 
 from collections.abc import Sequence
@@ -44,8 +44,7 @@ def too_few(target: ArrayLike, patient: ArrayLike, findings: Sequence[str]) -> d
         patient: (N,), the patient's id of every image.
         findings: L names.
     """
-    number, patients = patient_numbers(patient, len(np.asarray(target)))
-    counts = patients_by_class(target, number, patients)
+    counts = patients_by_class(target, *patient_numbers(patient, len(np.asarray(target))))
     return {
         name: {"positive": int(positive), "negative": int(negative)}
         for name, positive, negative in zip(findings, *counts, strict=True)

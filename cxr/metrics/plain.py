@@ -1,4 +1,4 @@
-"""Numbers as `metrics.json` has them: a number, `{"value": x, "ci": [low, high]}`, or null for what is undefined."""
+"""Numbers as `metrics.json` has them: a number, `{"value": x, "ci": [low, high]}`, or null where undefined."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,10 +27,8 @@ def single(found: Interval) -> Any:
 
 def named(findings: Sequence[str], values: Interval | NDArray[np.float64]) -> dict[str, Any]:
     """Findings to (L,) values, with or without intervals."""
-    if isinstance(values, Interval):
-        each = zip(values.value, values.low, values.high, strict=True)
-        return {name: number(*one) for name, one in zip(findings, each, strict=True)}
-    return {name: number(float(value)) for name, value in zip(findings, values, strict=True)}
+    columns = (values.value, values.low, values.high) if isinstance(values, Interval) else (values,)
+    return {name: number(*row) for name, *row in zip(findings, *columns, strict=True)}
 
 
 def with_mean(name: str, findings: Sequence[str], found: Bootstrap) -> dict[str, Any]:
@@ -41,31 +39,31 @@ def with_mean(name: str, findings: Sequence[str], found: Bootstrap) -> dict[str,
 def intervals_of(
     resamples: int, too_few: Mapping[str, Any], findings: Sequence[str], found: Mapping[str, Bootstrap]
 ) -> dict[str, Any]:
-    """What intervals leave out, for the key `intervals` beside them.
+    """What intervals leave out, for the key `intervals`.
 
     Args:
         resamples: R.
-        too_few: findings to their patients, where these are too few for an interval.
+        too_few: findings with too few patients for an interval, and their patients.
         findings: L names.
-        found: name to metric.
+        found: metrics by name.
 
     Returns:
-        `resamples`; `fewest_patients` that an interval needs; `too_few_patients`; `undefined_resamples`: metric and
-        `macro_<metric>` to how many resamples had no value, by finding, where the data have one; and
-        `macro_of_supported`: the mean over the findings with patients enough, of each metric that also has others.
+        `resamples`; `fewest_patients` that an interval needs; `too_few_patients`; `undefined_resamples`: for each
+        metric and `macro_<metric>` that is defined in the data, how many resamples had no value, by finding; and
+        `macro_of_supported`: the mean over the findings with enough patients, of each metric that also has others.
     """
     undefined: dict[str, Any] = {}
     supported: dict[str, Any] = {}
-    for name, about in found.items():
-        each = zip(findings, about.findings.value, about.findings.undefined, strict=True)
-        lost = {finding: int(count) for finding, value, count in each if count and not np.isnan(value)}
+    for name, metric in found.items():
+        each = zip(findings, metric.findings.value, metric.findings.undefined, strict=True)
+        lost: dict[str, Any] = {finding: int(count) for finding, value, count in each if count and not np.isnan(value)}
+        means = {"": metric.macro}
+        if metric.supported is not metric.macro:
+            means[OF_SUPPORTED], supported[name] = metric.supported, single(metric.supported)
         undefined |= {name: lost} if lost else {}
-        if about.macro.undefined and not np.isnan(about.macro.value):
-            undefined[f"macro_{name}"] = int(about.macro.undefined)
-        if about.supported is not about.macro:
-            supported[name] = single(about.supported)
-            if about.supported.undefined and supported[name] is not None:
-                undefined[f"macro_{name}{OF_SUPPORTED}"] = int(about.supported.undefined)
+        for suffix, mean in means.items():
+            if mean.undefined and not np.isnan(mean.value):
+                undefined[f"macro_{name}{suffix}"] = int(mean.undefined)
     return {
         "resamples": resamples,
         "fewest_patients": FEWEST,
@@ -77,6 +75,12 @@ def intervals_of(
 
 def value_of(plain: Any) -> float:
     """The value of a number of `metrics.json`, NaN for null."""
+    return interval_of(plain)[0]
+
+
+def interval_of(plain: Any) -> tuple[float, float, float]:
+    """Value, low and high of a number of `metrics.json`; NaN where there is none."""
     if isinstance(plain, dict):
-        return float(plain["value"])
-    return float("nan") if plain is None else float(plain)
+        low, high = plain["ci"]
+        return float(plain["value"]), float(low), float(high)
+    return float("nan" if plain is None else plain), float("nan"), float("nan")

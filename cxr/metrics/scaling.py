@@ -1,30 +1,30 @@
-"""Temperature and Platt scaling of each finding, fitted on validation, so that probabilities mean what they say."""
+"""Temperature and Platt scaling of each finding, fitted on validation, for calibrated probabilities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
 
-from cxr.errors import CxrError
 from cxr.metrics.cells import probabilities
+from cxr.metrics.logistic import fit_logistic
 
 _Floats = NDArray[np.float64]
-_EDGE = 2.0**-24  # as near to 0 or 1 as a fit takes a probability; float32 rounds what is nearer to 1
-_STEPS = 100  # of Newton's method, which needs about ten
+_EDGE = 2.0**-24  # a fit clips probabilities to this distance from 0 and 1; float32 rounds closer ones to 1
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """New probabilities from old: expit(slope x logit(p) + intercept), finding by finding.
+    """New probabilities from old: expit(slope x logit(p) + intercept), for each finding.
 
     Attributes:
         method: `temperature` or `platt`.
         findings: L names.
-        slope: L numbers; one over the temperature. Order is kept where it is above 0.
+        slope: L numbers; the inverse of the temperature. The order of scores is kept where it is above 0.
         intercept: L numbers, all 0 for temperature.
-        identity: names of the findings that could not be fitted and are left as they are.
+        identity: names of the findings that could not be fitted and are left unchanged.
     """
 
     method: str
@@ -40,46 +40,30 @@ class Scaling:
             score: (N, L), probabilities.
 
         Returns:
-            (N, L) float64, probabilities; those of findings left as they are, exactly as they were.
+            (N, L) float64, probabilities; those of findings that are left unchanged, exactly as they were.
 
         Raises:
             ValueError: another number of columns, or a score outside [0, 1].
         """
         scores = np.asarray(score, np.float64)
         if scores.ndim != 2 or scores.shape[1] != len(self.findings):
-            raise ValueError(f"score {scores.shape} must be (N, {len(self.findings)}), one column a fitted finding")
+            raise ValueError(f"score {scores.shape} must be (N, {len(self.findings)}), one column for each finding")
         if ((scores < 0) | (scores > 1)).any():
             raise ValueError("a score is outside [0, 1]; scaling takes probabilities, not logits")
         slope, intercept = np.array(self.slope), np.array(self.intercept)
-        with np.errstate(divide="ignore", over="ignore"):
-            scaled = 1 / (1 + np.exp(-(slope * (np.log(scores) - np.log1p(-scores)) + intercept)))
-        return np.where((slope == 1) & (intercept == 0), scores, scaled)
+        return np.where((slope == 1) & (intercept == 0), scores, expit(slope * logit(scores) + intercept))
 
     def as_plain(self) -> dict[str, Any]:
         """As plain values for JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Scaling":
-        """The scaling that `as_plain` wrote.
-
-        Raises:
-            CxrError: keys are missing or strange, or lists differ in length.
-        """
-        names = ("method", "findings", "slope", "intercept", "identity")
-        if set(plain) != set(names):
-            raise CxrError(f"a scaling has the keys {', '.join(sorted(plain))}; expected {', '.join(names)}")
-        if not len(plain["findings"]) == len(plain["slope"]) == len(plain["intercept"]):
-            raise CxrError("a scaling needs one slope and one intercept for each finding; fit it again")
-        return cls(str(plain["method"]), *(tuple(plain[name]) for name in names[1:]))
-
 
 def fit_temperature(target: ArrayLike, score: ArrayLike, findings: Sequence[str]) -> Scaling:
-    """One temperature a finding by maximum likelihood (Guo et al., ICML 2017), on validation.
+    """One temperature for each finding by maximum likelihood (Guo et al., ICML 2017), on validation.
 
-    Left as they are, and named: findings without a positive or a negative image, findings that 0.5 separates without a
-    mistake (the temperature would be 0), and those whose scores are no better than their reverse (it would be infinite
-    or negative).
+    Findings that are left unchanged and listed in `identity`: those without a positive or a negative image, those that
+    0.5 separates without error (the temperature would be 0), and those whose scores are no better than their reverse
+    (it would be infinite or negative).
 
     Args:
         target: (N, L), 1, 0 or NaN for unknown (left out).
@@ -87,7 +71,7 @@ def fit_temperature(target: ArrayLike, score: ArrayLike, findings: Sequence[str]
         findings: L names.
 
     Raises:
-        ValueError: shapes, targets, or a score that counts and is not in [0, 1].
+        ValueError: shapes, targets, or a score of a known target outside [0, 1].
     """
     return _fit(target, score, findings, "temperature")
 
@@ -95,9 +79,9 @@ def fit_temperature(target: ArrayLike, score: ArrayLike, findings: Sequence[str]
 def fit_platt(target: ArrayLike, score: ArrayLike, findings: Sequence[str]) -> Scaling:
     """Slope and intercept of every finding by logistic regression on its logits (Platt 1999), on validation.
 
-    Left as they are, and named: findings without a positive or a negative image, and findings that some threshold
-    separates without a mistake (the slope would be infinite). A finding whose scores are worse than chance gets a slope
-    below 0, which turns their order round.
+    Findings that are left unchanged and listed in `identity`: those without a positive or a negative image, and those
+    that some threshold separates without error (the slope would be infinite). A finding whose scores are worse than
+    chance gets a slope below 0, which reverses their order.
 
     Args:
         target: (N, L), 1, 0 or NaN for unknown (left out).
@@ -105,56 +89,34 @@ def fit_platt(target: ArrayLike, score: ArrayLike, findings: Sequence[str]) -> S
         findings: L names.
 
     Raises:
-        ValueError: shapes, targets, or a score that counts and is not in [0, 1].
+        ValueError: shapes, targets, or a score of a known target outside [0, 1].
     """
     return _fit(target, score, findings, "platt")
 
 
 def _fit(target: ArrayLike, score: ArrayLike, findings: Sequence[str], method: str) -> Scaling:
     targets, scores = probabilities(target, score)
-    slope, intercept, left = [1.0] * len(findings), [0.0] * len(findings), []
+    slope, intercept, identity = [1.0] * len(findings), [0.0] * len(findings), []
+    size = 1 if method == "temperature" else 2
     for k, (name, t, s) in enumerate(zip(findings, targets.T, scores.T, strict=True)):
-        clipped = np.clip(s[t == t], _EDGE, 1 - _EDGE)
-        truth, logit = t[t == t].astype(np.float64), np.log(clipped) - np.log1p(-clipped)
-        columns = [logit] if method == "temperature" else [logit, np.ones_like(logit)]
-        found = None if _separable(truth, logit, method) else _logistic(truth, np.stack(columns, axis=1))
+        truth, logits = t[t == t].astype(np.float64), logit(np.clip(s[t == t], _EDGE, 1 - _EDGE))
+        found = None
+        if not _separable(truth, logits, method):
+            design = np.stack([logits, np.ones_like(logits)][:size], axis=1)
+            found = fit_logistic(design, truth, np.zeros(size), np.zeros(size))
         if found is None or (method == "temperature" and found[0] <= 0):
-            left.append(name)
+            identity.append(name)
         else:
             slope[k], intercept[k] = float(found[0]), float(found[1]) if method == "platt" else 0.0
-    return Scaling(method, tuple(findings), tuple(slope), tuple(intercept), tuple(left))
+    return Scaling(method, tuple(findings), tuple(slope), tuple(intercept), tuple(identity))
 
 
-def _separable(truth: _Floats, logit: _Floats, method: str) -> bool:
-    """Whether the likelihood has no maximum: a class is empty, or a threshold (0 for temperature) makes no mistake."""
-    positive, negative = logit[truth == 1], logit[truth == 0]
+def _separable(truth: _Floats, logits: _Floats, method: str) -> bool:
+    """Whether the likelihood has no maximum: a class is empty, or a threshold (0 for temperature) makes no error."""
+    positive, negative = logits[truth == 1], logits[truth == 0]
     if not len(positive) or not len(negative):
         return True
     if method == "platt":
         return bool(positive.min() >= negative.max() or negative.min() >= positive.max())
     signed = np.append(positive, -negative)
     return bool((signed >= 0).all() or (signed <= 0).all())
-
-
-def _logistic(truth: _Floats, design: _Floats) -> _Floats | None:
-    """Maximum likelihood by Newton's method with halved steps; None if it does not settle."""
-    weights = np.zeros(design.shape[1])
-    loss = _loss(truth, design @ weights)
-    for _ in range(_STEPS):
-        chance = (1 + np.tanh(design @ weights / 2)) / 2
-        gradient = design.T @ (chance - truth)
-        curvature = (design * (chance * (1 - chance))[:, None]).T @ design
-        if np.linalg.cond(curvature) > 1e14:
-            return None
-        step = np.linalg.solve(curvature, gradient)
-        if np.abs(step).max() < 1e-10 * (1 + np.abs(weights).max()):
-            return weights - step
-        size = 1.0
-        while (tried := _loss(truth, design @ (weights - size * step))) > loss and size > 1e-10:
-            size /= 2
-        weights, loss = weights - size * step, tried
-    return None
-
-
-def _loss(truth: _Floats, logit: _Floats) -> float:
-    return float((np.logaddexp(0, logit) - truth * logit).sum())

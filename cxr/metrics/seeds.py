@@ -1,31 +1,30 @@
-"""Configurations that were trained with one or several seeds, on the same images: their means and differences.
+"""Means and differences of configurations that were trained with one or several seeds, on the same images.
 
-The mean over seeds varies with the patients that were drawn and with the seeds that were. The spread of its resamples,
-all seeds kept, is what patients do to it; s^2/S of S seeds with standard deviation s is what seeds do, and the noise of
-single seeds over patients (which differs from seed to seed) is in both, so it is taken off once. Student's t has the
-degrees of freedom of Welch (Biometrika 34, 1947) and Satterthwaite (Biometrics Bulletin 2, 1946): S - 1 for the seeds,
-any number for the patients. How often two equal configurations differ at a nominal 5% (1,500 simulations each, 60
-patients, S seeds a side), by what varies:
+The mean over seeds varies with the patients and with the seeds. The variance of its resamples, with all seeds kept, is
+the part of patients; s^2 / S of S seeds with standard deviation s is the part of seeds. The variation of single seeds
+over patients, which differs from seed to seed, is in both and is subtracted once. Student's t has the degrees of
+freedom of Welch (Biometrika 34, 1947) and Satterthwaite (Biometrics Bulletin 2, 1946): S - 1 for the seeds, infinitely
+many for the patients. How often two equal configurations differ at a nominal 5% (1,500 simulations each, 60 patients,
+S seeds per side), by the source of variation:
 
     S    seeds   patients   patients by seed   all three
     2    .053    .045       .037               .052
     3    .039    .062       .035               .051
     5    .047    .054       .047               .057
 
-Without taking off what is in both, patients by seed give .009 to .017. Resampling the seeds gives .37, .22 and .16
-where seeds vary most.
+Without the subtraction, patients by seed give .009 to .017. Resampling the seeds gives .37, .22 and .16 where seeds
+vary most.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import expit, stdtr, stdtrit
 
-from cxr.metrics.interval import UNIT, USUAL, Interval, Resampling, scale
+from cxr.metrics.interval import DEFAULT, DIFFERENCE, UNIT, Interval, Resampling, logit_scale
 
 _Floats = NDArray[np.float64]
-_DIFFERENCES = (-1.0, 1.0)
 _NORMAL = 1e12  # degrees of freedom at which Student's t is the normal distribution
 
 
@@ -47,8 +46,8 @@ class Seeds:
         return float(self.values.mean())
 
     @property
-    def shared(self) -> float:
-        """The part of the variance of the mean that is in its resamples and between seeds: patients by seed."""
+    def shared_variance(self) -> float:
+        """The part of the variance of the mean that is both in its resamples and between seeds: patients by seed."""
         defined = self.resamples[:, ~np.isnan(self.resamples).any(axis=0)]
         if len(self.values) < 2 or defined.shape[1] < 2:
             return 0.0
@@ -56,7 +55,7 @@ class Seeds:
         return float(apart) / len(self.values)
 
 
-def mean_over_seeds(one: Seeds, plan: Resampling = USUAL) -> Interval:
+def mean_over_seeds(one: Seeds, plan: Resampling = DEFAULT) -> Interval:
     """The mean with an interval for other patients and, with several seeds, for other seeds.
 
     Args:
@@ -66,39 +65,40 @@ def mean_over_seeds(one: Seeds, plan: Resampling = USUAL) -> Interval:
     return _estimate(one.mean, one.resamples.mean(axis=0), [one], plan, UNIT)[0]
 
 
-def difference_over_seeds(first: Seeds, second: Seeds, plan: Resampling = USUAL) -> tuple[Interval, float]:
-    """First mean minus second, and its two-sided p-value; a side with one seed has no noise of seeds that is known.
+def difference_over_seeds(first: Seeds, second: Seeds, plan: Resampling = DEFAULT) -> tuple[Interval, float]:
+    """First mean minus second, and its two-sided p-value; the variation between seeds is unknown for a single seed.
 
     Args:
         first, second: of the same resamples.
         plan: for its `level`.
 
     Returns:
-        The interval leaves out 0 exactly where p is below 1 - level. p is 1 where no resample differs, and NaN where
-        all differ by the same, or fewer than two are defined.
+        The interval, which excludes 0 exactly where p is below 1 - level, and p: 1 where no resample differs, NaN where
+        all differ by the same amount or fewer than two are defined.
     """
     apart = first.resamples.mean(axis=0) - second.resamples.mean(axis=0)
-    return _estimate(first.mean - second.mean, apart, [first, second], plan, _DIFFERENCES)
+    return _estimate(first.mean - second.mean, apart, [first, second], plan, DIFFERENCE)
 
 
 def _estimate(
     value: float, resamples: _Floats, sides: list[Seeds], plan: Resampling, bounds: tuple[float, float]
 ) -> tuple[Interval, float]:
-    """The interval, and the p-value of the middle of the range."""
+    """The interval, and the p-value that the true value is the middle of the range."""
+    width = bounds[1] - bounds[0]
+    centre, spread = (float(part) for part in logit_scale(np.asarray(value), resamples, bounds))
     defined = resamples[~np.isnan(resamples)]
-    centre, spread = scale(value, defined, bounds)
     low = high = p = float("nan")
     if spread > 0:
-        share = (value - bounds[0]) / (bounds[1] - bounds[0])
-        slope = 1 / (share * (1 - share) * (bounds[1] - bounds[0]))  # of the logit scale
+        share = (value - bounds[0]) / width
+        slope = 1 / (share * (1 - share) * width)  # of the logit scale
         several = [side for side in sides if len(side.values) > 1]
         seeds = [slope**2 * float(side.values.var(ddof=1)) / len(side.values) for side in several]
-        patients = max(spread**2 - slope**2 * sum(side.shared for side in several), 0.0)
+        patients = max(spread**2 - slope**2 * sum(side.shared_variance for side in several), 0.0)
         total = patients + sum(seeds)
         by_freedom = sum(part**2 / (len(side.values) - 1) for part, side in zip(seeds, several, strict=True))
         freedom = min(total**2 / by_freedom, _NORMAL) if by_freedom > 0 else _NORMAL
         reach = float(stdtrit(freedom, (1 + plan.level) / 2)) * total**0.5
-        low, high = (bounds[0] + (bounds[1] - bounds[0]) / (1 + np.exp(-centre - end)) for end in (-reach, reach))
+        low, high = (bounds[0] + width * float(expit(centre + end)) for end in (-reach, reach))
         p = 2 * float(stdtr(freedom, -abs(centre) / total**0.5)) if total > 0 else float("nan")
     elif value == 0 and len(defined) and not defined.any():
         p = 1.0

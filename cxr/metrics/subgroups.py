@@ -1,4 +1,4 @@
-"""The same metrics by sex, age, view, visit or number of findings, and by how common findings are."""
+"""Metrics by sex, age, view, visit or number of findings, and by the frequency of findings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import Bootstrap, bootstrap_auroc
 from cxr.metrics.cells import cells
-from cxr.metrics.interval import USUAL, Resampling
+from cxr.metrics.interval import DEFAULT, Resampling
 from cxr.metrics.thresholds import rates
 
 _Floats = NDArray[np.float64]
@@ -24,9 +25,9 @@ class Group:
     """The images of one group.
 
     Attributes:
-        name: of the group, for instance `F` or `60-80`.
+        name: for instance `F` or `60-80`.
         images: how many.
-        patients: of how many.
+        patients: how many.
         positives: (L,), known positives.
         auroc: intervals of every finding and of the macro AUROC, NaN where undefined.
         sensitivity, specificity: (L,), at the operating points; NaN where undefined.
@@ -43,17 +44,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Division:
-    """All groups of one attribute, and how far they lie apart.
+    """All groups of one attribute, and the differences between them.
 
     Attributes:
         attribute: for instance `sex`.
         groups: in the order of their names.
         unknown: images that belong to no group.
-        auroc_gap: (L,), largest minus smallest AUROC, over the groups that have patients enough for an interval, since
-            groups of one or two lie farther apart than any two large ones; NaN with fewer than two such groups.
+        auroc_gap: (L,), largest minus smallest AUROC over the groups with enough patients for an interval, since groups
+            of one or two patients differ more than large ones by chance; NaN with fewer than two such groups.
         sensitivity_gap: (L,), the same of sensitivity at the operating point: the equal-opportunity gap (Hardt, Price
             and Srebro, NeurIPS 2016).
-        common: (L,), the findings of which all groups have enough that have enough of any.
+        common: (L,), the findings with enough patients in every group that has enough for any finding.
         macro_gap: largest minus smallest mean AUROC over the common findings, of these groups.
     """
 
@@ -72,9 +73,9 @@ def divide(
     threshold: ArrayLike,
     patient: ArrayLike,
     columns: Mapping[str, ArrayLike],
-    plan: Resampling = USUAL,
+    plan: Resampling = DEFAULT,
 ) -> dict[str, Division]:
-    """Judges every group of every attribute by itself.
+    """Evaluates every group of every attribute separately.
 
     Args:
         target: (N, L), 1, 0 or NaN for unknown (left out).
@@ -90,28 +91,28 @@ def divide(
     """
     targets, scores = cells(target, score)
     patients = np.asarray(patient)
-    found = {}
+    divisions = {}
     for attribute, column in columns.items():
-        names = _names(column)
+        names = np.array([str(name) if name and name == name else "" for name in np.ravel(column).tolist()])
         if names.shape != (len(targets),):
             raise ValueError(f"{attribute} {names.shape} must name the group of each of {len(targets)} images")
-        rows = {str(name): np.flatnonzero(names == name) for name in np.unique(names[names != ""])}
         groups = tuple(
-            _group(name, targets[some], scores[some], threshold, patients[some], plan) for name, some in rows.items()
+            _group(name, *(array[names == name] for array in (targets, scores, patients)), threshold, plan)
+            for name in np.unique(names[names != ""]).tolist()
         )
-        found[attribute] = _division(attribute, groups, int((names == "").sum()), targets.shape[1])
-    return found
+        divisions[attribute] = _division(attribute, groups, int((names == "").sum()), targets.shape[1])
+    return divisions
 
 
 def age_bands(age: ArrayLike, edges: Sequence[int] = AGE_EDGES) -> _Names:
-    """Names of age groups, for instance `18-40` for 18 up to but not including 40, and `80+` after the last edge.
+    """Names of age groups, for instance `18-40` for ages from 18 to below 40, and `80+` from the last edge on.
 
     Args:
         age: (N,) years; NaN is unknown.
-        edges: ascending; younger than the first is unknown.
+        edges: ascending; an age below the first is unknown.
 
     Returns:
-        (N,), empty where unknown. Numbers are padded to one width, so that names sort as ages do.
+        (N,), empty where unknown. Numbers are padded to one width, so that names sort by age.
 
     Raises:
         ValueError: edges that do not ascend.
@@ -119,8 +120,8 @@ def age_bands(age: ArrayLike, edges: Sequence[int] = AGE_EDGES) -> _Names:
     if not edges or list(edges) != sorted(set(edges)):
         raise ValueError(f"age edges {list(edges)} must ascend, for instance {list(AGE_EDGES)}")
     width = len(str(edges[-1]))
-    spelt = [f"{edge:0{width}d}" for edge in edges]
-    names = ["", *(f"{low}-{high}" for low, high in pairwise(spelt)), f"{spelt[-1]}+"]
+    padded = [f"{edge:0{width}d}" for edge in edges]
+    names = ["", *(f"{low}-{high}" for low, high in pairwise(padded)), f"{padded[-1]}+"]
     years = np.asarray(age, np.float64)
     return np.array(names)[np.where(np.isnan(years), 0, np.searchsorted(edges, years, "right"))]
 
@@ -134,15 +135,15 @@ def visits(followup: ArrayLike) -> _Names:
 def finding_counts(target: ArrayLike, most: int = 3) -> _Names:
     """How many findings every image has, as a column for `divide`: `0`, `1`, ..., and `3+` at the most.
 
-    A group with 0 findings holds no positive, so only its specificity is defined; in the others, the negatives of a
-    finding are images that have others.
+    A group with 0 findings has no positive, so only its specificity is defined. In the other groups, the negatives of a
+    finding are images with other findings.
 
     Args:
         target: (N, L), 1, 0 or NaN for unknown.
-        most: from this number on, images share a group; at least 1.
+        most: images with at least this number share a group; at least 1.
 
     Returns:
-        (N,), empty where a target is unknown, since the number is too.
+        (N,), empty where a target is unknown.
     """
     targets = np.asarray(target, np.float64)
     count = np.minimum((targets == 1).sum(axis=1), most)
@@ -155,9 +156,9 @@ def frequency_groups(positives: ArrayLike, head: int = 1000, tail: int = 100) ->
 
     Args:
         positives: (L,), positives in the training split.
-        head: findings with more than this are head; 1,000 as in Holste et al., "Long-tailed classification of thorax
+        head: findings with more positives are head; 1,000 as in Holste et al., "Long-tailed classification of thorax
             diseases on chest X-ray", DALI 2022.
-        tail: findings with fewer than this are tail; 100 there.
+        tail: findings with fewer positives are tail; 100 there.
 
     Raises:
         ValueError: `tail` above `head`.
@@ -179,46 +180,35 @@ def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, flo
     return {name: macro(array[names == name]) for name in ("head", "medium", "tail")}
 
 
-def _names(column: ArrayLike) -> _Names:
-    return np.array(["" if name is None or name != name else str(name) for name in np.asarray(column).ravel().tolist()])
-
-
 def _group(
-    name: str, target: NDArray[Any], score: NDArray[Any], threshold: ArrayLike, patient: NDArray[Any], plan: Resampling
+    name: str, target: NDArray[Any], score: NDArray[Any], patient: NDArray[Any], threshold: ArrayLike, plan: Resampling
 ) -> Group:
-    at_point = rates(target, score, threshold)
-    return Group(
-        name,
-        images=len(target),
-        patients=len(np.unique(patient)),
-        positives=(target == 1).sum(axis=0),
-        auroc=bootstrap_auroc(target, score, patient, plan),
-        sensitivity=at_point["sensitivity"],
-        specificity=at_point["specificity"],
-    )
+    at = rates(target, score, threshold)
+    auroc, positives = bootstrap_auroc(target, score, patient, plan), (target == 1).sum(axis=0)
+    return Group(name, len(target), len(np.unique(patient)), positives, auroc, at["sensitivity"], at["specificity"])
 
 
 def _division(attribute: str, groups: tuple[Group, ...], unknown: int, findings: int) -> Division:
+    """Gaps over the groups; arrays here are (G, L)."""
     enough = np.array([group.auroc.enough for group in groups], bool).reshape(-1, findings)
     areas = np.array([group.auroc.findings.value for group in groups], np.float64).reshape(-1, findings)
-    called = np.array([group.sensitivity for group in groups], np.float64).reshape(-1, findings)
-    some = enough[enough.any(axis=1)]
-    common: NDArray[np.bool_] = np.asarray(some.all(axis=0)) if len(some) else np.zeros(findings, bool)
-    means = areas[enough.any(axis=1)][:, common].sum(axis=1, keepdims=True) / max(common.sum(), 1)
+    sensitivity = np.array([group.sensitivity for group in groups], np.float64).reshape(-1, findings)
+    some = enough.any(axis=1)
+    common = np.asarray(enough[some].all(axis=0) & some.any())
+    means = areas[some][:, common].mean(axis=1, keepdims=True) if common.any() else np.empty((0, 1))
     return Division(
         attribute,
         groups,
         unknown,
         auroc_gap=_gap(np.where(enough, areas, np.nan)),
-        sensitivity_gap=_gap(np.where(enough, called, np.nan)),
+        sensitivity_gap=_gap(np.where(enough, sensitivity, np.nan)),
         common=common,
-        macro_gap=float(_gap(means)[0]) if common.any() else float("nan"),
+        macro_gap=float(_gap(means)[0]),
     )
 
 
 def _gap(rows: _Floats) -> _Floats:
-    """Largest minus smallest of (G, L) values, over the groups that have one."""
-    defined = ~np.isnan(rows)
-    most = np.where(defined, rows, -np.inf).max(axis=0, initial=-np.inf)
-    least = np.where(defined, rows, np.inf).min(axis=0, initial=np.inf)
-    return np.where(defined.sum(axis=0) >= 2, most - least, np.nan)
+    """Largest minus smallest of (G, L) values over the defined groups; NaN with fewer than two."""
+    frame = pd.DataFrame(rows)
+    gap = (frame.max() - frame.min()).where(frame.count() >= 2)
+    return gap.to_numpy(np.float64)

@@ -1,4 +1,4 @@
-"""Operating points, chosen on validation and used on test, and what a classifier does at them."""
+"""Operating points, chosen on validation and applied to test, and the rates of a classifier at them."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,28 +13,28 @@ RULES = ("half", "youden", "f1", *FIXED)
 
 
 def choose_thresholds(target: ArrayLike, score: ArrayLike, rule: str, at_least: float | None = None) -> _Floats:
-    """The threshold of every finding by one rule; a score of at least the threshold says present.
+    """The threshold of every finding by one rule; a score at or above the threshold is positive.
 
-    Choose on validation, apply elsewhere: a threshold chosen where it is judged flatters.
+    Choose on validation and apply elsewhere: rates on the images that a threshold was chosen on are too high.
 
     Args:
         target: (N, L), 1, 0 or NaN for unknown (left out), of the validation images.
         score: (N, L).
         rule: `half`, 0.5 for all; `youden`, the largest sensitivity + specificity - 1 (Youden 1950); `f1`, the largest
-            F1; `sensitivity` or `specificity`, the threshold that keeps this one at least at `at_least` and is best for
-            the other. Of thresholds that do equally well, the highest.
+            F1; `sensitivity` or `specificity`, the threshold that keeps this rate at least at `at_least` and is best
+            for the other. Of equally good thresholds, the highest.
         at_least: in (0, 1], for the last two rules only.
 
     Returns:
-        (L,) float64, always finite where defined: "no image at all" is the number after the largest score. NaN where
-        the rule is undefined: no positive or no negative image (`half` is always defined).
+        (L,) float64. "No image is positive" is the number after the largest score, so defined thresholds are finite.
+        NaN where a finding has no positive or no negative image (`half` is always defined).
 
     Raises:
-        CxrError: a rule that is not known, or `at_least` missing, superfluous or outside (0, 1].
+        CxrError: an unknown rule, or `at_least` missing, superfluous or outside (0, 1].
         ValueError: shapes or targets, as for `auroc`.
     """
     if rule not in RULES:
-        raise CxrError(f"operating point {rule!r} is unknown; known are {', '.join(RULES)}")
+        raise CxrError(f"operating point {rule!r} is unknown; choose one of {', '.join(RULES)}")
     if (rule in FIXED) != (at_least is not None) or not 0 < (1 if at_least is None else at_least) <= 1:
         raise CxrError(
             f"operating point {rule!r} with at_least={at_least}: {' and '.join(FIXED)} need a value in (0, 1], "
@@ -48,24 +48,26 @@ def choose_thresholds(target: ArrayLike, score: ArrayLike, rule: str, at_least: 
         known = targets[:, k] == targets[:, k]
         truth, values = targets[known, k], scores[known, k]
         if (truth == 1).any() and (truth == 0).any():
-            place, thresholds = _place(truth, values, rule, at_least or 0.0)
+            threshold = _threshold(truth, values, rule, at_least or 0.0)
             above = np.nextafter(values.max(), np.asarray(np.inf, values.dtype))
-            chosen[k] = thresholds[place] if np.isfinite(thresholds[place]) else above
+            chosen[k] = threshold if np.isfinite(threshold) else above
     return chosen
 
 
-def _place(target: NDArray[np.generic], score: NDArray[np.generic], rule: str, at_least: float) -> tuple[int, _Floats]:
-    """The place on the curve that a rule picks, and the curve's thresholds from the highest down."""
+def _threshold(target: NDArray[np.generic], score: NDArray[np.generic], rule: str, at_least: float) -> float:
+    """The threshold of one finding, infinite for "no image is positive"."""
     if rule == "f1":
         precision, recall, thresholds = precision_recall_curve(target, score)
-        return int(np.argmax(precision * recall / np.maximum(precision + recall, 1e-300))), thresholds
+        return float(thresholds[np.argmax(precision * recall / np.maximum(precision + recall, 1e-300))])
     fpr, tpr, thresholds = roc_curve(target, score)
     if rule == "youden":
-        return int(np.argmax(np.round(tpr - fpr, 12))), thresholds  # equal fractions may differ in the last bit
-    if rule == "sensitivity":
-        return int(np.flatnonzero(tpr >= at_least)[0]), thresholds
-    kept = np.flatnonzero(np.round(1 - fpr, 12) >= at_least)  # 1 - 0.8 is a little less than 0.2
-    return int(np.flatnonzero(tpr == tpr[kept[-1]])[0]), thresholds
+        place = np.argmax(np.round(tpr - fpr, 12))  # equal fractions may differ in the last bit
+    elif rule == "sensitivity":
+        place = np.argmax(tpr >= at_least)
+    else:
+        kept = np.flatnonzero(np.round(1 - fpr, 12) >= at_least)  # in floating point 1 - 0.8 is slightly below 0.2
+        place = np.argmax(tpr == tpr[kept[-1]])
+    return float(thresholds[place])
 
 
 def confusion(target: ArrayLike, score: ArrayLike, threshold: ArrayLike) -> tuple[_Floats, _Floats, _Floats, _Floats]:
@@ -74,14 +76,13 @@ def confusion(target: ArrayLike, score: ArrayLike, threshold: ArrayLike) -> tupl
     Args:
         target: (N, L), 1, 0 or NaN for unknown (counted nowhere).
         score: (N, L).
-        threshold: (L,) or one for all; a score of at least this says present. NaN says nothing: the finding is counted
-            nowhere.
+        threshold: (L,) or one for all; a score at or above it is positive. The finding of a NaN is counted nowhere.
 
     Returns:
         Four (N, L) float64 of 0 and 1.
 
     Raises:
-        ValueError: shapes, targets, or a score that counts is NaN.
+        ValueError: shapes, targets, or the score of a known target is NaN.
     """
     targets, scores = cells(target, score)
     limits = np.asarray(threshold, np.float64)
@@ -89,9 +90,8 @@ def confusion(target: ArrayLike, score: ArrayLike, threshold: ArrayLike) -> tupl
         raise ValueError(f"threshold {limits.shape} must be one number or one for each of {targets.shape[1]} findings")
     if ((scores != scores) & (targets == targets)).any():
         raise ValueError("a score is NaN; a threshold needs numbers")
-    present, said = targets == 1, scores >= limits
-    absent, denied = targets == 0, scores < limits
-    pairs = ((present, said), (absent, said), (absent, denied), (present, denied))
+    above, below = scores >= limits, scores < limits
+    pairs = ((targets == 1, above), (targets == 0, above), (targets == 0, below), (targets == 1, below))
     true_positive, false_positive, true_negative, false_negative = ((a & b).astype(np.float64) for a, b in pairs)
     return true_positive, false_positive, true_negative, false_negative
 
@@ -124,5 +124,4 @@ def rates(target: ArrayLike, score: ArrayLike, threshold: ArrayLike) -> dict[str
     Returns:
         The names of `rates_of` to (L,) float64; NaN where undefined.
     """
-    counts = confusion(target, score, threshold)
-    return rates_of(*(count.sum(axis=0) for count in counts))
+    return rates_of(*(count.sum(axis=0) for count in confusion(target, score, threshold)))

@@ -1,6 +1,6 @@
-"""A patient's own build, which stays over his follow-ups, and how he stands before the detector on the day."""
+"""The build of a patient, constant over follow-ups, and the pose at a visit."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import sin
 
 import numpy as np
@@ -12,7 +12,7 @@ SIDES = (-1, 1)  # the patient's right (left of the picture) and left
 
 @dataclass(frozen=True)
 class Build:
-    """What a patient keeps over his follow-ups, lengths in image sides.
+    """The build of a patient, lengths as fractions of the picture's size.
 
     Findings and the view change copies of it (a large heart, a flat diaphragm) before anything is drawn.
     """
@@ -21,8 +21,8 @@ class Build:
     width: float  # half width of the lungs where they are widest
     apex: float  # top of the lungs
     dome: tuple[float, float]  # top of the right and left diaphragm
-    bulge: float  # how far a dome stands above its costophrenic angle
-    flank: float  # soft tissue beside the ribs
+    bulge: float  # height of a dome above its costophrenic angle
+    flank: float  # soft tissue outside the ribs
     ratio: float  # cardiothoracic ratio
     heart_top: float
     knob: float  # radius of the aortic knob
@@ -40,8 +40,8 @@ class Build:
     lean: float  # scoliosis
     vessels: float  # prominence of the vessels
     tree: int  # seed of the vessel tree
-    scapula: float = 0.0  # how far the scapulae lie over the lungs
-    air: tuple[float, float] = field(default=(1.0, 1.0))  # aeration of the right and left lung
+    scapula: float = 0.0  # overlap of the scapulae with the lungs
+    air: tuple[float, float] = (1.0, 1.0)  # aeration of the right and left lung
 
     def base(self, side: int) -> float:
         """Height of the costophrenic angle."""
@@ -98,7 +98,7 @@ def draw_build(rng: np.random.Generator, woman: bool, age: float) -> Build:
 
 
 def stand(build: Build, rng: np.random.Generator, portable: bool, size: int) -> tuple[Build, Canvas]:
-    """The patient on the day: depth of breath, pose, and, on a portable (AP) film, the near, lying look."""
+    """The build at a visit, with depth of breath and pose; on a portable (AP) view magnified and supine."""
     breath = float(rng.normal(0, 0.010)) - (0.028 if portable else 0.0)
     changed = replace(
         build,

@@ -21,6 +21,7 @@ from cxr.errors import CxrError
 from cxr.loss.terms import Batch, LossTerms
 from cxr.model.network import Network, NetworkOutput
 from cxr.task.epoch import EpochScores
+from cxr.task.mixing import Mixing
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], dict[str, Any] | None]
@@ -95,6 +96,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         seed: int = 0,
         provenance: dict[str, Any] | None = None,
         labels: NDArray[np.float32] | None = None,
+        mix: Mixing | None = None,
     ) -> Self:
         """Gives the task what training needs, and returns it.
 
@@ -109,11 +111,12 @@ class ClassificationTask(pl.LightningModule, ABC):
             provenance: plain values that every checkpoint carries under `cxr`.
             labels: (N, L) of every index, NaN unknown, which an epoch's metrics go by where the targets of the batches
                 are soft; none takes those targets.
+            mix: of training batches; of an epoch of mixed images only the loss is logged.
         """
         self.network, self.loss, self.findings = network, loss, tuple(findings)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.names, self.seed, self.provenance = names, seed, provenance or {}
-        self.labels = labels
+        self.labels, self.mix = labels, mix
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         self.window: Tensor | None = None  # terms of the open window and their summed loss, on this rank
         self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks; NaN if nothing was known
@@ -129,11 +132,12 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Random numbers of the network are a function of (seed, epoch, batch, rank), whatever was drawn before."""
-        key = [self.seed, self.current_epoch, batch_index, self.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        torch.manual_seed(int(np.random.SeedSequence(self._key(batch_index)).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The batch's summed loss over its nominal number of targets."""
+        if self.mix:
+            batch = self.mix(batch, self._key(batch_index))
         output, terms = self._scored(batch)
         self.nominal = float(self.trainer.datamodule.settings.batch_size * len(self.findings))  # type: ignore[attr-defined]
         sums = torch.stack([terms.number.detach().float(), terms.total.detach().float()])
@@ -153,7 +157,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         if self.looks(finite):
             self.check_finite()
         batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        factor = self.nominal * batches / count.clamp(min=1)
+        factor = self.nominal * batches / torch.where(count > 0, count, 1.0)  # a sum of weights may be below 1
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
 
@@ -211,6 +215,10 @@ class ClassificationTask(pl.LightningModule, ABC):
         _refuse_not_finite(checkpoint["state_dict"], self.global_step)
         checkpoint["cxr"] = self.provenance
 
+    def _key(self, batch_index: int) -> list[int]:
+        """Of the random numbers of a training batch on this rank."""
+        return [self.seed, self.current_epoch, batch_index, self.global_rank]
+
     def _scored(self, batch: Batch) -> tuple[NetworkOutput, LossTerms]:
         output = self(batch)
         return output, self.loss(output, batch, self.current_epoch)
@@ -224,8 +232,11 @@ class ClassificationTask(pl.LightningModule, ABC):
                 "trainer.gradient_clip_val"
             )
         self.log(f"{stage}/loss", float(total / number), prog_bar=True)  # NaN where nothing is known
-        labels = target.numpy() if self.labels is None else self.labels[index.numpy()]
-        values = self.metrics(labels, self.scores(logits).numpy())
+        if stage == "train" and self.mix:
+            values = dict.fromkeys(self.logged, float("nan"))
+        else:
+            labels = target.numpy() if self.labels is None else self.labels[index.numpy()]
+            values = self.metrics(labels, self.scores(logits).numpy())
         for name in self.logged:
             self.log(f"{stage}/{name}", values[name], prog_bar=f"{stage}/{name}" == self.monitor.name)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.metrics.auroc import auroc, macro
-from cxr.metrics.summary import accuracy
+from cxr.metrics.thresholds import rates
 from cxr.task.base import ClassificationTask, Monitor
 
 
@@ -25,4 +25,4 @@ class MultiLabel(ClassificationTask):
 
     def metrics(self, target: NDArray[np.float32], score: NDArray[np.float32]) -> dict[str, float]:
         """Means over findings: AUROC, and binary accuracy at 0.5."""
-        return {"macro_auroc": macro(auroc(target, score)), "accuracy": macro(accuracy(target, score))}
+        return {"macro_auroc": macro(auroc(target, score)), "accuracy": macro(rates(target, score, 0.5)["accuracy"])}

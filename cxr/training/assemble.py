@@ -37,11 +37,12 @@ from cxr.training.build import (
     build_augmentation,
     build_backbone,
     build_loss,
+    build_mixing,
     build_network,
     build_task,
     check_loss,
 )
-from cxr.training.devices import Devices, loader_processes
+from cxr.training.devices import Devices, accumulation, loader_processes
 from cxr.training.initial import ancestry_of_options, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
@@ -89,7 +90,8 @@ class Parts:
             attribute_dropout=self.task.network.fusion.attribute_dropout,
         )
         catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
-        return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start)
+        partners = self.task.mix.partners if self.task.mix else None
+        return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start, partners)
 
 
 def assemble(
@@ -121,12 +123,14 @@ def assemble(
     trainer = trainer_of(config, run if trains else None, devices, rank, task)
     check_loggers(config)
     augmentation, order = build_augmentation(config)
+    mix = build_mixing(config)
     optimizer, scheduler = _optimizers(config)
+    batches = accumulation(config, devices.count) * devices.count
     pl.seed_everything(int(config["seed"]), verbose=False)
     backbone = _backbone_without_weights(config, restored)
     drawn = torch.get_rng_state()
     if prepared is None:
-        _rehearse(config, task, backbone)
+        _rehearse(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     check_test_names(catalog.tests)
     task.check(catalog)
@@ -135,7 +139,7 @@ def assemble(
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
     loss = build_loss(config, catalog.targets("train"), catalog.findings)
-    check_loss(loss, task)
+    check_loss(loss, task, batches)
     if rank.count == 1:
         _try(network, loss)
     provenance = {
@@ -157,6 +161,7 @@ def assemble(
         seed=int(config["seed"]),
         provenance=provenance,
         labels=catalog.table[list(catalog.findings)].to_numpy(np.float32),
+        mix=mix,
     )
     return Parts(config, run, devices, rank, prepared, task, trainer, augmentation, order)
 
@@ -240,7 +245,7 @@ def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerF
     return optimizer, scheduler
 
 
-def _rehearse(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone) -> None:
+def _rehearse(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone, batches: int) -> None:
     """Builds attention, head and loss for one finding, to refuse their arguments before data are read."""
     with torch.device("meta"):
         network = build_network(config, 1, backbone=backbone)
@@ -251,4 +256,4 @@ def _rehearse(config: Mapping[str, Any], task: ClassificationTask, backbone: Bac
             f"{config['image_size']}; raise batch_size or image_size"
         )
     if not taken(config["loss"], {"findings": ()}):  # a loss that takes finding names is built with the catalog
-        check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task)
+        check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task, batches)

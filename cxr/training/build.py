@@ -16,6 +16,7 @@ from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network
 from cxr.task.base import ClassificationTask
+from cxr.task.mixing import Mixing
 
 NO_WEIGHTS = {"pretrained": False, "weights": None}  # options of a backbone
 
@@ -79,20 +80,23 @@ def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings
     """The loss of a resolved configuration.
 
     Its constructor receives those of these arguments that it has as parameters: `findings` (L names), `positive` and
-    `negative` (L counts of the training targets), and `epochs` (of the whole run).
+    `negative` (L counts of the training targets), `epochs` (of the whole run), `activation` (by which the task scores),
+    and `head_scale` (the option `scale` of the head, or none).
 
     Args:
         config: resolved.
         training_targets: (N, L), NaN unknown.
         findings: L names.
     """
-    told = {
-        "findings": list(findings),
-        "positive": (training_targets == 1).sum(axis=0).tolist(),
-        "negative": (training_targets == 0).sum(axis=0).tolist(),
-        "epochs": int(config["trainer"]["max_epochs"]),
+    offered = {
+        "findings": lambda: list(findings),
+        "positive": lambda: (training_targets == 1).sum(axis=0).tolist(),
+        "negative": lambda: (training_targets == 0).sum(axis=0).tolist(),
+        "epochs": lambda: int(config["trainer"]["max_epochs"]),
+        "activation": lambda: build_task(config).activation,
+        "head_scale": lambda: config["head"].get("scale"),
     }
-    loss = build(config["loss"], **taken(config["loss"], told))
+    loss = build(config["loss"], **{name: value() for name, value in taken(config["loss"], offered).items()})
     if not isinstance(loss, nn.Module):
         raise CxrError(f"loss._target_={config['loss']['_target_']} is no torch.nn.Module")
     return loss
@@ -117,11 +121,41 @@ def build_task(config: Mapping[str, Any]) -> ClassificationTask:
     return task
 
 
-def check_loss(loss: nn.Module, task: ClassificationTask) -> None:
-    """Raises CxrError if a loss trains for another activation than that by which the task scores."""
+def build_mixing(config: Mapping[str, Any]) -> Mixing | None:
+    """How training batches are mixed; none with `mix=none`.
+
+    Raises:
+        CxrError: what the configuration names does not mix, or refuses its arguments.
+    """
+    if not config["mix"]:
+        return None
+    mix = build(config["mix"])
+    if not isinstance(mix, Mixing):
+        raise CxrError(f"mix._target_={config['mix']['_target_']} is not a subclass of cxr.task.mixing.Mixing")
+    return mix
+
+
+def check_loss(loss: nn.Module, task: ClassificationTask, batches: int = 1) -> None:
+    """Refuses a loss that does not fit the run.
+
+    Args:
+        loss: with or without the attributes `activation`, for which it trains, and `couples_samples`, true where the
+            loss of a batch is not a sum over its images.
+        task: by whose activation scores are made.
+        batches: of an optimizer step, over accumulation and devices.
+
+    Raises:
+        CxrError: the activations differ, or the loss couples samples that would lie in different batches.
+    """
     trained = getattr(loss, "activation", task.activation)
     if trained != task.activation:
         raise CxrError(
             f"{type(loss).__name__} trains a {trained}, and {type(task).__name__} scores by {task.activation}; "
-            "task=multi_label goes with loss=bce or mae, task=single_label with loss=cross_entropy"
+            "task=multi_label goes with loss=bce, mae, asl, distribution_balanced or two_way, task=single_label with "
+            "loss=cross_entropy, and both with loss=class_balanced, focal, ldam or logit_adjusted"
+        )
+    if batches > 1 and getattr(loss, "couples_samples", False):
+        raise CxrError(
+            f"{type(loss).__name__} compares the images of a batch, and an optimizer step of this run has {batches} "
+            "batches; pass synthetic_batch_size=null and trainer.devices=1, with the batch_size that it should see"
         )

@@ -7,7 +7,7 @@ import torch
 
 from cxr.data.boxes import shown_boxes
 from cxr.data.datamodule import RadiographData
-from cxr.metrics.interval import USUAL, Resampling
+from cxr.metrics.interval import DEFAULT, Resampling
 from cxr.metrics.localisation import THRESHOLDS, by_finding, localise
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import intervals_of, named, single
@@ -16,7 +16,7 @@ from cxr.training.predict import attention_of
 
 
 def localisation(
-    data: RadiographData, loaded: LoadedNetwork, device: torch.device, resampling: Resampling = USUAL,
+    data: RadiographData, loaded: LoadedNetwork, device: torch.device, resampling: Resampling = DEFAULT,
     split: str = "test",
 ) -> dict[str, Any] | None:  # fmt: skip
     """Pointing game, overlap and energy inside the box, over pairs of a test image and one of its boxed findings.

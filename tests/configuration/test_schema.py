@@ -84,13 +84,14 @@ choices: {backbone: resnet10}
 def test_a_run_of_an_earlier_version_reads_as_one_of_this(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(EARLIER)
     config, now = Run(tmp_path).config(), composed("train", *DATA)
-    for key in ("crop", "task", "sampler"):
+    for key in ("crop", "task", "sampler", "mix"):
         assert config[key] == now[key]
     later = {key: now["data"][key] for key in ("single_finding", "test_lists")}
     assert config["data"] == {"min_cases": 0, **later}
     assert config["cache"] == {**now["cache"], "size": 64} and config["checkpoint"]["keep_best"] == 1
     assert list(config["logger"]) == ["wandb"] and config["logger"]["wandb"]["project"] == "cxr"
-    assert config["choices"] == {"backbone": "resnet10", "task": "multi_label", "callbacks": "early_stopping"}
+    chosen = {"task": "multi_label", "mix": "none", "callbacks": "early_stopping"}
+    assert config["choices"] == {"backbone": "resnet10", **chosen}
 
 
 @pytest.mark.parametrize(

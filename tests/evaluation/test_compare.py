@@ -87,7 +87,7 @@ def test_equal_runs_are_within_noise_and_other_patients_are_other_data(tmp_path:
     other = write(tmp_path / "c", score, target, owner + 1)
     frame = compared(tmp_path / "out", [*runs, other])
     assert len(frame) == 2 and frame["verdict"][1] == "within noise" and frame["p_holm"][1] == 1
-    assert "images, patients, findings or labels are others: " + str(other) in (tmp_path / "out.md").read_text()
+    assert "images, patients, findings or labels differ: " + str(other) in (tmp_path / "out.md").read_text()
 
 
 def test_findings_of_few_patients_are_in_no_macro_average_and_named(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_findings_of_few_patients_are_in_no_macro_average_and_named(tmp_path: Pa
     assert roc_auc_score(score["target:A"], score["score:A"]) == pytest.approx(
         frame.set_index("configuration").filter(like="a", axis=0)["macro_auroc"].iloc[0]
     )
-    assert "so in no macro average here: B (3 positive, 57 negative)" in (tmp_path / "out.md").read_text()
+    assert "so they are not in the macro average: B (3 positive, 57 negative)" in (tmp_path / "out.md").read_text()
     by_finding = pd.read_csv(tmp_path / "out-findings.csv", index_col=0)
     assert np.isnan(by_finding.loc["B", ["p", "difference_low"]].astype(float)).all()
     assert by_finding.loc["macro average", "difference"] == pytest.approx(by_finding.loc["A", "difference"])

@@ -217,7 +217,7 @@ def test_runs_on_other_images_are_left_out_and_named(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "runs" / name, k) for k, name in enumerate("ab")]
     other = make_run(tmp_path / "runs" / "other", 3, images=90)
     assert len(ranked(tmp_path, *runs, other)) == 2
-    assert f"Left out, since their test images, patients, findings or labels are others: {other}" in (
+    assert f"Left out, since their test images, patients, findings or labels differ: {other}" in (
         tmp_path / "out.md"
     ).read_text().replace("\\", "")
     with pytest.raises(CxrError, match="give two or more with the same test images"):

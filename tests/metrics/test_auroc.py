@@ -1,4 +1,4 @@
-"""AUROC against scikit-learn and against counting pairs, and the laws that it must obey."""
+"""AUROC against scikit-learn and against counting pairs, and its invariances."""
 
 import doctest
 import importlib
@@ -90,7 +90,7 @@ def test_undefined_exactly_where_a_class_is_empty(pairs: list[tuple[float, int]]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_findings_are_judged_column_by_column(dtype: type) -> None:
+def test_each_finding_has_its_own_auroc(dtype: type) -> None:
     rng = np.random.default_rng(1)
     target = (rng.random((3000, 4)) < [0.5, 0.1, 0.01, 0.9]).astype(dtype)
     score = (0.3 * target + rng.random((3000, 4))).astype(dtype)

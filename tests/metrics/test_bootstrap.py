@@ -7,15 +7,13 @@ from sklearn.metrics import average_precision_score, matthews_corrcoef, recall_s
 
 from cxr.metrics.auroc import auroc
 from cxr.metrics.bootstrap import (
-    Resampling,
-    bootstrap,
     bootstrap_auroc,
     bootstrap_average_precision,
     bootstrap_mean,
     bootstrap_rates,
     draws,
-    interval,
 )
+from cxr.metrics.interval import Resampling, interval
 from tests.metrics.random_findings import findings
 
 NAN = float("nan")
@@ -61,14 +59,17 @@ def test_resamples_are_those_of_scikit_learn_on_repeated_images(ours, theirs, se
     assert found.macro.undefined == np.isnan(expected[:, :3]).any(axis=1).sum()
 
 
-def test_many_images_in_small_steps_give_the_same_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_resamples_than_fit_a_chunk_begin_with_the_same_ones() -> None:
     target, score, patient = findings(4)
-    whole = bootstrap_auroc(target, score, patient, PLAN)
-    monkeypatch.setattr("cxr.metrics.bootstrap._DRAWN", 250)
-    monkeypatch.setattr("cxr.metrics.ranking._PLACES", 1600)
-    np.testing.assert_array_equal(
-        bootstrap_auroc(target, score, patient, PLAN).findings.resamples, whole.findings.resamples
+    few, many = (
+        bootstrap_auroc(target, score, patient, Resampling(resamples, seed=3, keep=True)).findings.resamples
+        for resamples in (25, 1500)
     )
+    assert many.shape == (1500, 3)
+    np.testing.assert_array_equal(many[:25], few)
+    chunks = list(draws(3000, 500, 0))
+    assert len(chunks) > 1
+    np.testing.assert_array_equal(np.concatenate(chunks)[:5], next(draws(3000, 5, 0)))
 
 
 def test_values_are_those_of_the_data() -> None:
@@ -88,19 +89,11 @@ def test_rates_of_resamples_are_those_of_scikit_learn_on_repeated_images() -> No
             np.testing.assert_allclose(found[name].findings.resamples[:, k], expected[:, k], atol=1e-12)
 
 
-def test_slow_path_and_means_agree_with_repeated_images() -> None:
+def test_means_agree_with_repeated_images() -> None:
     _, score, patient = findings(7)
     values = np.where(score > 0.6, NAN, score.astype(np.float64))
     expected = np.array([np.nanmean(values[images], axis=0) for images in drawn_images(patient, PLAN)])
     np.testing.assert_allclose(bootstrap_mean(values, patient, PLAN).findings.resamples, expected, atol=1e-12)
-    slow = bootstrap(lambda w: np.average(np.nan_to_num(values), axis=0, weights=w), patient, PLAN)
-    zeros = np.array([np.nan_to_num(values)[images].mean(axis=0) for images in drawn_images(patient, PLAN)])
-    np.testing.assert_allclose(slow.resamples, zeros, atol=1e-12)
-
-
-def test_slow_path_takes_one_number_too() -> None:
-    found = bootstrap(lambda w: w.max() / 10, ["a", "b", "b"], PLAN)
-    assert found.value == 0.1 and found.value.shape == () and found.resamples.shape == (25,)
 
 
 def test_every_resample_has_as_many_patients_as_the_data() -> None:
@@ -138,7 +131,7 @@ def test_resamples_at_the_bound_stay_finite_and_the_interval_inside() -> None:
 
 
 @pytest.mark.parametrize("resamples", [[1.0, 1.0, 1.0], [NAN, NAN, NAN], [NAN, 0.5, NAN]])
-def test_resamples_that_say_nothing_give_no_interval(resamples: list[float]) -> None:
+def test_resamples_that_do_not_vary_give_no_interval(resamples: list[float]) -> None:
     found = interval(1.0, np.array(resamples))
     assert found.value == 1 and np.isnan(found.low) and np.isnan(found.high)
     assert found.undefined == np.isnan(resamples).sum() and found.resamples is None

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve  # type: ignore[import-untyped]
 from sklearn.metrics import brier_score_loss  # type: ignore[import-untyped]
 from torchmetrics.functional.classification import binary_calibration_error
 
-from cxr.errors import CxrError
-from cxr.metrics.bootstrap import Resampling
 from cxr.metrics.calibration import (
     bootstrap_calibration_error,
     brier,
     expected_calibration_error,
-    reliability_curves,
+    reliability_bins,
 )
+from cxr.metrics.interval import Resampling
 from tests.metrics.random_findings import NAN, findings
 from tests.metrics.test_bootstrap import drawn_images
 
@@ -33,22 +33,40 @@ def test_brier_is_that_of_scikit_learn_on_known_targets() -> None:
 def test_brier_and_error_are_nan_where_nothing_is_known() -> None:
     target, score = np.array([[NAN, 1.0]]), np.array([[0.5, 0.75]])
     assert np.isnan(brier(target, score)[0]) and brier(target, score)[1] == 0.0625
-    for equal in ("width", "mass"):
-        error = expected_calibration_error(target, score, equal=equal)
-        assert np.isnan(error[0]) and error[1] == 0.25
-    assert len(reliability_curves(target, score)[0].images) == 0
+    error = expected_calibration_error(target, score)
+    assert np.isnan(error[0]) and error[1] == 0.25
+    assert [len(diagram.images) for diagram in reliability_bins(target, score, [0])] == [0, 1]
 
 
-@pytest.mark.parametrize(("equal", "strategy"), [("width", "uniform"), ("mass", "quantile")])
-def test_curves_are_those_of_scikit_learn(equal: str, strategy: str) -> None:
+def test_diagrams_are_the_quantile_bins_of_scikit_learn_with_wilson_intervals() -> None:
     rng = np.random.default_rng(1)
-    score = rng.random((500, 1))  # without ties and without scores on an edge, where the two cut alike
-    target = (rng.random((500, 1)) < score**2).astype(float)
-    prevalence, mean = calibration_curve(target[:, 0], score[:, 0], n_bins=7, strategy=strategy)
-    (curve,) = reliability_curves(target, score, 7, equal)
-    np.testing.assert_allclose(curve.prevalence, prevalence, atol=1e-12)
-    np.testing.assert_allclose(curve.score, mean, atol=1e-12)
-    assert curve.images.sum() == 500
+    score = rng.random((1000, 1))
+    target = (rng.random((1000, 1)) < score**2).astype(float)
+    prevalence, mean = calibration_curve(target[:, 0], score[:, 0], n_bins=10, strategy="quantile")
+    (diagram,) = reliability_bins(target, score, np.arange(1000))
+    np.testing.assert_allclose(diagram.prevalence, prevalence, atol=1e-12)
+    np.testing.assert_allclose(diagram.score, mean, atol=1e-12)
+    assert diagram.images.tolist() == [100] * 10
+    for share, low, high in zip(prevalence, diagram.low, diagram.high, strict=True):
+        expected = binomtest(round(100 * share), 100).proportion_ci(0.95, "wilson")
+        assert (low, high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_images_of_one_patient_widen_the_intervals_of_a_diagram() -> None:
+    score, target = np.full((100, 1), 0.5), (np.arange(100)[:, None] % 2).astype(float)
+    one, four = (reliability_bins(target, score, np.arange(100) // images)[0] for images in (1, 4))
+    expected = binomtest(round(25 * 0.5 + 0.5), 25).proportion_ci(0.95, "wilson")
+    assert four.low[0] < one.low[0] < one.high[0] < four.high[0]
+    assert four.high[0] - four.low[0] == pytest.approx(expected[1] - expected[0], rel=0.01)
+
+
+def test_bins_of_a_diagram_hold_at_least_80_images_and_equal_scores_share_one() -> None:
+    score = np.r_[np.full(300, 0.2), np.linspace(0.3, 0.9, 120)][:, None]
+    (diagram,) = reliability_bins(np.zeros((420, 1)), score, np.arange(420))
+    assert diagram.images.sum() == 420 and diagram.images.min() >= 80
+    assert diagram.score[0] == pytest.approx(0.2) and diagram.images[0] == 300
+    (single,) = reliability_bins(np.zeros((79, 1)), np.linspace(0, 1, 79)[:, None], np.arange(79))
+    assert single.images.tolist() == [79]
 
 
 @pytest.mark.parametrize("bins", [5, 15])
@@ -70,22 +88,8 @@ def test_error_of_equal_width_is_that_of_a_loop_and_of_torchmetrics(bins: int) -
     assert expected_calibration_error(t[:, None], s[:, None], bins)[0] == pytest.approx(float(theirs), abs=1e-6)
 
 
-def test_bins_of_equal_mass_hold_equally_many_images() -> None:
-    rng = np.random.default_rng(3)
-    target, score = (rng.random((1000, 1)) < 0.1).astype(float), rng.random((1000, 1)) ** 4
-    (curve,) = reliability_curves(target, score, 10, "mass")
-    assert curve.images.tolist() == [100] * 10
-
-
-def test_equal_scores_share_a_bin_however_many_there_are() -> None:
-    target, score = np.array([[0.0], [1.0], [0.0], [1.0], [1.0]]), np.array([[0.2], [0.2], [0.2], [0.2], [0.9]])
-    (curve,) = reliability_curves(target, score, 4, "mass")
-    assert curve.score.tolist() == pytest.approx([0.2, 0.9]) and curve.images.tolist() == [4, 1]
-
-
 def test_one_belongs_to_the_last_bin() -> None:
-    (curve,) = reliability_curves([[1.0], [0.0]], [[1.0], [0.95]], 10)
-    assert curve.images.tolist() == [2] and curve.prevalence.tolist() == [0.5]
+    assert expected_calibration_error([[1.0], [0.0]], [[1.0], [0.95]], 10).tolist() == [pytest.approx(0.475)]
 
 
 def test_resamples_of_the_error_are_those_of_repeated_images() -> None:
@@ -95,8 +99,6 @@ def test_resamples_of_the_error_are_those_of_repeated_images() -> None:
     expected = [expected_calibration_error(target[some], score[some], 8) for some in drawn_images(patient, plan)]
     np.testing.assert_allclose(found.findings.resamples, expected, atol=1e-12)
     np.testing.assert_allclose(found.findings.value, expected_calibration_error(target, score, 8), atol=1e-12)
-    mass = bootstrap_calibration_error(target, score, patient, plan, bins=8, equal="mass")
-    np.testing.assert_allclose(mass.findings.value, expected_calibration_error(target, score, 8, "mass"), atol=1e-12)
 
 
 @pytest.mark.parametrize("strange", [-0.01, 1.5, NAN])
@@ -105,9 +107,3 @@ def test_score_that_is_no_probability_is_refused_where_it_counts(strange: float)
         with pytest.raises(ValueError, match="probability"):
             metric([[1.0], [0.0]], [[0.5], [strange]])
         assert not np.isnan(metric([[1.0], [NAN]], [[0.5], [strange]])).any()
-
-
-@pytest.mark.parametrize(("bins", "equal"), [(0, "width"), (5, "height")])
-def test_impossible_bins_are_refused(bins: int, equal: str) -> None:
-    with pytest.raises(CxrError, match="bins must be at least 1 and equal one of width, mass"):
-        reliability_curves([[1.0]], [[0.5]], bins, equal)

@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import binom  # type: ignore[import-untyped]
 from sklearn.metrics import average_precision_score, roc_auc_score  # type: ignore[import-untyped]
 
-from cxr.metrics.bootstrap import Resampling, bootstrap_auroc, bootstrap_average_precision
+from cxr.metrics.bootstrap import bootstrap_auroc, bootstrap_average_precision
 from cxr.metrics.comparison import compare
+from cxr.metrics.interval import Resampling
 from tests.metrics.random_findings import clustered
 
 SEPARATION = {"0.80": 1.19, "0.95": 2.326, "0.98": 2.9}  # of the classes, by AUROC

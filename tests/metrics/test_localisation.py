@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr.metrics.bootstrap import Resampling
+from cxr.metrics.interval import Resampling
 from cxr.metrics.localisation import by_finding, coverage, localise
 
 NAN = float("nan")

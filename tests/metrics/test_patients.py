@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from cxr.metrics.bootstrap import (
-    Resampling,
     bootstrap_auroc,
     bootstrap_average_precision,
     bootstrap_mean,
@@ -13,6 +12,7 @@ from cxr.metrics.bootstrap import (
 from cxr.metrics.calibration import bootstrap_calibration_error, squared_error
 from cxr.metrics.comparison import compare
 from cxr.metrics.delong import delong
+from cxr.metrics.interval import Resampling
 from cxr.metrics.localisation import by_finding
 from cxr.metrics.summary import summarise
 

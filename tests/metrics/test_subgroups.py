@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import recall_score, roc_auc_score  # type: ignore[import-untyped]
 
-from cxr.metrics.bootstrap import Resampling, bootstrap_auroc
+from cxr.metrics.bootstrap import bootstrap_auroc
+from cxr.metrics.interval import Resampling
 from cxr.metrics.subgroups import age_bands, divide, finding_counts, frequency_groups, macro_by_frequency, visits
 from tests.metrics.random_findings import NAN, findings
 

@@ -5,39 +5,16 @@ import json
 import numpy as np
 import pytest
 from sklearn.metrics import (  # type: ignore[import-untyped]
-    accuracy_score,
     average_precision_score,
     brier_score_loss,
     roc_auc_score,
 )
 
 from cxr.errors import CxrError
-from cxr.metrics.bootstrap import Resampling, bootstrap_auroc
-from cxr.metrics.summary import accuracy, summarise
+from cxr.metrics.bootstrap import bootstrap_auroc
+from cxr.metrics.interval import Resampling
+from cxr.metrics.summary import summarise
 from tests.metrics.random_findings import NAN, findings
-
-
-def test_accuracy_is_that_of_scikit_learn_on_known_targets() -> None:
-    rng = np.random.default_rng(0)
-    target = rng.choice([0.0, 1.0, NAN], (200, 3), p=[0.6, 0.3, 0.1]).astype(np.float32)
-    score = rng.random((200, 3), np.float32)
-    expected = []
-    for k in range(3):
-        known = ~np.isnan(target[:, k])
-        expected.append(accuracy_score(target[known, k], np.array([1.0 if s >= 0.5 else 0.0 for s in score[known, k]])))
-    np.testing.assert_allclose(accuracy(target, score), expected, atol=1e-12)
-
-
-def test_score_of_a_half_says_present() -> None:
-    target = np.array([[1.0, 0.0]])
-    assert accuracy(target, np.array([[0.5, 0.5]], np.float32)).tolist() == [1.0, 0.0]
-    below = np.nextafter(np.float32(0.5), np.float32(0))
-    assert accuracy(target, np.array([[below, below]])).tolist() == [0.0, 1.0]
-
-
-def test_accuracy_is_nan_where_nothing_is_known() -> None:
-    result = accuracy(np.array([[NAN, 1.0], [NAN, NAN]]), np.array([[0.9, 0.9], [0.1, 0.1]]))
-    assert np.isnan(result[0]) and result[1] == 1.0
 
 
 def test_summary_of_a_hand_made_split() -> None:

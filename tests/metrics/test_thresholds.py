@@ -92,7 +92,7 @@ def test_half_is_always_defined_and_the_others_need_both_classes() -> None:
 @pytest.mark.parametrize(
     ("rule", "at_least", "said"),
     [
-        ("best", None, "'best' is unknown; known are half, youden, f1, sensitivity, specificity"),
+        ("best", None, "'best' is unknown; choose one of half, youden, f1, sensitivity, specificity"),
         ("sensitivity", None, "need a value"),
         ("specificity", 1.5, "at_least=1.5"),
         ("youden", 0.9, "the others none"),
@@ -109,15 +109,15 @@ def test_rates_are_those_of_scikit_learn_on_known_targets() -> None:
     found = rates(target, score, limits)
     for k, limit in enumerate(limits):
         known = ~np.isnan(target[:, k])
-        t, said = target[known, k], score[known, k].astype(float) >= limit
+        t, called = target[known, k], score[known, k].astype(float) >= limit
         expected = {
-            "accuracy": accuracy_score(t, said),
-            "sensitivity": recall_score(t, said),
-            "specificity": recall_score(t, said, pos_label=0),
-            "ppv": precision_score(t, said),
-            "npv": precision_score(t, said, pos_label=0),
-            "f1": f1_score(t, said),
-            "mcc": matthews_corrcoef(t, said),
+            "accuracy": accuracy_score(t, called),
+            "sensitivity": recall_score(t, called),
+            "specificity": recall_score(t, called, pos_label=0),
+            "ppv": precision_score(t, called),
+            "npv": precision_score(t, called, pos_label=0),
+            "f1": f1_score(t, called),
+            "mcc": matthews_corrcoef(t, called),
         }
         assert {name: values[k] for name, values in found.items()} == pytest.approx(expected, abs=1e-12)
 
@@ -133,7 +133,7 @@ def test_rates_are_nan_where_a_denominator_is_zero_and_without_warnings() -> Non
     assert defined == {"accuracy": 1, "specificity": 1, "npv": 1}
 
 
-def test_score_at_the_threshold_says_present() -> None:
+def test_score_at_the_threshold_is_positive() -> None:
     counts = confusion([[1.0], [0.0]], np.array([[0.3], [0.3]], np.float32), np.float32(0.3))
     assert [count.sum() for count in counts] == [1, 1, 0, 0]
 

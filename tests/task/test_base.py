@@ -185,6 +185,20 @@ def test_a_window_of_unknown_targets_changes_nothing() -> None:
     )
 
 
+class Weighed(Recorded):
+    """A weighted mean whose weights sum to less than one in a window."""
+
+    def forward(self, output: Scored, batch: Batch, epoch: int) -> LossTerms:
+        terms = super().forward(output, batch, epoch)
+        return LossTerms(1e-4 * terms.total, 1e-4 * terms.number)
+
+
+def test_a_window_whose_weights_sum_to_less_than_one_is_divided_by_their_sum() -> None:
+    task, _ = fit(Weighed(), lr=0.5, window=16)
+    expected = by_hand([slice(0, 256), slice(256, IMAGES)])
+    torch.testing.assert_close(task.network.weight.detach(), expected, rtol=1e-5, atol=1e-6)  # type: ignore[arg-type]
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_images_of_the_batch() -> None:
     with pytest.raises(CxrError, match=r"not finite at epoch 1, step 1, on the images 016\.png, 017\.png, .*031\.png;"):
         trained(16, 1, lr=float("inf"))

@@ -15,7 +15,9 @@ from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.loss.bce import BinaryCrossEntropy
 from cxr.loss.cross_entropy import CrossEntropy
+from cxr.loss.ldam import LDAM
 from cxr.loss.mae import MeanAbsoluteError
+from cxr.loss.two_way import TwoWay
 from cxr.task.base import ClassificationTask
 from cxr.task.multi_label import MultiLabel
 from cxr.task.single_label import SingleLabel
@@ -137,3 +139,22 @@ def test_a_loss_that_trains_for_other_scores_than_the_task_gives_is_refused(
     with pytest.raises(CxrError, match=said):
         check_loss(loss(), task())
     check_loss(nn.Identity(), task())  # says nothing of scores
+
+
+def test_a_loss_receives_the_activation_of_the_task_and_the_scale_of_the_head() -> None:
+    target = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
+    config = composed("loss=ldam", "head=normalised", "head.scale=20", "task=single_label")
+    loss = build_loss(config, target, ["Mass", "Nodule"])
+    assert isinstance(loss, LDAM) and loss.activation == "softmax"
+    assert loss.margin.tolist() == pytest.approx([20 * 0.5, 20 * 0.5 * 2**-0.25])
+    with pytest.raises(CxrError, match="only head=normalised gives; choose it"):
+        build_loss(composed("loss=ldam"), target, ["Mass", "Nodule"])
+
+
+def test_a_loss_that_couples_the_samples_of_a_batch_needs_them_in_one_batch() -> None:
+    check_loss(TwoWay(), MultiLabel())
+    check_loss(BinaryCrossEntropy([1], [1]), MultiLabel(), batches=4)
+    with pytest.raises(
+        CxrError, match="TwoWay compares the images of a batch, and an optimizer step of this run has 4"
+    ):
+        check_loss(TwoWay(), MultiLabel(), batches=4)

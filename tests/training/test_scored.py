@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cxr.errors import CxrError
-from cxr.metrics.interval import USUAL
+from cxr.metrics.interval import DEFAULT
 from cxr.run.directory import Run
 from cxr.run.predictions import read_predictions
 from cxr.training.scored import FinishedRun
@@ -73,5 +73,5 @@ def test_scores_of_what_the_weights_were_trained_on_are_refused(trained: Trained
 def test_a_finished_run_localises_as_its_training_did(trained: Trained) -> None:
     stored = json.loads(trained.run.metrics_path.read_text())["localisation"]
     assert stored["pairs"] > 0
-    again = FinishedRun(trained.run, OPTIONS).localisation("test", USUAL)
+    again = FinishedRun(trained.run, OPTIONS).localisation("test", DEFAULT)
     assert json.loads(json.dumps(again)) == stored
