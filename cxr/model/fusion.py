@@ -31,7 +31,7 @@ class Join(nn.Module):
 
     Pillai, "Multi-Label Chest X-Ray Classification via Deep Learning", 2022, joins non-image features; the layers are
     public nowhere, so these are ours. The seven inputs of the hidden layer are age in centuries, cut to [0, 1]; sex,
-    1 for female; indicators of PA and AP; and for each of age, sex and view whether it is missing. What is missing is 0.
+    1 for female; indicators of PA and AP; and for each of age, sex and view whether it is missing. Missing is 0.
 
     Args:
         in_features: C.
@@ -43,9 +43,7 @@ class Join(nn.Module):
         CxrError: an argument is out of range.
     """
 
-    def __init__(
-        self, in_features: int, width: int = 32, dropout: float = 0.3, attribute_dropout: float = 0.1
-    ) -> None:
+    def __init__(self, in_features: int, width: int = 32, dropout: float = 0.3, attribute_dropout: float = 0.1) -> None:
         super().__init__()
         if type(width) is not int or width < 1:
             raise CxrError(f"fusion.width={width} must be a positive whole number")

@@ -16,15 +16,21 @@ SHORT = (
 )  # fmt: skip
 PARTS = {
     "csra": ("attention=csra", "attention.heads=2", "head.dropout=0.2"),
-    "multi_head": ("attention=multi_head", "head=per_finding", "head.hidden=[6,4]", "optimizer.weight_decay=0.05"),
+    "heads": (
+        "attention=multi_head",
+        "fusion=join",
+        "fusion.attribute_dropout=0.4",
+        "head=per_finding",
+        "head.hidden=[6,4]",
+    ),
 }
 
 
-MAPS = {"csra": 14, "multi_head": 4}  # of an image
+MAPS = {"csra": 14, "heads": 4}  # of an image
 
 
 def batch(size: int) -> dict[str, torch.Tensor]:
-    return {"image": torch.randint(0, 256, (size, 1, 32, 32), dtype=torch.uint8)}
+    return {"image": torch.randint(0, 256, (size, 1, 32, 32), dtype=torch.uint8), "attributes": torch.zeros(size, 5)}
 
 
 @pytest.mark.parametrize("part", PARTS)
