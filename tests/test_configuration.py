@@ -39,10 +39,13 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     needs = {"ldam": ["head=normalised"]}.get(option, ["backbone=resnet10"] * option.startswith("holste_"))
     config = composed("train", f"{group}={option}", "data.root=nowhere", *needs)
     config["backbone"] |= {"pretrained": False}
+    if option == "swinchex":  # its network has 200 million parameters
+        config["backbone"]["name"] = "swin_tiny_patch4_window7_224"
     config["image_size"] = 80
     if group in ("backbone", "experiment"):
         network = build_network(config, 3)
-        assert network({"image": torch.zeros(2, 1, 80, 80, dtype=torch.uint8)}).logits.shape == (2, 3)
+        batch = {"image": torch.zeros(2, 1, 80, 80, dtype=torch.uint8), "attributes": torch.zeros(2, 5)}
+        assert network(batch).logits.shape == (2, 3)
     loss = build_loss(config, np.array([[1, 0, np.nan], [0, 0, 1]]), ["a", "b", "c"])
     output = NetworkOutput(torch.zeros(1, 3), None, torch.zeros(1, 4))
     single = config["task"]["_target_"].endswith("SingleLabel")

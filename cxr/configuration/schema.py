@@ -119,6 +119,7 @@ class Train:
     text: dict[str, Any] = field(default_factory=dict)
     backbone: Backbone
     attention: dict[str, Any]
+    fusion: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.model.fusion.NoFusion"})
     head: dict[str, Any]
     task: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.task.multi_label.MultiLabel"})
     loss: dict[str, Any]

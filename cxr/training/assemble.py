@@ -18,9 +18,10 @@ from torch import nn
 from cxr import __version__
 from cxr.configuration.private import without_places
 from cxr.configuration.targets import build, taken
+from cxr.data.attributes import ATTRIBUTES
 from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
-from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData
+from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sampling import Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
@@ -87,6 +88,7 @@ class Parts:
             rank=self.rank.number,
             ranks=self.rank.count,
             pin_memory=self.devices.accelerator == "gpu",
+            attribute_dropout=getattr(self.task.network.fusion, "attribute_dropout", 0.0),
         )
         catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
         partners = self.task.mix.partners if self.task.mix else None

@@ -44,12 +44,13 @@ def build_network(
     backbone = backbone or build_backbone(config, preprocessing)
     told = taken(config["attention"], {"findings": findings})
     attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **told)
+    fusion: nn.Module = build(config["fusion"], in_features=attention.out_features)
     text = _of_text(config, "head", label_vectors)
-    head: nn.Module = build(config["head"], in_features=attention.out_features, findings=findings, **text)
+    head: nn.Module = build(config["head"], in_features=fusion.out_features, findings=findings, **text)
     if preprocessing is None:
         size, cached, crop = int(config["image_size"]), CacheSettings.of(config).size, config["crop"]
         preprocessing = Preprocessing(size, cached, crop, backbone.mean, backbone.std)
-    network = Network(backbone, attention, head, preprocessing)
+    network = Network(backbone, attention, head, preprocessing, fusion)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
