@@ -19,6 +19,8 @@ from torch.optim import Optimizer
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
 from cxr.loss.terms import Batch, LossTerms
+from cxr.metrics.interval import Resampling
+from cxr.metrics.plain import number
 from cxr.model.network import Network, NetworkOutput
 from cxr.task.epoch import EpochScores
 from cxr.task.mixing import Mixing
@@ -81,6 +83,25 @@ class ClassificationTask(pl.LightningModule, ABC):
             target: (N, L), NaN unknown.
             score: (N, L), probabilities.
         """
+
+    def report(
+        self,
+        target: NDArray[np.float32],
+        score: NDArray[np.float32],
+        findings: Sequence[str],
+        patient: NDArray[Any],
+        resampling: Resampling | None = None,
+    ) -> dict[str, Any]:
+        """What the task adds to a split in `metrics.json`: plain numbers, by default those of `metrics`.
+
+        Args:
+            target: (N, L), NaN unknown.
+            score: (N, L), probabilities.
+            findings: L names.
+            patient: (N,), the patient's id of every image.
+            resampling: of patients, for intervals; without it, numbers have none.
+        """
+        return {name: number(value) for name, value in self.metrics(target, score).items()}
 
     def check(self, catalog: Catalog) -> None:
         """Raises CxrError if the task cannot be learnt from these labels; here any will do."""
