@@ -55,7 +55,7 @@ class Report:
             f"Weights, and their spread over {self.resamples} resamples of validation patients": self.weights,
             "Validation macro AUROC without each member, and the loss": self.left_out,
         }
-        return "\n".join(f"{title}\n\n{_markdown(frame)}\n" for title, frame in titles.items() if frame is not None)
+        return "\n".join(f"{title}\n\n{_markdown(frame)}" for title, frame in titles.items() if frame is not None)
 
     def record(self) -> dict[str, Any]:
         """Plain values for `metrics.json`."""
