@@ -49,7 +49,7 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     loss = build_loss(config, np.array([[1, 0, np.nan], [0, 0, 1]]), ["a", "b", "c"])
     output = NetworkOutput(torch.zeros(1, 3), None, torch.zeros(1, 4))
     assert float(loss(output, {"target": torch.ones(1, 3)}, 0).number) == (1 if option == "cross_entropy" else 3)
-    scores = build_task(config).scores(output.logits)
+    scores = build_task(config, ["a", "b", "c"]).scores(output.logits)
     assert scores.tolist() == [pytest.approx([1 / 3] * 3 if option == "single_label" else [0.5] * 3)]
     optimizer = build(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
     entry = build(config["scheduler"])(optimizer, 10)

@@ -68,6 +68,7 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     network: Network
     loss: nn.Module
+    findings: tuple[str, ...] = ()  # of the logits; `attach` sets them
 
     @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
@@ -81,6 +82,10 @@ class ClassificationTask(pl.LightningModule, ABC):
             target: (N, L), NaN unknown.
             score: (N, L), probabilities.
         """
+
+    def loss_inputs(self, output: NetworkOutput, batch: Batch) -> tuple[NetworkOutput, Batch]:
+        """What the loss receives of the network's output and the batch; here both as they are."""
+        return output, batch
 
     def check(self, catalog: Catalog) -> None:
         """Raises CxrError if the task cannot be learnt from these labels; here any will do."""
@@ -221,7 +226,7 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     def _scored(self, batch: Batch) -> tuple[NetworkOutput, LossTerms]:
         output = self(batch)
-        return output, self.loss(output, batch, self.current_epoch)
+        return output, self.loss(*self.loss_inputs(output, batch), self.current_epoch)
 
     def _log_epoch(self, stage: str, scores: EpochScores) -> None:
         index, logits, target, (total, number) = scores.collect(self._gather)
