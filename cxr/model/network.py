@@ -70,6 +70,11 @@ class Network(nn.Module):
                 f"{type(attention).__name__}.attention_of is {self.attention_of!r}; it must be {' or '.join(MAPS)}"
             )
 
+    @property
+    def embedding(self) -> int:
+        """C, the length of the image vector."""
+        return int(self.attention.out_features)  # type: ignore[arg-type]
+
     def forward(self, batch: Mapping[str, Tensor]) -> NetworkOutput:
         """A batch to the output; its `image` is (B, 1, H, W) uint8, where H and W are `preprocessing.size`.
 
