@@ -70,6 +70,7 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     network: Network
     loss: nn.Module
+    findings: tuple[str, ...] = ()  # of the logits; `attach` sets them
 
     @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
@@ -102,6 +103,10 @@ class ClassificationTask(pl.LightningModule, ABC):
             resampling: of patients, for intervals; without it, numbers have none.
         """
         return {name: number(value) for name, value in self.metrics(target, score).items()}
+
+    def loss_inputs(self, output: NetworkOutput, batch: Batch) -> tuple[NetworkOutput, Batch]:
+        """What the loss receives of the network's output and the batch; here both as they are."""
+        return output, batch
 
     def check(self, catalog: Catalog) -> None:
         """Raises CxrError if the task cannot be learnt from these labels; here any will do."""
@@ -247,7 +252,7 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     def _scored(self, batch: Batch) -> tuple[NetworkOutput, LossTerms]:
         output = self(batch)
-        return output, self.loss(output, batch, self.current_epoch)
+        return output, self.loss(*self.loss_inputs(output, batch), self.current_epoch)
 
     def _log_epoch(self, stage: str, scores: EpochScores) -> None:
         index, logits, target, (total, number) = scores.collect(self._gather)

@@ -134,8 +134,12 @@ def build_loss(
     return loss
 
 
-def build_task(config: Mapping[str, Any]) -> ClassificationTask:
+def build_task(config: Mapping[str, Any], findings: Sequence[str] = ()) -> ClassificationTask:
     """The task of a resolved configuration, which can turn logits into scores.
+
+    Args:
+        config: resolved.
+        findings: L names of the logits; needed where scores depend on them, as in a hierarchy.
 
     Raises:
         CxrError: what the configuration names is no task, or one that selects by what it does not log.
@@ -150,6 +154,7 @@ def build_task(config: Mapping[str, Any]) -> ClassificationTask:
             f"{type(task).__name__} selects by {task.monitor.mode} of {task.monitor.name}; it must be max or min of "
             f"what it logs, {', '.join(columns)}"
         )
+    task.findings = tuple(findings)
     return task
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from cxr.configuration.private import refuse_elsewhere
 from cxr.configuration.targets import SOURCES, build
 from cxr.data.catalog import Catalog, check, check_images_exist, choose_findings, single_finding
+from cxr.data.hierarchy import with_virtual_parents
 from cxr.data.split import split_catalog
 
 
@@ -24,6 +25,9 @@ def read_catalog(config: Mapping[str, Any]) -> Catalog:
     catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
     if data["single_finding"]:
         catalog = single_finding(catalog)
+    tree = (config.get("task") or {}).get("hierarchy")
+    if tree:
+        catalog = with_virtual_parents(catalog, tree, read.findings)
     catalog = check_images_exist(catalog, data["on_missing"])
     return split_catalog(
         catalog,
