@@ -1,4 +1,4 @@
-"""Vocabularies of findings: names as the public tables spell them, aliases, and groups."""
+"""Names of findings as the public tables spell them, aliases, and checks of names."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
@@ -10,30 +10,19 @@ NO_FINDING = "No Finding"
 # Wang et al., "ChestX-ray8", CVPR 2017: the eight findings that have boxes, and the six that ChestX-ray14 added.
 NIH8 = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
 NIH14 = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Effusion",
-    "Emphysema",
-    "Fibrosis",
-    "Hernia",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pleural_Thickening",
-    "Pneumonia",
-    "Pneumothorax",
-)
+    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia",
+    "Infiltration", "Mass", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax",
+)  # fmt: skip
+NIH_SIDE = 1024  # the published boxes are in pixels of the 1024 x 1024 release
 
-# Spellings that occur in the published files beside the table's own.
+# Other spellings in the published files.
 ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
 
 _ODD_STARTS = ("=", "+", "-", "@")
 
 
 def canonical(name: str) -> str:
-    """The table's spelling of a finding."""
+    """The spelling of a finding in the published table."""
     return ALIASES.get(name, name)
 
 
@@ -46,13 +35,13 @@ def check_known(names: Iterable[str], known: Sequence[str], option: str) -> None
             raise CxrError(f"{option} names an unknown finding {name!r}; {hint}known are {', '.join(known)}")
 
 
-Place = Callable[[int], str]  # where the value of that position stands, such as ` (line 3)`
+Place = Callable[[int], str]  # where the value of a position is, such as ` (line 3)`
 
 
 def check_printable(values: Iterable[str], what: str, origin: str, place: Place = lambda position: "") -> None:
-    """Raises CxrError if one of `values`, each a `what` of `origin`, holds a line break or what else is not shown."""
+    """Raises CxrError if one of `values`, each a `what` of `origin`, has a line break or control character."""
     values = list(values)
-    if not "".join(values).isprintable():  # one look at a hundred thousand names
+    if not "".join(values).isprintable():  # one check for all names is fast
         position = next(k for k, value in enumerate(values) if not value.isprintable())
         raise CxrError(
             f"{origin} has the {what} {values[position]!r}{place(position)}, with a character that cannot be printed; "
@@ -63,24 +52,24 @@ def check_printable(values: Iterable[str], what: str, origin: str, place: Place 
 def check_names(
     names: Iterable[str], what: str, origin: str, place: Place = lambda position: "", paths: bool = False
 ) -> None:
-    """Raises CxrError unless `names` can be file names, cells of a CSV file and lines of a report as they are.
+    """Raises CxrError unless `names` are safe as file names, cells of a CSV file and lines of a report.
 
-    A path could lead out of a folder; a spreadsheet takes what begins with =, +, - or @ for a formula.
+    A path could leave its folder; a spreadsheet reads names that start with =, +, - or @ as formulas.
 
     Args:
-        names: which.
-        what: each of them is.
-        origin: what errors call the table.
-        place: where the name of a position stands in it.
-        paths: allows `/` between parts; none of these may be empty or of dots alone, so that a path stays below its
-            root and is spelt in one way.
+        names: to check.
+        what: they are, for the message.
+        origin: name of their table, for the message.
+        place: of a name in the table, for the message.
+        paths: allow `/` between parts. No part may be empty or consist of dots, so that a path stays below its root
+            and has one spelling.
     """
     names = list(names)
     check_printable(names, what, origin, place)
     for position, name in enumerate(names):
         parts = name.split("/") if paths else [name]
-        whole = all(part.strip(" .") for part in parts) and (paths or "/" not in name)
-        if not whole or name.startswith(_ODD_STARTS) or "\\" in name:
+        safe = all(part.strip(" .") for part in parts) and (paths or "/" not in name)
+        if not safe or name.startswith(_ODD_STARTS) or "\\" in name:
             rule = "as a path below the root, without \\, empty parts, . and .." if paths else "without / and \\"
             raise CxrError(
                 f"{origin} has the {what} {name!r}{place(position)}; rename it {rule}, and not beginning with =, +, - "

@@ -1,4 +1,4 @@
-"""The program `evaluate`: what the predictions of a run are worth."""
+"""The program `evaluate`: metrics, tables and figures of a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +11,11 @@ from cxr.configuration.schema import Evaluate
 
 
 def evaluate(options: Mapping[str, Any]) -> float:
-    """Evaluates a run with its stored predictions, or those that its checkpoint makes; returns the test macro AUROC."""
-    from cxr.evaluation import run
+    """Evaluates stored predictions, or those of the checkpoint, and returns the test macro AUROC."""
+    from cxr.evaluation.run import evaluate_run
     from cxr.training.scored import FinishedRun
 
-    return run.evaluate(options, FinishedRun)
+    return evaluate_run(options, FinishedRun)
 
 
 def job(config: DictConfig) -> float | None:
@@ -24,9 +24,9 @@ def job(config: DictConfig) -> float | None:
 
 
 PROGRAM = Program(
-    about="Says what the scores of a run are worth, into metrics.json, evaluation/ and figures/.",
+    about="Evaluates the scores of a run and writes metrics.json, evaluation/ and figures/.",
     examples=(
-        ("run=runs/a", "intervals, subgroups, tables and pictures; scores test if that was left out"),
+        ("run=runs/a", "intervals, subgroups, tables and pictures; scores test if training did not"),
         ("run=runs/a calibration=temperature", "and calibrated test scores"),
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
     ),

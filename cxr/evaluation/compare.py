@@ -1,4 +1,4 @@
-"""Runs ranked on the same images, and which differences are noise: the work of `python -m cxr compare`."""
+"""Ranks runs on the same images and tests whether their differences are noise: `python -m cxr compare`."""
 
 import glob
 from collections import defaultdict
@@ -14,11 +14,12 @@ from cxr.configuration.schema import Compare
 from cxr.errors import CxrError
 from cxr.evaluation.rows import configuration, row_names
 from cxr.evaluation.tables import few_patients, notes_of, split_note
-from cxr.figures.results import Cell, Results, WithInterval
+from cxr.figures.tables import MACRO, Cell, Table
 from cxr.metrics.bootstrap import bootstrap_auroc, bootstrap_average_precision
 from cxr.metrics.comparison import compare, holm
-from cxr.metrics.interval import Interval, Resampling
+from cxr.metrics.interval import Resampling
 from cxr.metrics.patients import FEWEST, too_few
+from cxr.metrics.plain import named, number, single
 from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
 from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
@@ -26,10 +27,9 @@ from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused
 
-NOISE, REAL, BEST, UNKNOWN = "within noise", "beyond noise", "best", "undetermined"
 _ONE_SEED = (
-    "Where a side has one run, the verdict ignores seeds: with another seed the difference may vanish. Train several "
-    "seeds before you call it real."
+    "Where a configuration has one run, the verdict ignores seeds: with another seed the difference may vanish. Train "
+    "several seeds before you conclude that it is real."
 )
 
 
@@ -38,9 +38,9 @@ class Row:
     """One configuration.
 
     Attributes:
-        name: of its run, or of what its runs have in common.
-        runs: one, or one a seed.
-        macro: macro average of each run, over the findings with patients enough for an interval, if there are any.
+        name: that of its run, or what its runs have in common.
+        runs: one, or one per seed.
+        macro: macro average of each run, over the findings with enough patients for an interval, if there are any.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Row:
 
 
 def compare_runs(config: Mapping[str, Any]) -> float:
-    """Ranks runs, prints and writes the table, and returns the best macro average; see `conf/compare.yaml`.
+    """Ranks runs, prints and writes the tables, and returns the best macro average; see `conf/compare.yaml`.
 
     Raises:
-        CxrError: fewer than two rows on the same images, or an option.
+        CxrError: fewer than two configurations on the same images, or a wrong option.
     """
     config = checked(Compare, config)
     split, metric, plan = config["split"], config["metric"], Resampling(config["resamples"], config["seed"])
@@ -60,13 +60,13 @@ def compare_runs(config: Mapping[str, Any]) -> float:
     kept, left_out = _on_the_same_images(runs, split)
     rows = _rows(kept, metric, plan)
     if len(rows) < 2:
-        others = f" ({', '.join(left_out)} have others)" if left_out else ""
+        others = f" ({', '.join(left_out)} differ)" if left_out else ""
         raise CxrError(
             f"runs has {len(rows)} configuration to compare; give two or more with the same {split} images, patients, "
             f"findings and labels{others}"
         )
     rows.sort(key=lambda row: -row.macro.mean)
-    notes = [*_few(kept[0][1]), *_notes(kept, split, left_out)]
+    notes = _notes(kept, split, left_out)
     table = _ranking(rows, metric, split, plan, notes)
     first = kept[0][0].path
     stem = Path(config["out"]) if config["out"] else first.parent / f"comparison-{split}"
@@ -82,49 +82,40 @@ def compare_runs(config: Mapping[str, Any]) -> float:
 
 
 def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predictions]]:
-    found: list[Run] = []
-    for pattern in [patterns] if isinstance(patterns, str) else list(patterns):
-        if glob.has_magic(pattern):
-            matched = [Path(path) for path in sorted(glob.glob(pattern))]
-            smoke = [path for path in matched if Run(path).smoke]
-            say_left_out(smoke)
-            runs = [Run(path) for path in matched if path not in smoke]
-            there = [run for run in runs if run.predictions(split).is_file()]
-            unscored = [run for run in runs if run not in there and run.best.exists()]
-            if not there:
-                raise CxrError(f"runs={pattern} matches nothing that has predictions/{split}.parquet{_how(unscored)}")
-            if unscored:
-                named = ", ".join(str(run.path) for run in unscored)
-                print(f"left out, without predictions/{split}.parquet: {named}{_how(unscored)}", flush=True)
-            found += there
-        elif Run(Path(pattern)).smoke:
-            raise smoke_refused(Path(pattern))
-        elif not Run(Path(pattern)).predictions(split).is_file():
-            how = _how([run for run in [Run(Path(pattern))] if run.best.exists()])
-            raise CxrError(f"runs names {pattern}, which has no predictions/{split}.parquet{how}")
-        else:
-            found.append(Run(Path(pattern)))
-    unique = {run.path.resolve(): run for run in found}
-    return [(run, read_predictions(run.predictions(split))) for run in unique.values()]
-
-
-def _how(unscored: Sequence[Run]) -> str:
-    """How scores of trainings that lack them are made, if there are such trainings."""
-    return f"; python -m cxr evaluate run={unscored[0].path} makes them" if unscored else ""
+    """Runs by resolved path with their predictions; of a glob, runs without predictions and smoke runs are left out."""
+    found: dict[Path, Run] = {}
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        globbed = glob.has_magic(pattern)
+        runs = [Run(Path(path)) for path in (sorted(glob.glob(pattern)) if globbed else [pattern])]
+        smoke = [run.path for run in runs if run.smoke]
+        if smoke and not globbed:
+            raise smoke_refused(smoke[0])
+        say_left_out(smoke)
+        scored = [run for run in runs if run.path not in smoke and run.predictions(split).is_file()]
+        unscored = [run for run in runs if run.path not in smoke and run not in scored and run.best.exists()]
+        remedy = f"; python -m cxr evaluate run={unscored[0].path} computes them" if unscored else ""
+        if not scored:
+            which = "matches no run that has" if globbed else "has no"
+            raise CxrError(f"runs={pattern} {which} predictions/{split}.parquet{remedy}")
+        if unscored:
+            names = ", ".join(str(run.path) for run in unscored)
+            print(f"left out, without predictions/{split}.parquet: {names}{remedy}", flush=True)
+        found |= {run.path.resolve(): run for run in scored}
+    return [(run, read_predictions(run.predictions(split))) for run in found.values()]
 
 
 def _on_the_same_images(
     runs: Sequence[tuple[Run, Predictions]], split: str
 ) -> tuple[list[tuple[Run, Predictions]], list[str]]:
-    """The largest group of runs with the same images, patients, findings and labels, lined up; and the other names."""
+    """The largest group of runs with the same images, patients, findings and labels, sorted; and the other names."""
     groups = defaultdict(list)
     for run, p in runs:
         order = sorted(p.findings)
         columns = [p.findings.index(name) for name in order]
-        lined = p.ordered(sorted(p.image))
-        target = lined.target[:, columns]
-        key = (tuple(lined.image), tuple(lined.patient), tuple(order), target.tobytes())
-        same = Predictions(lined.image, lined.patient, tuple(order), lined.score[:, columns], target, split=p.split)
+        rows = p.ordered(sorted(p.image))
+        target = rows.target[:, columns]
+        key = (tuple(rows.image), tuple(rows.patient), tuple(order), target.tobytes())
+        same = Predictions(rows.image, rows.patient, tuple(order), rows.score[:, columns], target, split=p.split)
         groups[key].append((run, same))
     largest = max(groups.values(), key=len)
     names = {run.path for run, _ in largest}
@@ -132,13 +123,12 @@ def _on_the_same_images(
 
 
 def _rows(runs: Sequence[tuple[Run, Predictions]], metric: str, plan: Resampling) -> list[Row]:
-    judge = bootstrap_auroc if metric == "auroc" else bootstrap_average_precision
-    kept = Resampling(plan.resamples, plan.seed, plan.level, keep=True)
+    bootstrap = bootstrap_auroc if metric == "auroc" else bootstrap_average_precision
     by_configuration = defaultdict(list)
     for run, p in runs:
-        found = judge(p.target, p.score, p.patient, kept)
+        found = bootstrap(p.target, p.score, p.patient, replace(plan, keep=True))
         macro = found.supported
-        if np.isnan(macro.value):  # no finding has patients enough: a rank, but no interval and no verdict
+        if np.isnan(macro.value):  # no finding has enough patients: runs are ranked without interval and verdict
             macro = replace(found.macro, resamples=np.full(plan.resamples, np.nan))
         if not np.isnan(macro.value):
             by_configuration[configuration(run)].append((run, macro))
@@ -146,92 +136,69 @@ def _rows(runs: Sequence[tuple[Run, Predictions]], metric: str, plan: Resampling
     rows = []
     for name, members in zip(names, by_configuration.values(), strict=True):
         values = np.array([float(macro.value) for _, macro in members])
-        drawn = np.array([macro.resamples for _, macro in members], np.float64)
-        rows.append(Row(name, tuple(run for run, _ in members), Seeds(values, drawn)))
+        resamples = np.array([macro.resamples for _, macro in members], np.float64)
+        rows.append(Row(name, tuple(run for run, _ in members), Seeds(values, resamples)))
     return rows
 
 
-def _ranking(rows: Sequence[Row], metric: str, split: str, plan: Resampling, notes: Sequence[str]) -> Results:
+def _ranking(rows: Sequence[Row], metric: str, split: str, plan: Resampling, notes: Sequence[str]) -> Table:
     best = rows[0]
-    apart = [difference_over_seeds(row.macro, best.macro, plan) for row in rows[1:]]
-    p = holm([value for _, value in apart])
+    differences = [difference_over_seeds(row.macro, best.macro, plan) for row in rows[1:]]
+    corrected = holm([p for _, p in differences])
     cells: list[list[Cell]] = []
     for rank, row in enumerate(rows):
         values = row.macro.values
         spread = float(values.std(ddof=1)) if len(values) > 1 else None
-        line: list[Cell] = [f"{rank + 1}. {row.name}", len(values), _with(mean_over_seeds(row.macro, plan)), spread]
+        line: list[Cell] = [f"{rank + 1}. {row.name}", len(values), single(mean_over_seeds(row.macro, plan)), spread]
         if rank == 0:
-            cells.append([*line, None, None, BEST, None])
+            cells.append([*line, None, None, "best", None])
             continue
-        corrected = float(p[rank - 1])
-        verdict = UNKNOWN if np.isnan(corrected) else REAL if corrected < 1 - plan.level else NOISE
-        cells.append([*line, _with(apart[rank - 1][0]), _known(corrected), verdict, _noise(row, best)])
-    columns = ["configuration", "runs", f"macro_{metric}", "sd_over_seeds", "difference_to_best", "p_holm", "verdict"]
+        p = float(corrected[rank - 1])
+        verdict = "undetermined" if np.isnan(p) else "beyond noise" if p < 1 - plan.level else "within noise"
+        several = sum(len(one.runs) > 1 for one in (row, best))
+        noise = ("patients", "patients, seeds of one side", "patients and seeds")[several]
+        cells.append([*line, single(differences[rank - 1][0]), number(p), verdict, noise])
+    macro = f"macro_{metric}"
+    columns = ["configuration", "runs", macro, "sd_over_seeds", "difference_to_best", "p_holm", "verdict", "noise"]
     lost = max(int(np.isnan(row.macro.resamples).any(axis=0).sum()) for row in rows) % plan.resamples
-    said = [f"Resamples without a value, left out of {plan.resamples}: {lost}."] if lost else []
+    texts = [f"Resamples without a value, left out of {plan.resamples}: {lost}."] if lost else []
     if any(len(row.runs) == 1 for row in rows):
-        said.append(_ONE_SEED)
+        texts.append(_ONE_SEED)
     title = f"{split}: macro average {metric.replace('_', ' ')}"
-    return Results(title, [*columns, "noise"], cells, [*said, *notes], (columns[2],))
-
-
-def _few(p: Predictions) -> list[str]:
-    """Which findings the macro average leaves out for want of patients."""
-    few = too_few(p.target, p.patient, p.findings)
-    if len(few) < len(p.findings):
-        return few_patients(few, "so in no macro average here")
-    return [f"No finding has {FEWEST} positive and {FEWEST} negative patients, so there is no interval and no verdict."]
-
-
-def _noise(row: Row, best: Row) -> str:
-    """What a verdict counts."""
-    several = sum(len(one.runs) > 1 for one in (row, best))
-    return ("patients", "patients, seeds of one side", "patients and seeds")[several]
+    return Table(title, columns, cells, [*texts, *notes], [macro, "difference_to_best"], best=macro)
 
 
 def _by_finding(
     rows: Sequence[Row], predictions: Sequence[Predictions], metric: str, plan: Resampling, notes: Sequence[str]
-) -> Results:
+) -> Table:
     first, second = predictions
     found = compare(first.target, first.score, second.score, first.patient, metric, plan)
-    d = found.difference.findings
-    cells: list[list[Cell]] = [
-        [
-            name,
-            WithInterval(float(d.value[k]), float(d.low[k]), float(d.high[k])),
-            _known(found.p[k]),
-            _known(found.p_holm[k]),
-        ]
-        for k, name in enumerate(first.findings)
-    ]
-    cells.append(["macro average", _with(found.difference.supported), _known(found.p_macro), None])
+    difference, p, p_holm = (named(first.findings, v) for v in (found.difference.findings, found.p, found.p_holm))
+    cells: list[list[Cell]] = [[name, difference[name], p[name], p_holm[name]] for name in first.findings]
+    cells.append([MACRO, single(found.difference.supported), number(found.p_macro), None])
     title = f"{rows[0].name} minus {rows[1].name}, {metric.replace('_', ' ')}"
-    return Results(title, ["finding", "difference", "p", "p_holm"], cells, notes)
+    return Table(title, ["finding", "difference", "p", "p_holm"], cells, notes, ["difference"])
 
 
 def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequence[str]) -> list[str]:
-    run = kept[0][0]
-    notes: list[str] = []
-    there = {name: read_predictions(path) for name in ("val", "test") if (path := run.predictions(name)).is_file()}
+    """Which findings the macro average leaves out, which split this is, and which runs differ."""
+    run, p = kept[0]
+    few = too_few(p.target, p.patient, p.findings)
+    notes = few_patients(few, "so they are not in the macro average")
+    if len(few) == len(p.findings):
+        notes = [f"No finding has {FEWEST} positive and {FEWEST} negative patients, so no interval and no verdict."]
+    stored = {name: read_predictions(path) for name in ("val", "test") if (path := run.predictions(name)).is_file()}
     if split == "val":
-        notes.append(split_note(run, there["val"], there.get("test"), run.metrics()))
+        notes.append(split_note(run, stored["val"], stored.get("test"), run.metrics()))
     else:
         for other, scored in kept:
             count_test(ledger_beside(other.path), scored, other.path.name, "compare")
-        if "val" in there:
-            notes += notes_of(run, there["val"], there["test"], run.metrics(), "compare")
-        told = [run] if "val" in there else []
-        notes += unknown_note({one.path.name: unknown_of(one.metrics()) for one, _ in kept if one not in told})
+        if "val" in stored:
+            notes += notes_of(run, stored["val"], stored["test"], run.metrics(), "compare")
+        noted = [run] if "val" in stored else []
+        notes += unknown_note({one.path.name: unknown_of(one.metrics()) for one, _ in kept if one not in noted})
         notes.append("To choose between configurations, rank them on validation (split=val).")
     if left_out:
         others = ", ".join(left_out)
-        notes.append(f"Left out, since their {split} images, patients, findings or labels are others: {others}.")
+        notes.append(f"Left out, since their {split} images, patients, findings or labels differ: {others}.")
     return notes
-
-
-def _with(found: Interval) -> WithInterval:
-    return WithInterval(float(found.value), float(found.low), float(found.high))
-
-
-def _known(number: float) -> float | None:
-    return None if np.isnan(number) else float(number)

@@ -1,4 +1,4 @@
-"""What the scores of a run are worth, into the run's own directory: the work of `python -m cxr evaluate`."""
+"""Evaluates a run directory and writes metrics, tables and figures into it: `python -m cxr evaluate`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,10 +8,11 @@ from typing import Any, Protocol
 from cxr.configuration.kinds import checked
 from cxr.configuration.schema import Evaluate
 from cxr.errors import CxrError
-from cxr.evaluation.judge import calibrate, check_together, fit_scaling, judge, of_test
+from cxr.evaluation.evaluate import calibrate, check_together, evaluate, fit_scaling, of_test
 from cxr.evaluation.tables import notes_of, write_tables
-from cxr.figures.figures import roc_curves
-from cxr.figures.intervals import forest, precision_recall_curves, reliability, subgroup_points
+from cxr.figures.canvas import draw
+from cxr.figures.curves import precision_recall_curves, reliability, roc_curves
+from cxr.figures.intervals import forest, subgroup_points
 from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
@@ -26,37 +27,37 @@ from cxr.run.splits import describe_split
 
 
 class Scored(Protocol):
-    """What the program hands over of a run: its scores, and what only its network can say."""
+    """A run with its scores; what needs its network is implemented in `cxr.training`."""
 
     @property
     def ancestry(self) -> Ancestry:
-        """What its weights have learnt from."""
+        """The data its weights were trained on."""
 
     def predictions(self) -> tuple[Mapping[str, Predictions], frozenset[str]]:
-        """Of validation and every test split, the last one `test`, and which of them had to be made."""
+        """Predictions of validation and every test split, `test` last, and the names of those computed now."""
 
     def own_metrics(self, predicted: Predictions) -> dict[str, float]:
-        """What the task adds to the metrics of a split."""
+        """Additional metrics of the run's task for a split."""
 
     def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
-        """Attention maps judged against boxes; raises CxrError where the images cannot be read."""
+        """Metrics of attention maps against boxes; raises CxrError where the images cannot be read."""
 
     def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
         """Draws the attention maps of a split."""
 
 
-def evaluate(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, Any]], Scored]) -> float:
-    """Judges one directory and returns its test macro AUROC.
+def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, Any]], Scored]) -> float:
+    """Evaluates a run directory and returns its test macro AUROC.
 
     Args:
         config: see `conf/evaluate.yaml`.
         scored: opens a run, given the options.
 
     Raises:
-        CxrError: no scores, a run that is being trained or evaluated, an option, or a disk that is full.
+        CxrError: no scores, a run that is being trained or evaluated, an option, or a full disk.
     """
     config = checked(Evaluate, config)
-    run, plan = Run(Path(config["run"])), Resampling(config["resamples"], config["seed"])
+    run = Run(Path(config["run"]))
     if not run.path.is_dir():
         raise CxrError(f"run={config['run']} is no directory; give one of runs/")
     check_links(run.path)
@@ -66,15 +67,16 @@ def evaluate(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, Any]
     with run.held():
         if run.unfinished:
             raise CxrError(
-                f"{run.path} is not finished: its training can go on and has no metrics.json of its end; finish it "
-                f"with python -m cxr train name={run.path.name} resume=true"
+                f"{run.path} is not finished: its training can be resumed and has not written its final metrics.json; "
+                f"finish it with python -m cxr train name={run.path.name} resume=true"
             )
-        return _evaluate(run, scored(run, config), config, plan)
+        return _evaluate(run, scored(run, config), config)
 
 
-def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any], plan: Resampling) -> float:
+def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
     predictions, made = scored.predictions()
-    tests, val, saved = {name: p for name, p in predictions.items() if name != "val"}, predictions["val"], run.metrics()
+    plan, saved, val = Resampling(config["resamples"], config["seed"]), run.metrics(), predictions["val"]
+    tests = {name: p for name, p in predictions.items() if name != "val"}
     check_together(val, tests)
     if scored.ancestry.unknown:
         saved[UNKNOWN] = list(scored.ancestry.unknown)
@@ -82,12 +84,12 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any], plan: Resampl
     for name in predictions:
         if name in made:
             predictions[name].write(run.predictions(name))
-    found = judge(val, tests, dict(config["points"]), plan, saved.get("train", {}).get("positives"))
+    results = evaluate(val, tests, dict(config["points"]), plan, saved.get("train", {}).get("positives"))
     for name in [name for name in predictions if name not in saved and run.best.exists()]:
         own = scored.own_metrics(predictions[name])
-        found[name] |= {key: number(value) for key, value in own.items() if key not in found[name]}
-    judged = {name: {**saved.get(name, {}), **found[name]} for name in ("val", "test", *tests)}
-    metrics = {**judged, **{key: value for key, value in saved.items() if key not in judged}}
+        results[name] |= {key: number(value) for key, value in own.items() if key not in results[name]}
+    splits = {name: {**saved.get(name, {}), **results[name]} for name in ("val", "test", *tests)}
+    metrics = {**splits, **{key: value for key, value in saved.items() if key not in splits}}
     metrics["evaluation"] = {"resamples": plan.resamples, "seed": plan.seed, "level": plan.level}
     if val.checkpoint_sha256:
         metrics["checkpoint_sha256"] = val.checkpoint_sha256
@@ -119,7 +121,7 @@ def _calibrate(
 def _localise(
     run: Run, scored: Scored, predictions: Mapping[str, Predictions], plan: Resampling, metrics: dict[str, Any]
 ) -> None:
-    """Attention, judged and drawn, if the run's images can be read; else what `metrics.json` holds stays."""
+    """Evaluates and draws attention maps; where the images cannot be read, `metrics.json` keeps its values."""
     tests = [name for name in predictions if name != "val"]
     for name in tests:
         of_test(metrics, name).setdefault("localisation", None)
@@ -130,15 +132,14 @@ def _localise(
             of_test(metrics, name)["localisation"] = scored.localisation(name, plan)
             scored.draw_attention(name, predictions)
     except CxrError as error:
-        print(f"attention is not judged against boxes, since the images cannot be read: {error}", flush=True)
+        print(f"attention maps are not evaluated, since the images cannot be read: {error}", flush=True)
 
 
 def _draw(run: Run, split: str, test: Predictions, metrics: Mapping[str, Any]) -> None:
-    title, figures = f"{run.path.name}, {split}", run.figures
-    forest(metrics[split], test.findings, figures / f"intervals_{split}.png", title)
-    reliability(test.target, test.score, test.findings, figures / f"reliability_{split}.png", title, test.patient)
-    curves = figures / f"precision_recall_{split}.png"
-    precision_recall_curves(test.target, test.score, test.findings, curves, title)
-    subgroup_points(metrics[split]["subgroups"], figures / f"subgroups_{split}.png", f"{title}, subgroups")
-    if run.best.exists():  # the picture that a training draws, which may have left it to us
-        roc_curves(test.target, test.score, test.findings, figures / f"roc_{split}.png", title)
+    name, scores = f"{run.path.name}, {split}", (test.target, test.score, test.findings)
+    draw(run.figures / f"intervals_{split}.png", forest, metrics[split], test.findings, name)
+    draw(run.figures / f"reliability_{split}.png", reliability, *scores, name, test.patient)
+    draw(run.figures / f"precision_recall_{split}.png", precision_recall_curves, *scores, name)
+    draw(run.figures / f"subgroups_{split}.png", subgroup_points, metrics[split]["subgroups"], name)
+    if run.best.exists():  # ROC curves of a training that did not score this split
+        draw(run.figures / f"roc_{split}.png", roc_curves, *scores, name)

@@ -1,4 +1,4 @@
-"""Tables in LaTeX that fit a page: booktabs, three decimals, intervals below their values, names as in papers."""
+"""LaTeX tables that fit a page, with booktabs, three decimals, intervals below their values and names as in papers."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,8 @@ from itertools import groupby
 
 import numpy as np
 
-_LINES = 44  # of one table; longer ones are continued in another
-_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # shrinks what is too wide, and no other
+_LINES = 44  # of one table; longer tables continue in another
+_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # shrinks tables wider than the line
 _SIGNS = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}", "[": "{[}", "*": "{*}",
@@ -38,25 +38,25 @@ class Row:
 
     Attributes:
         cells: LaTeX.
-        below: in small print under the cells; nothing if empty.
-        group: rows that follow each other with the same one stand together under it.
-        apart: a rule above.
+        below: small print under the cells; nothing if empty.
+        group: heading of this row and its neighbours with the same group.
+        ruled: whether a rule is above.
     """
 
     cells: Sequence[str]
     below: Sequence[str] = ()
     group: str = ""
-    apart: bool = False
+    ruled: bool = False
 
 
 def tables(caption: str, columns: Sequence[str], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
-    """One `table` environment, or several if the rows do not fit a page; they need booktabs and graphicx.
+    """One `table` environment, or several if the rows do not fit a page.
 
     Args:
         caption: plain text.
-        columns: headings, LaTeX; the first is that of the names of rows.
+        columns: headings, LaTeX; the first is that of the row names.
         rows: as many cells each.
-        notes: sentences in small print below, plain text.
+        notes: sentences in small print below the last one, plain text.
     """
     parts = list(_pages(rows))
     texts = [r"% \usepackage{booktabs,graphicx}"]
@@ -77,7 +77,7 @@ def tables(caption: str, columns: Sequence[str], rows: Sequence[Row], notes: Seq
 
 
 def _pages(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows that one table takes; a group stays together if it fits."""
+    """The rows of each table; a group stays together if it fits a page."""
     page: list[Row] = []
     used = 0
     for _, group in groupby(rows, lambda row: row.group):
@@ -107,7 +107,7 @@ def _lines(rows: Sequence[Row], columns: int) -> Iterator[str]:
             if number:
                 yield r"\addlinespace"
             yield rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{group}}}}} \\"
-        if row.apart and number:
+        if row.ruled and number:
             yield r"\midrule"
         yield " & ".join(row.cells) + (r" \\[-2pt]" if any(row.below) else r" \\")
         if any(row.below):
@@ -115,14 +115,14 @@ def _lines(rows: Sequence[Row], columns: int) -> Iterator[str]:
 
 
 def tex(text: object) -> str:
-    """Plain text as LaTeX that prints it as it is, also at the begin of a row, where `[` and `*` would be commands."""
+    """Plain text as LaTeX, also safe at the start of a row, where `[` and `*` would be commands."""
     signs = (_SIGNS.get(sign, sign) if sign.isprintable() else "?" for sign in str(text))
     return re.sub("-(?=-)", "-{}", "".join(signs))
 
 
-def number(value: float | None, p: bool = False) -> str:
-    """Three decimals with a minus sign; a `p` value that would be nothing is less than one thousandth."""
-    if value is None or np.isnan(value):
+def number(value: float, p: bool = False) -> str:
+    """Three decimals with a minus sign, `--` for NaN, and `<0.001` for a `p` value that would round to 0."""
+    if np.isnan(value):
         return "--"
     return "$<$0.001" if p and value < 0.0005 else f"{value:.3f}".replace("-", "$-$")
 
@@ -133,16 +133,16 @@ def bold(text: str) -> str:
 
 
 def heading(name: str) -> str:
-    """A column or a rule as papers name it: `macro_auroc` is `Macro AUROC`."""
+    """A column or operating point as papers name it: `macro_auroc` becomes `Macro AUROC`."""
     if name in ("p", "p_holm"):
         return "$p$" + " (Holm)" * (name == "p_holm")
     words = name.replace("average_precision", "AP").split("_")
-    said = " ".join(_WORDS.get(word, word) for word in words)
-    return tex(said[:1].upper() + said[1:])
+    text = " ".join(_WORDS.get(word, word) for word in words)
+    return tex(text[:1].upper() + text[1:])
 
 
 def method(name: str) -> str:
-    """A model or an ensemble method as papers name it: `weighted` is `Weighted ensemble`, `paper_vgg` is `VGG19`."""
+    """A model or method as papers name it: `weighted` becomes `Weighted ensemble`, `paper_vgg` becomes `VGG19`."""
     first, *others = name.split("-")
     if first in _NETWORKS:
         return tex(", ".join([_NETWORKS[first], *(_LOSSES.get(part, part) for part in others)]))

@@ -1,97 +1,93 @@
 """The learning curves of a run: loss, AUROC, accuracy and learning rate against the epoch."""
 
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from cxr.errors import CxrError
-from cxr.figures.canvas import COLOURS, blank, heading, picture, plain, save
+from cxr.figures.canvas import COLOURS, blank, heading, plain
 
-_PANELS = {
+_LABELS = {
     "loss": "loss", "macro_auroc": "macro AUROC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
-    "top1_accuracy": "top-1 accuracy",
+    "top1_accuracy": "top-1 accuracy", "lr": "learning rate",
 }  # fmt: skip
 _PARTS = {"train": ("training", COLOURS[0], "-"), "val": ("validation", COLOURS[1], "--")}
 
 
-@picture
 def learning_curves(
-    log: pd.DataFrame, path: Path, title: str = "", monitor: str = "val/macro_auroc", mode: str = "max"
-) -> None:
-    """Draws training and validation against the epoch, the gap between them shaded, and the best epoch marked.
+    log: pd.DataFrame,
+    name: str,
+    monitor: str = "val/macro_auroc",
+    mode: str = "max",
+    selected: int | None = None,
+) -> Figure:
+    """Training and validation values against the epoch, the gap between them shaded, the best epoch marked.
 
-    Epochs are drawn and named from 1, as the terminal counts them.
+    Epochs are counted from 1, as in the terminal.
 
     Args:
-        log: one row an epoch: `epoch`, from 0, `lr`, and any of `train/` and `val/` `loss`, `macro_auroc`, `accuracy`,
-            and other metrics; NaN where a value was not taken or is undefined.
-        path: the PNG to write.
-        title: replaces the default heading.
-        monitor: the column that says which epoch is the best.
-        mode: `max` or `min`, whichever of its values is better.
+        log: one row per epoch: `epoch`, from 0, `lr`, and any of `train/` and `val/` `loss`, `macro_auroc`, `accuracy`,
+            and other metrics; NaN where a value was not computed or is undefined.
+        name: of the run, for the title.
+        monitor: the column that selects the best epoch.
+        mode: `max` or `min`, whichever is better.
+        selected: the best epoch, from 0, where not all epochs were compared.
 
     Raises:
         CxrError: `log` has no value in any of these columns.
     """
-    save(_learning_curves_figure(log, title, monitor, mode), path)
-
-
-def _learning_curves_figure(
-    log: pd.DataFrame, title: str, monitor: str = "val/macro_auroc", mode: str = "max"
-) -> Figure:
     log = log.assign(epoch=log["epoch"] + 1).sort_values("epoch").set_index("epoch")
-    series = {str(name): log[name].dropna() for name in log if log[name].notna().any()}
-    logged = [name.partition("/")[2] for name in series if name.startswith(("train/", "val/"))]
-    panels = [key for key in dict.fromkeys([*_PANELS, *logged]) if key in logged]
-    panels += ["lr"] if "lr" in series else []
-    if not panels:
+    series = {str(column): log[column].dropna() for column in log if log[column].notna().any()}
+    logged = [column.partition("/")[2] for column in series if column.startswith(("train/", "val/"))]
+    metrics = [key for key in dict.fromkeys([*_LABELS, *logged]) if key in logged]
+    metrics += ["lr"] if "lr" in series else []
+    if not metrics:
         raise CxrError(f"the log has no value to draw; its columns are {', '.join(map(str, log.columns)) or 'none'}")
-    figure = blank(8.5, 1.4 + 2.4 * len(panels))
-    columns = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    figure = blank(8.5, 1.4 + 2.4 * len(metrics))
+    columns = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     mark = "o" if len(log) <= 40 else ""
-    for key, axes in zip(panels, columns, strict=True):
+    for key, axes in zip(metrics, columns, strict=True):
         plain(axes).grid(color="0.9", linewidth=0.6)
+        axes.set_ylabel(_label(key))
         if key == "lr":
             axes.plot(series["lr"], color="black", marker=mark, markersize=3)
-            axes.set_ylabel("learning rate")
             if 0 < 10 * series["lr"].min() < series["lr"].max():
                 axes.set_yscale("log")
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+                axes.yaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
                 axes.yaxis.set_minor_formatter(NullFormatter())
             continue
-        axes.set_ylabel(_label(key))
-        for part, (name, colour, dash) in _PARTS.items():
+        for part, (label, colour, dash) in _PARTS.items():
             if f"{part}/{key}" in series:
                 line = series[f"{part}/{key}"]
-                axes.plot(line, color=colour, linestyle=dash, marker=mark, markersize=4, label=name)
+                axes.plot(line, color=colour, linestyle=dash, marker=mark, markersize=4, label=label)
         if f"train/{key}" in series and f"val/{key}" in series:
             _gap(axes, series[f"train/{key}"], series[f"val/{key}"])
     if monitor in series:
-        reached = series[monitor]
-        least = mode == "min"
-        best, value = (reached.idxmin(), reached.min()) if least else (reached.idxmax(), reached.max())
+        values = series[monitor]
+        at = int(values.argmin() if mode == "min" else values.argmax())
+        if selected is not None and selected + 1 in values.index:
+            at = values.index.tolist().index(selected + 1)
+        best, value = float(values.index[at]), float(values.iloc[at])
         label = f"best epoch {best:g} (validation {_label(monitor.partition('/')[2])} {value:.4f})"
         for axes in columns:
             axes.axvline(best, color=COLOURS[2], linestyle=":", linewidth=1.8, label=label)
     columns[-1].set_xlabel("epoch")
     columns[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    if log.index.min() == log.index.max():
-        columns[-1].set_xticks([log.index.min()])
+    if len(log) == 1:
+        columns[-1].set_xticks(log.index)
     named = {label: handle for axes in columns for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2, frameon=False)
-    heading(figure, title or "Learning curves")
+    heading(figure, f"Learning curves: {name}")
     return figure
 
 
 def _label(metric: str) -> str:
-    return _PANELS.get(metric, metric.replace("_", " "))
+    return _LABELS.get(metric, metric.replace("_", " "))
 
 
 def _gap(axes: Axes, train: pd.Series, val: pd.Series) -> None:
-    """Shades between two curves over the epochs that have both, and states the last difference above the axes."""
+    """Shades the area between two curves where both have values, and writes the last difference above the axes."""
     both = train.index.intersection(val.index)
     if not len(both):
         return

@@ -75,6 +75,12 @@ def intervals_of(
 
 def value_of(plain: Any) -> float:
     """The value of a number of `metrics.json`, NaN for null."""
+    return interval_of(plain)[0]
+
+
+def interval_of(plain: Any) -> tuple[float, float, float]:
+    """Value, low and high of a number of `metrics.json`; NaN where there is none."""
     if isinstance(plain, dict):
-        return float(plain["value"])
-    return float("nan") if plain is None else float(plain)
+        low, high = plain["ci"]
+        return float(plain["value"]), float(low), float(high)
+    return float("nan" if plain is None else plain), float("nan"), float("nan")

@@ -1,4 +1,4 @@
-"""Digital chest radiographs that the project draws itself: a data set for those who have none."""
+"""Drawn chest radiographs: a synthetic data set that needs no download."""
 
 from cxr.phantom.population import Visit, draw_population
 from cxr.phantom.radiograph import render

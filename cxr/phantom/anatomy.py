@@ -1,4 +1,4 @@
-"""The normal chest: the layers that a radiograph is made of, drawn after a patient's build."""
+"""The normal chest: the layers of a radiograph, drawn from a patient's build."""
 
 from dataclasses import dataclass
 from math import cos, sin
@@ -8,16 +8,22 @@ import numpy as np
 from cxr.phantom.build import HEIGHTS, SIDES, Build
 from cxr.phantom.canvas import Canvas, Field, Points, curve, step
 
-AIR = 0.50  # density that a full depth of lung takes away
+AIR = 0.50  # density that a full depth of lung subtracts
 
 
 @dataclass
 class Scene:
     """The layers of one radiograph, `(size, size)` float32 each; findings change them in place.
 
-    `tissue` is all that takes X-rays outside the lungs, bone included. `air` is the aerated depth of lung, at most
-    about 1. `marks` is what lies inside the lung and takes X-rays: vessels and lines. `lung` is the whole lung field
-    as a mask, `open` what of it no mediastinum covers.
+    Attributes:
+        build: of the patient.
+        canvas: on which the layers are drawn.
+        tissue: attenuation outside the lungs, bone included.
+        air: aerated depth of lung, at most about 1.
+        marks: attenuation inside the lungs: vessels and lines.
+        lung: mask of the whole lung field.
+        open: mask of the lung field that heart and mediastinum do not cover.
+        heart: mask of the heart above the diaphragm.
     """
 
     build: Build
@@ -30,12 +36,12 @@ class Scene:
     heart: Field
 
     def density(self) -> Field:
-        """What the film sees: tissue less air plus marks."""
+        """What the detector records: tissue minus air plus marks."""
         return self.tissue - AIR * self.air + self.marks
 
 
 def draw_chest(build: Build, canvas: Canvas) -> Scene:
-    """Draws the layers of a chest without findings (beyond what `build` itself shows)."""
+    """Draws the layers of a chest without findings, except those that change `build`."""
     lung = sum((_lung(build, canvas, side) for side in SIDES), canvas.empty())
     heart, middle = _heart(build, canvas), _mediastinum(build, canvas)
     clear = (1 - 0.86 * heart) * (1 - 0.97 * middle)
@@ -45,35 +51,23 @@ def draw_chest(build: Build, canvas: Canvas) -> Scene:
     tissue = _body(build, canvas) + 0.13 * heart * (0.4 + 0.6 * canvas.blur(heart, 0.03)) + 0.05 * middle
     tissue += _bones(build, canvas, lung) + _airways(build, canvas) + _soft_shadows(build, canvas)
     marks = _vessels(build, canvas) * lung * np.clip(clear + 0.12, 0, 1)
-    return Scene(
-        build,
-        canvas,
-        tissue.astype(np.float32),
-        air,
-        marks,
-        lung,
-        lung * clear,
-        heart * step(build.dome[1] + 0.02 - canvas.y, 0.01),
-    )
+    above = heart * step(build.dome[1] + 0.02 - canvas.y, 0.01)
+    return Scene(build, canvas, tissue.astype(np.float32), air, marks, lung, lung * clear, above)
 
 
 def diaphragm(build: Build, canvas: Canvas, side: int) -> Field:
-    """Height of the diaphragm above or below every pixel's column, body coordinates."""
+    """Height of the diaphragm in every pixel's column, body coordinates."""
     reach = side * (canvas.x - build.spines(canvas.y)) / build.width
     lateral, medial = np.clip((reach - 0.48) / 0.5, 0, 1.3), np.clip((0.48 - reach) / 0.48, 0, 1.3)
     rise = build.bulge * (0.45 * lateral**2 + 0.55 * lateral**4) + 0.045 * medial**1.7
-    return np.asarray((build.dome[side > 0] + rise), np.float32)
+    return np.asarray(build.dome[side > 0] + rise, np.float32)
 
 
 def _lung(build: Build, canvas: Canvas, side: int) -> Field:
     outer = [build.wall(side, height) for height in HEIGHTS]
     bottom = outer[-1][1]
-    inner = [
-        (side * 0.01, bottom),
-        (side * 0.01, 0.45),
-        (side * 0.02, 0.25),
-        (side * 0.22 * build.width, build.apex + 0.012),
-    ]
+    apex = (side * 0.22 * build.width, build.apex + 0.012)
+    inner = [(side * 0.01, bottom), (side * 0.01, 0.45), (side * 0.02, 0.25), apex]
     cage = canvas.fill(np.vstack([curve(outer), np.array(inner)]) + np.array([build.lean, 0.0]), 0.004)
     edge = canvas.blur(cage, 0.02)
     depth = cage * np.clip(0.25 + 0.95 * (2 * edge - 1), 0.2, 1)  # the lung is thin at its rim
@@ -81,7 +75,7 @@ def _lung(build: Build, canvas: Canvas, side: int) -> Field:
     recess = 0.10 * step(below + 0.05, 0.03) * step(-below, 0.004)  # lung behind the dome
     depth = depth * (step(below, 0.004) + recess)
     upper = 0.86 + 0.14 * step(canvas.y - build.apex - 0.12, 0.08)
-    return np.asarray((depth * upper), np.float32)
+    return np.asarray(depth * upper, np.float32)
 
 
 def _heart(build: Build, canvas: Canvas) -> Field:
@@ -90,19 +84,11 @@ def _heart(build: Build, canvas: Canvas) -> Field:
     top, floor = build.heart_top, build.dome[1] + 0.015
     tall = floor - top
     outline = [
-        (-0.035, top),
-        (-0.72 * right, top + 0.38 * tall),
-        (-right, top + 0.66 * tall),
-        (-0.86 * right, top + 0.93 * tall),
-        (-0.2 * right, floor + 0.05),
-        (0.55 * left, floor + 0.06),
-        (0.95 * left, floor + 0.015),
-        (left, top + 0.88 * tall),
-        (0.86 * left, top + 0.68 * tall),
-        (0.58 * left, top + 0.40 * tall),
-        (0.060, top + 0.13 * tall),
-        (0.040, top - 0.01),
-    ]
+        (-0.035, top), (-0.72 * right, top + 0.38 * tall), (-right, top + 0.66 * tall),
+        (-0.86 * right, top + 0.93 * tall), (-0.2 * right, floor + 0.05), (0.55 * left, floor + 0.06),
+        (0.95 * left, floor + 0.015), (left, top + 0.88 * tall), (0.86 * left, top + 0.68 * tall),
+        (0.58 * left, top + 0.40 * tall), (0.060, top + 0.13 * tall), (0.040, top - 0.01),
+    ]  # fmt: skip
     return canvas.fill(curve(outline, closed=True), 0.006)
 
 
@@ -110,21 +96,12 @@ def _mediastinum(build: Build, canvas: Canvas) -> Field:
     knob, arch = build.knob, build.heart_top - 0.085
     spread = 0.018 * build.unfolded
     outline = [
-        (-0.052, -0.05),
-        (-0.050, build.apex + 0.03),
-        (-0.043 - spread * 0.7, arch - 0.02),
-        (-0.048 - spread, build.heart_top),
-        (-0.05, build.heart_top + 0.25),
-        (-0.04, build.dome[0] + 0.2),
-        (0.045, build.dome[1] + 0.2),
-        (0.045 + 0.6 * spread, build.heart_top + 0.25),
-        (0.066 + 0.4 * spread, build.heart_top + 0.03),
-        (0.050 + 0.5 * spread, arch + knob + 0.022),
-        (0.034 + knob, arch),
-        (0.036 + 0.4 * knob, arch - knob - 0.008),
-        (0.046, build.apex + 0.03),
-        (0.052, -0.05),
-    ]
+        (-0.052, -0.05), (-0.050, build.apex + 0.03), (-0.043 - spread * 0.7, arch - 0.02),
+        (-0.048 - spread, build.heart_top), (-0.05, build.heart_top + 0.25), (-0.04, build.dome[0] + 0.2),
+        (0.045, build.dome[1] + 0.2), (0.045 + 0.6 * spread, build.heart_top + 0.25),
+        (0.066 + 0.4 * spread, build.heart_top + 0.03), (0.050 + 0.5 * spread, arch + knob + 0.022),
+        (0.034 + knob, arch), (0.036 + 0.4 * knob, arch - knob - 0.008), (0.046, build.apex + 0.03), (0.052, -0.05),
+    ]  # fmt: skip
     outline = [(x + build.spine(y), y) for x, y in outline]
     return canvas.fill(curve(outline, closed=True), 0.004)
 
@@ -133,14 +110,14 @@ def _body(build: Build, canvas: Canvas) -> Field:
     """Thickness of soft tissue: neck, shoulders, trunk and arms, thin towards the skin."""
     wide = build.width + build.flank
     slope = build.shoulder
-    trunk = [
-        (-0.085, -0.08),
-        (-0.095, 0.0),
-        (-0.13, 0.045),
-        (-0.26, 0.045 + 0.25 * slope),
+    trunk = [(-0.085, -0.08), (-0.095, 0.0), (-0.13, 0.045), (-0.26, 0.045 + 0.25 * slope)]
+    trunk += [
         (-0.40, 0.05 + 0.65 * slope),
+        (-0.50, 0.06 + 1.25 * slope),
+        (-0.52, 0.28),
+        (-wide - 0.02, 0.38),
+        (-wide, 0.50),
     ]
-    trunk += [(-0.50, 0.06 + 1.25 * slope), (-0.52, 0.28), (-wide - 0.02, 0.38), (-wide, 0.50)]
     breast = 0.012 + 0.045 * build.breast if build.woman else 0.0
     low = build.dome[0] + build.breast_drop
     trunk += [(-wide - 0.45 * breast, low - 0.13), (-wide - breast, low - 0.05), (-wide - 0.3 * breast, low + 0.05)]
@@ -179,8 +156,13 @@ def _bones(build: Build, canvas: Canvas, lung: Field) -> Field:
                 before += [(line, thin * 1.05, 0.8), (line, thin * 0.6, 0.52)]
     bones = 0.088 * canvas.stroke(behind, 0.0025) + 0.055 * canvas.stroke(before, 0.0035)
     bones *= 0.25 + 0.75 * np.clip(2 * canvas.blur(lung, 0.02), 0, 1)
-    bones += _spine(build, canvas)
-    collars: list[tuple[Points, float, float]] = []
+    bones += _spine(build, canvas) + _shoulders(build, canvas)
+    return np.asarray(bones * build.bone, np.float32)
+
+
+def _shoulders(build: Build, canvas: Canvas) -> Field:
+    """Clavicles, upper arms and scapulae."""
+    clavicles: list[tuple[Points, float, float]] = []
     arms = canvas.empty()
     for side in SIDES:
         low = build.apex + 0.09
@@ -188,7 +170,7 @@ def _bones(build: Build, canvas: Canvas, lung: Field) -> Field:
         points = [(0.030, low), (0.10, low - 0.22 * rise), (0.19, low - 0.75 * rise), (0.29, low - 1.1 * rise)]
         points += [(0.38, low - 1.05 * rise)]
         line = curve([(side * x, y) for x, y in points])
-        collars += [(line, 0.023, 1.0), (line, 0.013, 0.66)]
+        clavicles += [(line, 0.023, 1.0), (line, 0.013, 0.66)]
         arms += 0.14 * canvas.blob(side * 0.445, build.apex + 0.02 + build.shoulder, 0.052, 0.052, power=6)
         shaft = curve([(side * 0.455, build.apex + 0.05 + build.shoulder), (side * 0.52, 0.33), (side * 0.55, 0.5)])
         arms += 0.13 * canvas.stroke([(shaft, 0.045, 1.0), (shaft, 0.025, 0.7)], 0.003)
@@ -199,8 +181,7 @@ def _bones(build: Build, canvas: Canvas, lung: Field) -> Field:
         outline = curve([(side * x, y + build.apex - 0.10) for x, y in blade], closed=True)
         rim = canvas.stroke([(np.asarray(outline), 0.005, 1.0)], 0.002)
         arms += 0.045 * canvas.fill(outline, 0.003) + 0.05 * rim
-    bones += 0.12 * canvas.stroke(collars, 0.002) * step(0.35 - np.abs(canvas.x), 0.03) + arms
-    return np.asarray((bones * build.bone), np.float32)
+    return np.asarray(0.12 * canvas.stroke(clavicles, 0.002) * step(0.35 - np.abs(canvas.x), 0.03) + arms, np.float32)
 
 
 def _spine(build: Build, canvas: Canvas) -> Field:
@@ -212,15 +193,14 @@ def _spine(build: Build, canvas: Canvas) -> Field:
     bodies = 0.085 + 0.028 * ripple
     pedicles = np.exp(-(((np.abs(across) - 0.62) / 0.2) ** 2) - ((phase - np.round(phase)) / 0.2) ** 2)
     process = np.exp(-((across / 0.13) ** 2) - ((phase - np.floor(phase) - 0.5) / 0.28) ** 2)
-    return np.asarray((column * (bodies + 0.03 * pedicles + 0.03 * process)), np.float32)
+    return np.asarray(column * (bodies + 0.03 * pedicles + 0.03 * process), np.float32)
 
 
 def _airways(build: Build, canvas: Canvas) -> Field:
     """Trachea and main bronchi: air, hence negative."""
     fork = build.heart_top - 0.025
-    down = curve(
-        [(0.0, -0.05), (-0.002, build.apex + 0.05), (-0.010 - 0.008 * build.unfolded, fork - 0.07), (-0.004, fork)]
-    )
+    bend = (-0.010 - 0.008 * build.unfolded, fork - 0.07)
+    down = curve([(0.0, -0.05), (-0.002, build.apex + 0.05), bend, (-0.004, fork)])
     right = curve([(-0.004, fork), (-0.03, fork + 0.035), (-0.05, fork + 0.075)])
     left = curve([(-0.004, fork), (0.035, fork + 0.03), (0.065, fork + 0.05)])
     tube = canvas.stroke([(down, 0.030, 1.0), (right, 0.020, 0.6), (left, 0.018, 0.6)], 0.004)
@@ -248,7 +228,7 @@ def _soft_shadows(build: Build, canvas: Canvas) -> Field:
 
 
 def _vessels(build: Build, canvas: Canvas) -> Field:
-    """Hila and a tree of vessels that branches and thins towards the periphery."""
+    """Hila, and vessels that branch and taper towards the periphery."""
     rng = np.random.default_rng(build.tree)
     lines: list[tuple[Points, float, float]] = []
 
@@ -275,4 +255,4 @@ def _vessels(build: Build, canvas: Canvas) -> Field:
     lines.sort(key=lambda line: line[1])
     tree = canvas.stroke(lines, 0.0012)
     texture = canvas.noise(rng, 0.03, 3)
-    return np.asarray((build.vessels * (0.070 * tree + 0.075 * shadow) + 0.008 * texture), np.float32)
+    return np.asarray(build.vessels * (0.070 * tree + 0.075 * shadow) + 0.008 * texture, np.float32)

@@ -1,13 +1,16 @@
-"""What all findings are drawn with: where in a lung they may sit, and how air gives way to something denser."""
+"""Tools for drawing findings: positions in a lung, and the replacement of air by something denser."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr.phantom.anatomy import Scene
 from cxr.phantom.canvas import Field, step
 
 
-def opacify(scene: Scene, opacity: Field, tissue: float = 0.0) -> None:
-    """Replaces a share `opacity` (0 to 1) of the air by fluid or tissue, of somewhat higher density if `tissue`."""
+def opacify(scene: Scene, opacity: NDArray[Any], tissue: float = 0.0) -> None:
+    """Replaces a share `opacity` (0 to 1) of the air by fluid, with additional density `tissue`."""
     opacity = np.asarray(np.clip(opacity, 0, 1), np.float32)
     scene.tissue += tissue * opacity * np.clip(scene.air, 0, 1)
     scene.air *= 1 - opacity
@@ -15,7 +18,7 @@ def opacify(scene: Scene, opacity: Field, tissue: float = 0.0) -> None:
 
 
 def draw_sides(place: np.random.Generator, both: float) -> tuple[int, ...]:
-    """The right, the left or, with chance `both`, both lungs."""
+    """The right, the left or, with probability `both`, both lungs."""
     chance, first = place.random(), 1 if place.random() < 0.5 else -1
     return (first, -first) if chance < both else (first,)
 
@@ -31,24 +34,18 @@ def spot(scene: Scene, side: int, across: float, height: float) -> tuple[float, 
 def open_spot(
     scene: Scene, place: np.random.Generator, side: int, across: tuple[float, float], height: tuple[float, float]
 ) -> tuple[float, float]:
-    """A random point of a lung that heart and diaphragm leave free."""
+    """A random point of a lung that heart and diaphragm do not cover."""
     tries = [spot(scene, side, place.uniform(*across), place.uniform(*height)) for _ in range(8)]
-    free = [scene.open[_nearest(scene, x, y)] for x, y in tries]
-    good = [index for index, value in enumerate(free) if value > 0.6]
-    return tries[good[0] if good else int(np.argmax(free))]
-
-
-def _nearest(scene: Scene, x: float, y: float) -> tuple[int, int]:
-    flat = np.argmin((scene.canvas.x - x) ** 2 + (scene.canvas.y - y) ** 2)
-    row, column = np.unravel_index(flat, scene.open.shape)
-    return int(row), int(column)
+    nearest = [np.argmin((scene.canvas.x - x) ** 2 + (scene.canvas.y - y) ** 2) for x, y in tries]
+    free = [min(float(scene.open.flat[pixel]), 0.6) for pixel in nearest]
+    return tries[int(np.argmax(free))]  # the first that is more than 0.6 free, else the freest
 
 
 def half(scene: Scene, side: int) -> Field:
-    """1 on one side of the spine, 0 on the other."""
+    """A mask of one side of the spine."""
     return step(side * (scene.canvas.x - scene.build.spines(scene.canvas.y)), 0.004)
 
 
 def lateral(scene: Scene, side: int) -> Field:
-    """Distance from the midline as a share of the lung's half width."""
+    """Distance from the midline, in half widths of the lungs."""
     return np.asarray(np.clip(side * scene.canvas.x / scene.build.width, 0, 1.2), np.float32)

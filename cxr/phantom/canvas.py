@@ -1,4 +1,4 @@
-"""A canvas in the coordinates of the body: what anatomy and findings are drawn on, whatever the pose and the size."""
+"""A canvas in body coordinates, on which anatomy and findings are drawn independently of pose and picture size."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 Field = NDArray[np.float32]
 Points = NDArray[np.float64]
 
-_SHIFT = 4  # fractional bits of the coordinates that are handed to OpenCV
+_SHIFT = 4  # fractional bits of the coordinates for OpenCV
 _FINE = 2  # strokes are drawn at this multiple of the size, then averaged down
 
 
 class Canvas:
     """Maps body coordinates to pixels and draws soft shapes there.
 
-    Body coordinates are in image sides: `x` is 0 at the spine and grows to the right of the picture (the patient's
-    left), `y` is 0 at the top and 1 at the bottom of a picture in neutral pose.
+    Body coordinates are fractions of the picture's size: `x` is 0 at the spine and grows to the right of the picture
+    (the patient's left), `y` is 0 at the top and 1 at the bottom of a picture in neutral pose.
 
     Args:
-        size: side of the picture in pixels.
+        size: width and height of the picture in pixels.
         turn: rotation in the image plane, degrees.
         zoom: magnification about the centre.
-        shift: `(x, y)` displacement in image sides.
+        shift: `(x, y)` displacement as a fraction of the size.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Canvas:
         return np.zeros((self.size, self.size), np.float32)
 
     def fill(self, outline: Points, soft: float = 0.003) -> Field:
-        """The inside of a closed outline, `(n, 2)` body coordinates: 1 inside, 0 outside, an edge of width `soft`."""
+        """The mask of a closed outline, `(n, 2)` body coordinates, with an edge of width `soft`."""
         mask = np.zeros((self.size, self.size), np.uint8)
         cv2.fillPoly(mask, [self._fixed(outline, 1)], 255, cv2.LINE_AA, _SHIFT)
         return self.blur(mask.astype(np.float32) / 255, soft)
@@ -73,7 +73,7 @@ class Canvas:
         return np.exp(-(radius ** (power / 2))).astype(np.float32)
 
     def noise(self, rng: np.random.Generator, scale: float, octaves: int = 1) -> Field:
-        """Smooth noise of mean 0 and deviation 1 whose grains measure about `scale` image sides.
+        """Smooth noise of mean 0 and deviation 1 whose grains have about the size `scale`.
 
         Each further octave adds grains of half the size and 0.6 times the height.
         """
@@ -81,7 +81,7 @@ class Canvas:
         for octave in range(octaves):
             coarse = max(4, round(2**octave / scale))
             grain = rng.standard_normal((coarse, coarse)).astype(np.float32)
-            # the lattice is turned from octave to octave so that it does not show
+            # each octave rotates the lattice, which would be visible otherwise
             turn = cv2.getRotationMatrix2D((coarse / 2, coarse / 2), 31.0 + 47.0 * octave, self.size / coarse / 0.70)
             turn[:, 2] += (self.size - coarse) / 2
             field += 0.6**octave * cv2.warpAffine(
@@ -90,12 +90,12 @@ class Canvas:
         return np.asarray((field - field.mean()) / (field.std() + 1e-6), np.float32)
 
     def blur(self, field: NDArray[Any], width: float) -> Field:
-        """Gaussian blur of deviation `width` image sides."""
+        """Gaussian blur of standard deviation `width`."""
         sigma = width * self.size
         soft: NDArray[Any] = field.astype(np.float32, copy=False)
         if sigma < 0.2:
             return soft
-        coarse = max(1, int(sigma / 3))  # a wide blur of a smaller picture is the same at a fraction of the time
+        coarse = max(1, int(sigma / 3))  # a wide blur of a smaller picture is the same and faster
         if coarse > 1:
             soft = cv2.resize(soft, None, fx=1 / coarse, fy=1 / coarse, interpolation=cv2.INTER_AREA)
         soft = cv2.GaussianBlur(soft, (0, 0), sigma / coarse, borderType=cv2.BORDER_REPLICATE)
@@ -109,7 +109,7 @@ class Canvas:
 
 
 def curve(points: Iterable[tuple[float, float]], closed: bool = False, steps: int = 12) -> Points:
-    """A smooth curve through `points`, `steps` vertices to each piece."""
+    """A smooth curve through `points` with `steps` vertices per piece."""
     knots = np.array(list(points), float)
     if closed:
         knots = np.vstack([knots[-1:], knots, knots[:2]])

@@ -1,8 +1,8 @@
-"""Fourteen findings as they look and where they sit, each drawn into the layers of a chest.
+"""The appearance and position of fourteen findings in the layers of a chest.
 
 A finding changes the build before the chest is drawn (`REBUILD`: a large heart, a flat diaphragm), or the layers
-afterwards (`PAINT`), or both. Where it sits comes from a generator of the patient's own, so that it stays over his
-follow-ups; how severe it is (0.25 to 1) is the day's.
+afterwards (`PAINT`), or both. Its position comes from a random generator of the patient, so that it is the same at all
+follow-ups; its severity (0.25 to 1) varies between visits.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,18 +33,18 @@ def paint(scene: Scene, finding: str, place: np.random.Generator, severity: floa
     for _ in PAINT[finding](scene, place, severity):
         after = scene.density()
         change = np.abs(after - before)
-        if change.max() > 0:  # else it lies outside the picture
+        if change.max() > 0:  # else it is outside the picture
             boxes.append(_box(change, 0.15))
         before = after
     return boxes
 
 
 def _box(change: Field, level: float) -> Box:
-    """The box around all that exceeds the share `level` of the greatest change."""
+    """The box around all pixels above the share `level` of the greatest change."""
     inside = change > level * change.max()
-    columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
-    left, top, size = int(columns[0]), int(rows[0]), len(change)
-    return (left / size, top / size, (int(columns[-1]) + 1 - left) / size, (int(rows[-1]) + 1 - top) / size)
+    columns, rows = np.flatnonzero(inside.any(0)).tolist(), np.flatnonzero(inside.any(1)).tolist()
+    left, top, size = columns[0], rows[0], len(change)
+    return left / size, top / size, (columns[-1] + 1 - left) / size, (rows[-1] + 1 - top) / size
 
 
 def _atelectasis(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
@@ -55,37 +55,41 @@ def _atelectasis(scene: Scene, place: np.random.Generator, severity: float) -> I
         raised = step(canvas.y - diaphragm(build, canvas, side) + lift, 0.004) * half(scene, side)
         opacify(scene, 0.97 * raised)
         if lobar:
-            hilum = (side * 0.05, build.heart_top + 0.05)
-            if place.random() < 0.5:  # the upper lobe folds up against the mediastinum and the apex
-                far = spot(scene, side, 0.55 + 0.35 * severity, 0.12)
-                top = (side * 0.16, build.apex - 0.03)
-                bowed = curve([hilum, (0.55 * far[0], hilum[1] - 0.06 - 0.02 / severity), far])
-                outline = np.vstack([bowed, [top, (side * 0.02, build.apex)]])
-            else:  # the lower lobe folds down behind the heart
-                foot = spot(scene, side, 0.45 + 0.4 * severity, 1.06)
-                bowed = curve([hilum, (0.5 * (hilum[0] + foot[0]), 0.5 * (hilum[1] + foot[1]) - 0.01), foot])
-                outline = np.vstack([bowed, [(side * 0.02, foot[1] + 0.06)]])
-            opacify(scene, (0.55 + 0.32 * severity) * canvas.fill(outline, 0.005), 0.03)
+            _collapsed_lobe(scene, place, side, severity)
         else:
             for plate in range(1 + int(place.integers(1, 3))):
-                start = place.uniform(0.12, 0.4)
-                ends = [
-                    spot(scene, side, across, 0.93 - 0.11 * plate - lift)
-                    for across in (start, start + place.uniform(0.35, 0.55))
-                ]
-                tilt, bow = place.normal(0, 0.018), place.normal(0, 0.008)
-                middle = (0.5 * (ends[0][0] + ends[1][0]), 0.5 * (ends[0][1] + ends[1][1]) + bow)
-                line = curve([(ends[0][0], ends[0][1] - tilt), middle, (ends[1][0], ends[1][1] + tilt)])
-                width = place.uniform(0.008, 0.015)
-                ends_fade = canvas.blob(*middle, 0.55 * abs(ends[1][0] - ends[0][0]), 0.1, power=4)
-                opacify(scene, (0.45 + 0.4 * severity) * canvas.stroke([(line, width, 1.0)], 0.003) * ends_fade, 0.03)
-            haze = canvas.blob(*spot(scene, side, 0.45, 0.95), 0.13, 0.06)
-            opacify(scene, 0.3 * severity * haze)
+                _plate(scene, place, side, 0.93 - 0.11 * plate - lift, severity)
+            opacify(scene, 0.3 * severity * canvas.blob(*spot(scene, side, 0.45, 0.95), 0.13, 0.06))
         yield
 
 
+def _collapsed_lobe(scene: Scene, place: np.random.Generator, side: int, severity: float) -> None:
+    build = scene.build
+    x, y = hilum = (side * 0.05, build.heart_top + 0.05)
+    if place.random() < 0.5:  # the upper lobe collapses against the mediastinum and the apex
+        far = spot(scene, side, 0.55 + 0.35 * severity, 0.12)
+        fissure = curve([hilum, (0.55 * far[0], y - 0.06 - 0.02 / severity), far])
+        outline = np.vstack([fissure, [(side * 0.16, build.apex - 0.03), (side * 0.02, build.apex)]])
+    else:  # the lower lobe collapses behind the heart
+        foot = spot(scene, side, 0.45 + 0.4 * severity, 1.06)
+        fissure = curve([hilum, (0.5 * (x + foot[0]), 0.5 * (y + foot[1]) - 0.01), foot])
+        outline = np.vstack([fissure, [(side * 0.02, foot[1] + 0.06)]])
+    opacify(scene, (0.55 + 0.32 * severity) * scene.canvas.fill(outline, 0.005), 0.03)
+
+
+def _plate(scene: Scene, place: np.random.Generator, side: int, height: float, severity: float) -> None:
+    start = place.uniform(0.12, 0.4)
+    (x1, y1), (x2, y2) = (spot(scene, side, x, height) for x in (start, start + place.uniform(0.35, 0.55)))
+    tilt, bow = place.normal(0, 0.018), place.normal(0, 0.008)
+    middle = (0.5 * (x1 + x2), 0.5 * (y1 + y2) + bow)
+    line = curve([(x1, y1 - tilt), middle, (x2, y2 + tilt)])
+    plate = scene.canvas.stroke([(line, place.uniform(0.008, 0.015), 1.0)], 0.003)
+    fade = scene.canvas.blob(*middle, 0.55 * abs(x2 - x1), 0.1, power=4)
+    opacify(scene, (0.45 + 0.4 * severity) * plate * fade, 0.03)
+
+
 def _consolidation(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
-    """A lobe without air up to its fissure, with bronchi that still hold some."""
+    """A lobe without air up to its fissure, with air bronchograms."""
     canvas, build = scene.canvas, scene.build
     side = draw_sides(place, 0.0)[0]
     upper = place.random() < 0.5
@@ -101,12 +105,8 @@ def _consolidation(scene: Scene, place: np.random.Generator, severity: float) ->
     hilum = (side * 0.07, build.heart_top + 0.05)
     tubes: list[tuple[Points, float, float]] = []
     for _ in range(4):
-        end = spot(
-            scene,
-            side,
-            place.uniform(0.35, 0.75),
-            height + (place.uniform(-0.3, -0.05) if upper else place.uniform(0.08, 0.32)),
-        )
+        across, down = place.uniform(0.35, 0.75), place.uniform(-0.3, -0.05) if upper else place.uniform(0.08, 0.32)
+        end = spot(scene, side, across, height + down)
         middle = (0.5 * (hilum[0] + end[0]), 0.5 * (hilum[1] + end[1]) + place.normal(0, 0.012))
         tubes.append((curve([hilum, middle, end]), 0.008, 1.0))
         tubes.append((curve([middle, (0.4 * middle[0] + 0.6 * end[0], end[1] + place.normal(0, 0.05))]), 0.006, 0.8))
@@ -116,7 +116,7 @@ def _consolidation(scene: Scene, place: np.random.Generator, severity: float) ->
 
 
 def _edema(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
-    """Bat wings about both hila, vessels that lose their edge, septal lines at the bases."""
+    """Batwing opacities around both hila, blurred vessels, septal lines at the bases."""
     canvas, build = scene.canvas, scene.build
     cloud = canvas.noise(place, 0.07, 4)
     scene.marks[:] = canvas.blur(scene.marks, 0.0015 + 0.0025 * severity) * (1.15 + 0.4 * severity)
@@ -171,21 +171,19 @@ def _fibrosis_build(build: Build, severity: float) -> Build:
 def _fibrosis(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
     """A net of fine lines, densest at the periphery of the bases."""
     canvas, build = scene.canvas, scene.build
-    net = 0.7 * np.exp(-((canvas.noise(place, 0.023) / 0.25) ** 2)) + 0.8 * np.exp(
-        -((canvas.noise(place, 0.014) / 0.3) ** 2)
-    )
+    net = 0.7 * np.exp(-((canvas.noise(place, 0.023) / 0.25) ** 2))
+    net = net + 0.8 * np.exp(-((canvas.noise(place, 0.014) / 0.3) ** 2))
     net = canvas.blur(net, 0.0015) * np.clip(1 + 0.4 * canvas.noise(place, 0.1), 0.2, 2)
     rim = np.maximum(lateral(scene, -1), lateral(scene, 1))
     height = (canvas.y - build.apex) / (min(build.dome) - build.apex)
-    weight = np.clip(
-        0.15 + 0.85 * step(height - 0.55 + 0.25 * (rim - 0.6), 0.22) * np.clip(0.35 + 0.8 * rim, 0, 1), 0, 1
-    )
+    basal = step(height - 0.55 + 0.25 * (rim - 0.6), 0.22)
+    weight = np.clip(0.15 + 0.85 * basal * np.clip(0.35 + 0.8 * rim, 0, 1), 0, 1)
     opacify(scene, weight * (0.12 + (0.20 + 0.24 * severity) * net))
     yield
 
 
 def _hernia(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
-    """Stomach behind the heart: a round shadow above the diaphragm with a flat level under its gas."""
+    """Stomach behind the heart: a round shadow above the diaphragm with an air-fluid level."""
     canvas, build = scene.canvas, scene.build
     side = 1 if place.random() < 0.75 else -1
     radius = (0.072 + 0.045 * severity) * place.uniform(0.9, 1.1)
@@ -201,19 +199,17 @@ def _hernia(scene: Scene, place: np.random.Generator, severity: float) -> Iterat
 
 
 def _infiltration(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
-    """Ill-defined haze in a few patches, often on both sides, without any border."""
+    """Ill-defined haze in a few patches, often on both sides."""
     canvas = scene.canvas
     grain = canvas.noise(place, 0.08, 4)
     streaks = np.abs(canvas.noise(place, 0.025, 2))
     for side in draw_sides(place, 0.6):
-        opacity = canvas.empty()
+        patches = canvas.empty()
         for _ in range(int(place.integers(2, 4))):
             x, y = open_spot(scene, place, side, (0.25, 0.8), (0.25, 0.85))
-            opacity += canvas.blob(x, y, place.uniform(0.05, 0.09), place.uniform(0.05, 0.09), place.uniform(0, 3))
-        opacity = (
-            np.clip(opacity, 0, 1.2) * half(scene, side) * np.clip(1 + 0.28 * grain + 0.25 * (streaks - 0.8), 0.2, 2)
-        )
-        opacify(scene, (0.30 + 0.26 * severity) * opacity)
+            patches += canvas.blob(x, y, place.uniform(0.05, 0.09), place.uniform(0.05, 0.09), place.uniform(0, 3))
+        texture = np.clip(1 + 0.28 * grain + 0.25 * (streaks - 0.8), 0.2, 2)
+        opacify(scene, (0.30 + 0.26 * severity) * (np.clip(patches, 0, 1.2) * half(scene, side) * texture))
         yield
 
 
@@ -245,7 +241,7 @@ def _round(
 
 
 def _pneumonia(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
-    """Patchy, blurred airspace shadows within one segment, a fan that opens from the hilum."""
+    """Patchy, blurred airspace opacities within one segment, a fan from the hilum."""
     canvas = scene.canvas
     side = draw_sides(place, 0.0)[0]
     x, y = open_spot(scene, place, side, (0.45, 0.6), (0.35, 0.88))
@@ -262,22 +258,10 @@ def _cardiomegaly_build(build: Build, severity: float) -> Build:
 
 
 REBUILD: dict[str, Callable[[Build, float], Build]] = {
-    "Cardiomegaly": _cardiomegaly_build,
-    "Emphysema": _emphysema_build,
-    "Fibrosis": _fibrosis_build,
-}
+    "Cardiomegaly": _cardiomegaly_build, "Emphysema": _emphysema_build, "Fibrosis": _fibrosis_build,
+}  # fmt: skip
 PAINT: dict[str, Callable[[Scene, np.random.Generator, float], Iterator[None]]] = {
-    "Atelectasis": _atelectasis,
-    "Consolidation": _consolidation,
-    "Edema": _edema,
-    "Effusion": effusion,
-    "Emphysema": _emphysema,
-    "Fibrosis": _fibrosis,
-    "Hernia": _hernia,
-    "Infiltration": _infiltration,
-    "Mass": _mass,
-    "Nodule": _nodule,
-    "Pleural_Thickening": pleural_thickening,
-    "Pneumonia": _pneumonia,
-    "Pneumothorax": pneumothorax,
-}
+    "Atelectasis": _atelectasis, "Consolidation": _consolidation, "Edema": _edema, "Effusion": effusion,
+    "Emphysema": _emphysema, "Fibrosis": _fibrosis, "Hernia": _hernia, "Infiltration": _infiltration, "Mass": _mass,
+    "Nodule": _nodule, "Pleural_Thickening": pleural_thickening, "Pneumonia": _pneumonia, "Pneumothorax": pneumothorax,
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""From the layers of a chest to the film: scatter, exposure, noise, and what the radiographer leaves on it."""
+"""From the layers of a chest to the picture: scatter, exposure, noise, collimation, markers and devices."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from cxr.phantom.canvas import Canvas, Field, Points, curve
 
 
 def expose(scene: Scene, rng: np.random.Generator, portable: bool) -> NDArray[np.uint8]:
-    """The film of a scene, `(size, size)` uint8: bone and tissue bright, air dark."""
+    """The picture of a scene, `(size, size)` uint8: bone and tissue bright, air dark."""
     canvas = scene.canvas
     density = scene.density() + _hardware(scene, rng, portable)
     scatter = rng.uniform(0.12, 0.22) if portable else rng.uniform(0.02, 0.10)
@@ -32,7 +32,7 @@ def expose(scene: Scene, rng: np.random.Generator, portable: bool) -> NDArray[np
 
 
 def _collimate(canvas: Canvas, rng: np.random.Generator, picture: Field) -> Field:
-    """Now and then the shutters cut a dark or, after inversion, bright border into one or two sides."""
+    """Sometimes a dark or, after inversion, bright border of collimation on one or two sides."""
     if rng.random() > 0.3:
         return picture
     across = (np.arange(canvas.size, dtype=np.float32) + 0.5) / canvas.size
@@ -47,10 +47,9 @@ def _collimate(canvas: Canvas, rng: np.random.Generator, picture: Field) -> Fiel
 
 
 def _marker(canvas: Canvas, rng: np.random.Generator, picture: Field) -> None:
-    """A lead letter for the side, on most films."""
+    """A side marker, on most pictures."""
     chance, left, tilt = rng.random(), rng.random() < 0.7, rng.normal(0, 0.15)
-    x = rng.uniform(0.02, 0.07)
-    y = rng.uniform(0.03, 0.16)
+    x, y = rng.uniform(0.02, 0.07), rng.uniform(0.03, 0.16)
     if chance > 0.75:
         return
     size = canvas.size
@@ -63,7 +62,7 @@ def _marker(canvas: Canvas, rng: np.random.Generator, picture: Field) -> None:
 
 
 def _hardware(scene: Scene, rng: np.random.Generator, portable: bool) -> Field:
-    """Tubes, catheters and leads; they depend on the view alone, never on a finding."""
+    """Tubes, catheters and leads; they depend on the view, never on a finding."""
     canvas, build = scene.canvas, scene.build
     chances = rng.random(4)
     lines: list[tuple[Points, float, float]] = []
@@ -71,9 +70,8 @@ def _hardware(scene: Scene, rng: np.random.Generator, portable: bool) -> Field:
     fork = build.heart_top - 0.025
     if chances[0] < (0.35 if portable else 0.02):  # endotracheal or nasogastric tube
         end = fork - 0.05 if rng.random() < 0.5 else build.dome[1] + 0.06
-        lines.append(
-            (curve([(0.004, -0.06), (rng.normal(0, 0.004), 0.12), (-0.006, fork - 0.07), (0.01, end)]), 0.007, 0.55)
-        )
+        way = [(0.004, -0.06), (rng.normal(0, 0.004), 0.12), (-0.006, fork - 0.07), (0.01, end)]
+        lines.append((curve(way), 0.007, 0.55))
     if chances[1] < (0.4 if portable else 0.06):  # central venous catheter
         side = -1 if rng.random() < 0.7 else 1
         top = build.apex + rng.uniform(0.05, 0.1)

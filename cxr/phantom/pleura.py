@@ -10,7 +10,7 @@ from cxr.phantom.canvas import curve, step
 
 
 def effusion(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
-    """Fluid that fills the costophrenic angle and climbs the wall."""
+    """Fluid in the costophrenic angle with a meniscus along the wall."""
     canvas, build = scene.canvas, scene.build
     sides = draw_sides(place, 0.35)
     for number, side in enumerate(sides):
@@ -29,7 +29,7 @@ def pleural_thickening(scene: Scene, place: np.random.Generator, severity: float
     for side in draw_sides(place, 0.45):
         thick = (0.025 + 0.024 * severity) * place.uniform(0.85, 1.15)
         wave, phase = place.uniform(3, 9), place.uniform(0, 6)
-        if place.random() < 0.4:  # the cap is what the lung leaves free when it is pushed down
+        if place.random() < 0.4:  # the cap is the space above the lung when it is shifted down
             rows = max(1, round(1.8 * thick * canvas.size))
             pushed = np.vstack([np.zeros_like(scene.lung[:rows]), scene.lung[:-rows]])
             near = step(build.apex + 0.11 - canvas.y + 0.012 * np.sin(3 * wave * canvas.x * side + phase), 0.02)
@@ -46,16 +46,14 @@ def pleural_thickening(scene: Scene, place: np.random.Generator, severity: float
 
 
 def pneumothorax(scene: Scene, place: np.random.Generator, severity: float) -> Iterator[None]:
-    """Air between the lung and the chest wall: no markings beyond the thin line of the pleura."""
+    """Air between lung and chest wall: no markings beyond the thin pleural line."""
     canvas, build = scene.canvas, scene.build
     side = draw_sides(place, 0.0)[0]
     heights = np.linspace(0.0, 1.15, 10)
     gives = (0.10 + 0.24 * severity) * np.clip(1.1 - heights * place.uniform(0.4, 0.95), 0, 1)
     fall = (0.05 + 0.12 * severity) * np.clip(1 - heights, 0, 1)
-    rim = [
-        (x * (1 - give), y + down)
-        for (x, y), give, down in zip((build.wall(side, float(h)) for h in heights), gives, fall, strict=True)
-    ]
+    walls = [build.wall(side, float(height)) for height in heights]
+    rim = [(x * (1 - give), y + down) for (x, y), give, down in zip(walls, gives, fall, strict=True)]
     top = (side * 0.05, rim[0][1] + 0.03)
     line = curve([top, (0.55 * rim[0][0] + 0.45 * top[0], rim[0][1] + 0.004), *rim])
     kept = canvas.fill(np.vstack([line, [(side * 0.0, rim[-1][1]), (side * 0.0, top[1])]]), 0.0015)

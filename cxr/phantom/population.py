@@ -1,13 +1,13 @@
-"""Who is radiographed and what he has: patients, follow-ups, labels and the two lists, before anything is drawn.
+"""The population: patients, follow-ups, labels and the split into two lists.
 
-Every patient walks through his visits as a chain. At each visit a finding that he has stays with chance `STAYS`; then,
-with a chance of his own (his frailty), a new illness sets in: a first finding, drawn by `first_shares`, and further
-ones, each by its frequency beside the first in the published table. Findings that end up too rare to learn or to
-measure are topped up by giving them to more patients.
+The visits of a patient are a Markov chain. At each visit a present finding persists with probability `PERSISTENCE`.
+Then, with a probability of the patient (the frailty), a new illness starts: a first finding, drawn by its share of all
+labels, and further ones by their co-occurrence with the first in the published table. Findings that remain too rare to
+learn or to evaluate are given to more patients.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,7 @@ from cxr.findings import NIH14
 from cxr.metrics.stratification import draw_patients
 
 # Images of each finding (diagonal) and pair of findings among the 112,120 of the NIH ChestX-ray14 release (Wang et al.,
-# "ChestX-ray8", CVPR 2017; Data_Entry_2017_v2020.csv), counted once. Order: findings.NIH14.
-IMAGES = 112_120
+# "ChestX-ray8", CVPR 2017; Data_Entry_2017_v2020.csv). Order: findings.NIH14.
 # fmt: off
 PAIRS = np.array([
     [11559,  370, 1223,  221,  3275,  424,  220,  40,  3264,  739,  590,  496,  262,  774],
@@ -37,63 +36,52 @@ PAIRS = np.array([
     [  774,   49,  223,   33,   996,  747,   80,   9,   946,  431,  341,  289,   41, 5302],
 ])
 # fmt: on
-FLOOR = 0.06  # least share of the images that shows a finding
-PATIENTS = 28  # least number of patients that show it, where 1,200 images are drawn
+FLOOR = 0.06  # minimum share of images with a finding
+PATIENTS = 28  # minimum number of patients with a finding, per 1,200 images
 TEST = 0.25  # share of the test list
-STAYS = dict.fromkeys(NIH14, 0.55) | {
-    "Cardiomegaly": 0.8,
-    "Edema": 0.4,
-    "Emphysema": 0.85,
-    "Fibrosis": 0.85,
-    "Hernia": 0.85,
-    "Mass": 0.75,
-    "Nodule": 0.7,
-    "Pleural_Thickening": 0.75,
-    "Pneumonia": 0.4,
-}
-# Shift of the log odds of an AP film, after the shares of AP films among the table's images of each finding.
+PERSISTENCE = dict.fromkeys(NIH14, 0.55) | {
+    "Cardiomegaly": 0.8, "Edema": 0.4, "Emphysema": 0.85, "Fibrosis": 0.85, "Hernia": 0.85, "Mass": 0.75,
+    "Nodule": 0.7, "Pleural_Thickening": 0.75, "Pneumonia": 0.4,
+}  # fmt: skip
+# Shift of the log odds of an AP view, from the shares of AP views among the published images of each finding.
 PORTABLE = {
-    "Consolidation": 0.6,
-    "Edema": 1.0,
-    "Fibrosis": -0.8,
-    "Hernia": -0.8,
-    "Infiltration": 0.3,
-    "Pneumonia": 0.4,
-}
+    "Consolidation": 0.6, "Edema": 1.0, "Fibrosis": -0.8, "Hernia": -0.8, "Infiltration": 0.3, "Pneumonia": 0.4,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One radiograph: whose, of which day, what it shows and what its label says."""
+    """One radiograph: patient, follow-up, findings drawn (`shown`) and findings in the table (`written`)."""
 
     patient: int  # from 1
     followup: int  # from 0
     age: int
     woman: bool
     portable: bool  # AP view
-    shown: tuple[str, ...] = field(default=())
-    written: tuple[str, ...] = field(default=())
+    shown: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
     test: bool = False
 
     @property
     def image(self) -> str:
-        """File name, as the release spells it."""
+        """File name as in the release."""
         return f"{self.patient:08d}_{self.followup:03d}.png"
 
 
 def draw_population(images: int, seed: int = 0, label_noise: float = 0.0) -> list[Visit]:
-    """Draws all visits in order of patient and follow-up; nothing is rendered.
+    """Draws all visits in order of patient and follow-up, without rendering.
 
     Args:
         images: number of radiographs.
         seed: same arguments, same population.
-        label_noise: chance that the written label of a finding that is drawn is missing. A finding that is not drawn is
-            written with this chance times the odds of the finding, so that its prevalence stays about the same.
+        label_noise: probability that a finding that is drawn is missing in the table. A finding that is not drawn is
+            written with this probability times the odds of the finding, so that its prevalence is about the same.
     """
     rng = np.random.default_rng([seed, 0])
     visits: list[Visit] = []
     while len(visits) < images:
-        visits += _patient(rng, len(visits) and visits[-1].patient, min(images - len(visits), max(3, images // 50)))
+        last = visits[-1].patient if visits else 0
+        visits += _patient(rng, last + 1, min(images - len(visits), max(3, images // 50)))
     shown = _top_up(rng, np.array([visit.patient for visit in visits]), _labels([visit.shown for visit in visits]))
     written = _flip(np.random.default_rng([seed, 1]), shown, label_noise)
     views = _views(rng, visits, shown)
@@ -105,7 +93,7 @@ def draw_population(images: int, seed: int = 0, label_noise: float = 0.0) -> lis
 
 
 def _test_images(visits: Sequence[Visit], written: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """Marks the images of the drawn patients, `(N,)`: the first of eight draws with every finding in both lists."""
+    """Marks test images, `(N,)`: of up to eight draws of patients, the first with every finding in both lists."""
     table = pd.DataFrame(written, columns=list(NIH14)).assign(patient=[str(visit.patient) for visit in visits])
     if table["patient"].nunique() < 2:
         return np.zeros(len(visits), bool)
@@ -114,36 +102,30 @@ def _test_images(visits: Sequence[Visit], written: NDArray[np.bool_], seed: int)
     return next((m for m in marked if (written[m].any(0) & written[~m].any(0)).all()), marked[0])
 
 
-def first_shares() -> NDArray[np.float64]:
-    """Chance of each finding to be the first of an illness, `(14,)`: its share of all labels, lifted to a floor."""
-    shares = np.diag(PAIRS) / np.diag(PAIRS).sum()
-    lifted = np.maximum(shares, 0.045)
-    return np.asarray(lifted / lifted.sum(), np.float64)
-
-
-def _patient(rng: np.random.Generator, last: int, most: int) -> list[Visit]:
-    """A patient and his visits: mostly one, 3.6 in the mean, with a long tail, as in the release."""
+def _patient(rng: np.random.Generator, number: int, most: int) -> list[Visit]:
+    """The visits of a patient: mostly one, 3.6 on average, with a long tail, as in the release."""
+    shares = np.maximum(np.diag(PAIRS) / np.diag(PAIRS).sum(), 0.045)
     count = 1 if rng.random() < 0.5 else 1 + int(np.ceil(rng.lognormal(1.25, 0.95)))
     woman = bool(rng.random() < 0.435)
-    age = round(15 + 75 * float(rng.beta(2.2, 2.6)))
-    frailty = 0.0 if rng.random() < 0.08 else float(rng.beta(1.8, 1.6))
-    stays = np.array([STAYS[name] for name in NIH14])
-    has = np.zeros(len(NIH14), bool)
+    age = round(15 + 75 * rng.beta(2.2, 2.6))
+    frailty = 0.0 if rng.random() < 0.08 else rng.beta(1.8, 1.6)
+    stays = np.array([PERSISTENCE[name] for name in NIH14])
+    present = np.zeros(len(NIH14), bool)
     visits = []
     for followup in range(min(count, most)):
-        has &= rng.random(len(NIH14)) < stays
+        present &= rng.random(len(NIH14)) < stays
         if rng.random() < (1.25 if followup == 0 else 0.6) * frailty:
-            first = int(rng.choice(len(NIH14), p=first_shares()))
-            beside = PAIRS[first] / PAIRS[first, first]
-            has |= rng.random(len(NIH14)) < np.where(np.arange(len(NIH14)) == first, 1.0, 0.8 * beside)
+            first = int(rng.choice(len(NIH14), p=shares / shares.sum()))
+            cooccurrence = PAIRS[first] / PAIRS[first, first]
+            present |= rng.random(len(NIH14)) < np.where(np.arange(len(NIH14)) == first, 1.0, 0.8 * cooccurrence)
         if followup and rng.random() < 0.3:
             age = min(age + 1, 95)
-        visits.append(Visit(last + 1, followup, age, woman, False, _names(has)))
+        visits.append(Visit(number, followup, age, woman, False, _names(present)))
     return visits
 
 
 def _top_up(rng: np.random.Generator, patients: NDArray[np.int64], labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Gives each finding below its floor to further patients, those with some but few findings first."""
+    """Gives each finding below its minimum to further patients, those with some but few findings first."""
     labels = labels.copy()
     everyone = np.unique(patients)
     least_images = max(2, round(FLOOR * len(patients)))
@@ -170,13 +152,13 @@ def _flip(rng: np.random.Generator, shown: NDArray[np.bool_], noise: float) -> N
 
 
 def _views(rng: np.random.Generator, visits: Sequence[Visit], shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """AP or PA: a matter of the patient and, mildly, of what he has."""
+    """Whether each view is AP; it depends on the patient and, weakly, on the findings."""
     shift = np.array([PORTABLE.get(name, 0.0) for name in NIH14])
-    bent: dict[int, float] = {}
+    tendency: dict[int, float] = {}
     views = []
     for visit, row in zip(visits, shown, strict=True):
-        lean = bent.setdefault(visit.patient, float(rng.normal(-0.65, 1.3)))
-        views.append(rng.random() < 1 / (1 + np.exp(-lean - float(row @ shift))))
+        logit = tendency.setdefault(visit.patient, rng.normal(-0.65, 1.3)) + float(row @ shift)
+        views.append(rng.random() < 1 / (1 + np.exp(-logit)))
     return np.array(views)
 
 

@@ -1,4 +1,4 @@
-"""One visit drawn from start to end: the patient's build, the pose of the day, the findings, the film."""
+"""Renders a visit: the patient's build, the pose of the day, the findings, the exposure."""
 
 from dataclasses import dataclass
 
@@ -7,48 +7,36 @@ from numpy.typing import NDArray
 
 from cxr.findings import NIH14
 from cxr.phantom.anatomy import draw_chest
-from cxr.phantom.build import Build, draw_build, stand
+from cxr.phantom.build import Build, draw_build, pose
 from cxr.phantom.disease import Box, paint, rebuild
 from cxr.phantom.film import expose
 from cxr.phantom.population import Visit
 
-# Later ones lie over earlier ones: what the lung holds first, then what surrounds it.
+# The order of drawing: first findings in the lung, then those around it.
 ORDER = (
-    "Emphysema",
-    "Fibrosis",
-    "Edema",
-    "Infiltration",
-    "Pneumonia",
-    "Consolidation",
-    "Atelectasis",
-    "Mass",
-    "Nodule",
-    "Pneumothorax",
-    "Pleural_Thickening",
-    "Effusion",
-    "Hernia",
-    "Cardiomegaly",
-)
-_BUILD, _STAND, _FILM, _PLACE, _SEVERITY = 1, 2, 3, 100, 200  # streams of random numbers
+    "Emphysema", "Fibrosis", "Edema", "Infiltration", "Pneumonia", "Consolidation", "Atelectasis", "Mass", "Nodule",
+    "Pneumothorax", "Pleural_Thickening", "Effusion", "Hernia", "Cardiomegaly",
+)  # fmt: skip
+_BUILD, _POSE, _FILM, _PLACE, _SEVERITY = 1, 2, 3, 100, 200  # streams of random numbers
 
 
 @dataclass(frozen=True)
 class Radiograph:
-    """A picture, `(size, size)` uint8, and for every finding shown a box around each focus, in image sides."""
+    """A picture, `(size, size)` uint8, and for every finding boxes around its foci, as fractions of the size."""
 
     picture: NDArray[np.uint8]
     boxes: dict[str, list[Box]]
 
 
 def patient_build(visit: Visit, seed: int) -> Build:
-    """The build that a patient keeps over his visits (his age alone moves it a little)."""
+    """The build of a patient, the same at all visits of the same age."""
     return draw_build(_stream(seed, visit.patient, 0, _BUILD), visit.woman, visit.age)
 
 
 def render(visit: Visit, seed: int = 0, size: int = 256) -> Radiograph:
-    """Draws the radiograph of a visit; same arguments, same bytes, in whatever process."""
+    """Draws the radiograph of a visit; the same arguments give the same bytes in every process."""
     day = visit.followup + 1
-    build, canvas = stand(patient_build(visit, seed), _stream(seed, visit.patient, day, _STAND), visit.portable, size)
+    build, canvas = pose(patient_build(visit, seed), _stream(seed, visit.patient, day, _POSE), visit.portable, size)
     findings = sorted(visit.shown, key=ORDER.index)
     grade = {finding: _severity(visit, finding, seed) for finding in findings}
     for finding in findings:
@@ -62,14 +50,13 @@ def render(visit: Visit, seed: int = 0, size: int = 256) -> Radiograph:
 
 
 def _severity(visit: Visit, finding: str, seed: int) -> float:
-    """From 0.25 (subtle) to 1 (plain): a patient's own degree that waxes and wanes."""
+    """From 0.25 (subtle) to 1 (obvious): a value of the patient that varies a little between visits."""
     stream = _SEVERITY + NIH14.index(finding)
-    own = _stream(seed, visit.patient, 0, stream).beta(1.8, 1.6)
-    return float(
-        np.clip(0.25 + 0.75 * own + _stream(seed, visit.patient, visit.followup + 1, stream).normal(0, 0.1), 0.25, 1)
-    )
+    typical = 0.25 + 0.75 * _stream(seed, visit.patient, 0, stream).beta(1.8, 1.6)
+    change = _stream(seed, visit.patient, visit.followup + 1, stream).normal(0, 0.1)
+    return float(np.clip(typical + change, 0.25, 1))
 
 
 def _stream(seed: int, patient: int, day: int, stream: int) -> np.random.Generator:
-    # NumPy pads a seed's words with zeros, so every key has the same length and ends in a word that is not 0.
+    # NumPy pads seeds with zeros; all keys have the same length and end in a number that is not 0.
     return np.random.default_rng([seed, patient, day, stream])

@@ -1,4 +1,4 @@
-"""A contact sheet of phantoms, a row without and one for each finding: `python -m cxr.phantom.sheet out.png`."""
+"""A contact sheet of phantoms, one row without and one for each finding: `python -m cxr.phantom.sheet out.jpg`."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from cxr.phantom.radiograph import render
 
 
 def contact_sheet(columns: int = 5, seed: int = 0, size: int = 256) -> NDArray[np.uint8]:
-    """Draws `columns` patients of a default population to each finding, those with the fewest findings first.
+    """Draws `columns` patients of a default population for each finding, those with the fewest findings first.
 
     Returns:
         `(15 * size, columns * size)` uint8, the name of the finding in the corner of each row.
@@ -34,10 +34,9 @@ def contact_sheet(columns: int = 5, seed: int = 0, size: int = 256) -> NDArray[n
 
 
 def _examples(visits: list[Visit], finding: str, count: int) -> list[Visit]:
-    wanted = () if finding == NO_FINDING else (finding,)
-    fitting = [visit for visit in visits if (finding in visit.shown if wanted else not visit.shown)]
+    shown = [visit for visit in visits if finding in (visit.shown or (NO_FINDING,))]
     first: dict[int, Visit] = {}
-    for visit in sorted(fitting, key=lambda visit: len(visit.shown)):
+    for visit in sorted(shown, key=lambda visit: len(visit.shown)):
         first.setdefault(visit.patient, visit)
     return list(first.values())[:count]
 

@@ -111,10 +111,11 @@ class Run:
             raise CxrError(f"{self.metrics_path} is not the JSON object of a run; was it edited? remove or restore it")
         return content
 
-    def macro_auroc(self, split: str) -> float | None:
-        """Of `val` or `test` in `metrics.json`, without its interval; none where it is undefined or missing."""
-        plain = self.metrics().get(split, {}).get("macro_auroc")
-        return plain["value"] if isinstance(plain, dict) else plain
+    def metric(self, split: str, name: str = "macro_auroc") -> float | None:
+        """A number of `metrics.json` without its interval; none where it is undefined or missing."""
+        plain = self.metrics().get(split, {}).get(name)
+        value = plain.get("value") if isinstance(plain, dict) else plain
+        return value if isinstance(value, float) else None
 
     @property
     def unfinished(self) -> bool:

@@ -18,9 +18,10 @@ from torch import nn
 from cxr import __version__
 from cxr.configuration.private import without_places
 from cxr.configuration.targets import build, taken
+from cxr.data.attributes import ATTRIBUTES
 from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
-from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData
+from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sampling import Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
@@ -40,9 +41,10 @@ from cxr.training.build import (
     build_network,
     build_task,
     check_loss,
+    label_vectors,
 )
 from cxr.training.devices import Devices, accumulation, loader_processes
-from cxr.training.initial import ancestry_of_options, start_from
+from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
 from cxr.training.reading import read_catalog
@@ -86,6 +88,7 @@ class Parts:
             rank=self.rank.number,
             ranks=self.rank.count,
             pin_memory=self.devices.accelerator == "gpu",
+            attribute_dropout=getattr(self.task.network.fusion, "attribute_dropout", 0.0),
         )
         catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
         partners = self.task.mix.partners if self.task.mix else None
@@ -122,6 +125,7 @@ def assemble(
     check_loggers(config)
     augmentation, order = build_augmentation(config)
     mix = build_mixing(config)
+    check_frozen(config)
     optimizer, scheduler = _optimizers(config)
     batches = accumulation(config, devices.count) * devices.count
     pl.seed_everything(int(config["seed"]), verbose=False)
@@ -132,14 +136,18 @@ def assemble(
     catalog = prepared.catalog if prepared else read_catalog(config)
     check_test_names(catalog.tests)
     task.check(catalog)
+    stored = restored.content["cxr"].get("label_vectors") if restored else None
+    vectors = label_vectors(config, catalog.findings) if stored is None else stored
     torch.set_rng_state(drawn)  # first weights depend on the seed alone
-    network, ancestry = _network(config, catalog, restored, None if _has_weights(config, restored) else backbone)
+    built = None if _has_weights(config, restored) else backbone
+    network, ancestry = _network(config, catalog, restored, built, vectors)
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
-    loss = build_loss(config, catalog.targets("train"), catalog.findings)
+    loss = build_loss(config, catalog.targets("train"), catalog.findings, network.embedding, vectors)
     check_loss(loss, task, batches)
     if rank.count == 1:
         _try(network, loss)
+    freeze(network, config["freeze"])
     provenance = {
         "version": __version__,
         "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
@@ -149,6 +157,8 @@ def assemble(
         "preprocessing": dict(vars(network.preprocessing)),
         "ancestry": ancestry,
     }
+    if vectors is not None:
+        provenance["label_vectors"] = vectors
     task.attach(
         network=network,
         loss=loss,
@@ -181,7 +191,11 @@ def _backbone_without_weights(config: Mapping[str, Any], restored: Restored | No
 
 
 def _network(
-    config: Mapping[str, Any], catalog: Catalog, restored: Restored | None, backbone: Backbone | None
+    config: Mapping[str, Any],
+    catalog: Catalog,
+    restored: Restored | None,
+    backbone: Backbone | None,
+    vectors: torch.Tensor | None,
 ) -> tuple[Network, dict[str, Any]]:
     """The network with its first weights, and as plain values what they and this run's own training learn from.
 
@@ -194,13 +208,17 @@ def _network(
     if restored:
         about, path = restored.content["cxr"], str(restored.path)
         preprocessing = read_preprocessing(about.get("preprocessing"), path)
-        network = build_network(config, findings, preprocessing, backbone)
+        network = build_network(config, findings, preprocessing, backbone, vectors)
         ancestry, known = read_ancestry(about.get("ancestry"), path), about.get("ancestry") is not None
         return network, _as_plain(ancestry if known else ancestry.extended(*learns))
     init = config["init"]
-    network = build_network(config, findings, backbone=backbone)
+    network = build_network(config, findings, backbone=backbone, label_vectors=vectors)
     judged = {split: rows for split, rows in seen.items() if split != "train"}
-    ancestry = start_from(network, init, catalog.findings, judged) if init else ancestry_of_options(config)
+    ancestry = (
+        start_from(network, init, catalog.findings, judged, config["init_head"])
+        if init
+        else ancestry_of_options(config)
+    )
     return network, _as_plain(ancestry.extended(*learns))
 
 
@@ -245,8 +263,9 @@ def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerF
 
 def _rehearse(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone, batches: int) -> None:
     """Builds attention, head and loss for one finding, to refuse their arguments before data are read."""
+    vectors = torch.zeros(1, 8) if config["text"] else None
     with torch.device("meta"):
-        network = build_network(config, 1, backbone=backbone)
+        network = build_network(config, 1, backbone=backbone, label_vectors=vectors)
     norms = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     if int(config["batch_size"]) == 1 and norms and backbone.map_size == (1, 1):
         raise CxrError(
@@ -254,4 +273,5 @@ def _rehearse(config: Mapping[str, Any], task: ClassificationTask, backbone: Bac
             f"{config['image_size']}; raise batch_size or image_size"
         )
     if not taken(config["loss"], {"findings": ()}):  # a loss that takes finding names is built with the catalog
-        check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task, batches)
+        loss = build_loss(config, np.zeros((1, 1), np.float32), ["finding"], network.embedding, vectors)
+        check_loss(loss, task, batches)

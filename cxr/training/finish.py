@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from cxr.evaluation.judge import judge, of_test
+from cxr.evaluation.evaluate import evaluate, of_test
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files.writing import write_text
 from cxr.metrics.plain import number
@@ -53,11 +53,11 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         tests[split].write(run.predictions(split))
     train = catalog.targets("train")
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
-    judged = judge(val, tests, train_positives=positives)
+    results = evaluate(val, tests, train_positives=positives)
     for split, predicted in predictions.items():  # what the task adds to what every run says
         own = loaded.task.metrics(predicted.target, predicted.score)
-        judged[split] |= {name: number(value) for name, value in own.items() if name not in judged[split]}
-    metrics: dict[str, Any] = {**judged, "train": {"n": len(train), "positives": positives}}
+        results[split] |= {name: number(value) for name, value in own.items() if name not in results[split]}
+    metrics: dict[str, Any] = {**results, "train": {"n": len(train), "positives": positives}}
     if is_smoke(config):
         metrics["smoke"] = True
     for split, test in tests.items():
@@ -84,11 +84,9 @@ def selected(run: Run, monitor: Monitor) -> float:
 
     It is that of `metrics.json`, or of the best epoch's row in `metrics.csv` where the predictions do not tell it.
     """
-    result = run.metrics()
     split, _, name = monitor.name.partition("/")
-    plain = result.get(split, {}).get(name)
-    value = plain.get("value") if isinstance(plain, dict) else plain
-    if isinstance(value, float):
+    value = run.metric(split, name)
+    if value is not None:
         return value
     log = read_log(run.log).set_index("epoch")
-    return float(log[monitor.name].get(result.get("best_epoch"), math.nan)) if monitor.name in log else math.nan
+    return float(log[monitor.name].get(run.metrics().get("best_epoch"), math.nan)) if monitor.name in log else math.nan

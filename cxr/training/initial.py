@@ -1,4 +1,4 @@
-"""First weights: those of a finished run, `init=runs/a`; and what first weights have learnt from."""
+"""First weights: those of a finished run, `init=runs/a`, what they have learnt from, and which of them are frozen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from cxr.configuration.kinds import written
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.model.network import Network
@@ -14,6 +15,7 @@ from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
 from cxr.training.checkpoint import network_state, read_checkpoint
 
+PARTS = ("backbone", "attention", "head")
 _HEAD = "head."
 
 
@@ -36,7 +38,11 @@ def ancestry_of_options(config: Mapping[str, Any]) -> Ancestry:
 
 
 def start_from(
-    network: Network, init: str, findings: Sequence[str], judged: Mapping[str, pd.DataFrame] | None = None
+    network: Network,
+    init: str,
+    findings: Sequence[str],
+    judged: Mapping[str, pd.DataFrame] | None = None,
+    with_head: bool = True,
 ) -> Ancestry:
     """Loads the weights of a finished run's best checkpoint, and returns what they have learnt from.
 
@@ -48,6 +54,7 @@ def start_from(
         init: a run directory, or a checkpoint file.
         findings: L names of the network's outputs.
         judged: rows (`patient`, `image`) of the splits that the network will be judged on, by name.
+        with_head: whether the head is taken over where it fits.
 
     Raises:
         CxrError: there is no checkpoint, its weights do not fit, or they have learnt from one of these splits.
@@ -59,9 +66,8 @@ def start_from(
     checkpoint = read_checkpoint(path)
     about, state, own = checkpoint["cxr"], network_state(checkpoint), network.state_dict()
     head = [name for name in own if name.startswith(_HEAD)]
-    same = tuple(about["findings"]) == tuple(findings) and all(
-        name in state and state[name].shape == own[name].shape for name in head
-    )
+    fits = all(name in state and state[name].shape == own[name].shape for name in head)
+    same = with_head and fits and tuple(about["findings"]) == tuple(findings)
     taken = [name for name in own if same or not name.startswith(_HEAD)]
     wrong = [name for name in taken if name not in state or state[name].shape != own[name].shape]
     wrong += [name for name in state if name not in own and not name.startswith(_HEAD)]
@@ -86,3 +92,37 @@ def start_from(
         ancestry.check(f"init={init}", split, rows["patient"].tolist(), rows["image"].tolist())
     print(f"first weights are those of {path}" + ("" if same else "; the head starts anew"), flush=True)
     return ancestry
+
+
+def check_frozen(config: Mapping[str, Any]) -> None:
+    """Refuses `freeze` where it names no part of a network, or would keep a backbone of random weights.
+
+    Raises:
+        CxrError: either.
+    """
+    backbone, parts = config["backbone"], config["freeze"]
+    for name in parts:
+        if name not in PARTS:
+            raise CxrError(f"freeze={written(parts)} names {name}; the parts of a network are {', '.join(PARTS)}")
+    ours = str(backbone["_target_"]).startswith("cxr.")
+    if "backbone" in parts and ours and not (config["init"] or backbone["pretrained"] or backbone["weights"]):
+        raise CxrError(
+            f"freeze={written(parts)} keeps the first weights of the backbone, which are random; pass "
+            "init=runs/<name>, a finished run, or backbone.pretrained=true"
+        )
+
+
+def freeze(network: Network, parts: Sequence[str]) -> None:
+    """Keeps parts of a network as they are: no gradient, and batch norm in evaluation mode, which keeps its buffers.
+
+    Args:
+        network: in training mode.
+        parts: of `backbone`, `attention` and `head`.
+
+    Raises:
+        CxrError: nothing is left to train.
+    """
+    for name in parts:
+        network.get_submodule(name).eval().requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise CxrError(f"freeze={written(list(parts))} leaves nothing to train; take a part out")

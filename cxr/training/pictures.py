@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from cxr.data.boxes import shown_boxes
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import RadiographData
-from cxr.figures.canvas import attempt
-from cxr.figures.figures import cooccurrence, prevalence, roc_curves
+from cxr.figures.attention import AttentionCase, attention_maps
+from cxr.figures.canvas import attempt, draw
+from cxr.figures.curves import roc_curves
+from cxr.figures.labels import cooccurrence, prevalence
 from cxr.figures.learning import learning_curves
-from cxr.figures.maps import AttentionCase, attention_maps
 from cxr.findings import NIH8
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions
@@ -34,11 +35,11 @@ def draw_run(
     """Writes prevalence, co-occurrence, learning curves, ROC curves and attention maps into `figures/`."""
     title = run.path.name
     draw_catalog(run, catalog)
-    monitor = loaded.task.monitor
-    learning_curves(read_log(run.log), run.figures / "learning_curves.png", title, monitor.name, monitor.mode)
+    monitor, curves = loaded.task.monitor, run.figures / "learning_curves.png"
+    draw(curves, learning_curves, read_log(run.log), title, monitor.name, monitor.mode, loaded.epoch)
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
-        roc_curves(predicted.target, predicted.score, predicted.findings, path, f"{title}, {split}")
+        draw(path, roc_curves, predicted.target, predicted.score, predicted.findings, f"{title}, {split}")
     for split in predictions:
         if split != "val":
             draw_attention(run, split, predictions, data, loaded, device)
@@ -58,18 +59,19 @@ def draw_attention(
         cut = thresholds(predictions["val"])
         cases = attention_cases(predictions[split], cut, data, loaded, device, split)
         if cases:
-            own = loaded.network.attention_of == "findings"
-            attention_maps(cases, path, f"{run.path.name}, {split}", own)
+            per_finding = loaded.network.attention_of == "findings"
+            draw(path, attention_maps, cases, f"{run.path.name}, {split}", per_finding)
 
 
 def draw_catalog(run: Run, catalog: Catalog) -> None:
     """Prevalence and co-occurrence of the run's findings, and of ChestX-ray8's eight if they are more."""
     table, findings = catalog.table, catalog.findings
-    prevalence(table, findings, run.figures / "prevalence.png")
-    cooccurrence(table, findings, run.figures / "cooccurrence.png", f"all {len(findings)} findings")
+    draw(run.figures / "prevalence.png", prevalence, table, findings)
+    draw(run.figures / "cooccurrence.png", cooccurrence, table, findings, f"all {len(findings)} findings")
     eight = [name for name in NIH8 if name in findings]
     if len(eight) == len(NIH8) < len(findings):
-        cooccurrence(table, eight, run.figures / "cooccurrence_chestxray8.png", "the eight findings of ChestX-ray8")
+        path = run.figures / "cooccurrence_chestxray8.png"
+        draw(path, cooccurrence, table, eight, "the eight findings of ChestX-ray8")
 
 
 def attention_cases(

@@ -47,7 +47,7 @@ def resume(config: Mapping[str, Any], run: Run) -> float:
     """Resumes a run whose configuration, already changed where that is allowed, is `config`."""
     done = run.metrics()
     if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # also where nothing can be written
-        print(f"{run.path} is finished: best validation macro AUROC {shown(run.macro_auroc('val'))}")
+        print(f"{run.path} is finished: best validation macro AUROC {shown(run.metric('val'))}")
         _say_unscored(config, run)
         return selected(run, build_task(config).monitor)
     check_links(run.path)
@@ -108,7 +108,7 @@ def _execute(parts: Parts, restored: Restored | None) -> float:
     result = run.metrics()
     config, tests = parts.config, parts.prepared.catalog.test_splits
     splits = ("val", *tests) if scores_test(config) else ("val",)
-    said = [f"{shown(run.macro_auroc(split))} {split}" for split in splits] + ["smoke run, no test"] * is_smoke(config)
+    said = [f"{shown(run.metric(split))} {split}" for split in splits] + ["smoke run, no test"] * is_smoke(config)
     print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {', '.join(said)}")
     print(f"pictures are in {run.figures}", flush=True)
     _say_unscored(config, run)

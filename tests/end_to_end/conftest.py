@@ -31,7 +31,7 @@ Program = Callable[..., Result]
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "phantom"
-    write_phantoms(root, images=90, size=64, processes=1, progress=False)
+    write_phantoms(root, images=90, size=64, processes=1)
     return root
 
 

@@ -107,7 +107,7 @@ def test_a_sweep_an_ensemble_and_a_comparison_of_unscored_runs(train: Program, e
     assert [row["test_macro_auroc"] for row in rows] == ["", ""] and all(float(row["val_macro_auroc"]) for row in rows)
     members = [f"runs/s/{row['name']}" for row in rows]
     for given in (members, members[0].replace("s/l", "s/[l]")):
-        told = rf"predictions/test\.parquet; python -m cxr evaluate run={members[0]} makes them"
+        told = rf"predictions/test\.parquet; python -m cxr evaluate run={members[0]} computes them"
         with pytest.raises(CxrError, match=told):
             compare_runs(options("compare", runs=given, resamples=10))
     assert not (sweep / LEDGER).exists()
@@ -136,7 +136,7 @@ def test_a_comparison_says_which_runs_of_a_glob_it_leaves_out(
     with pytest.raises(CxrError, match="has 1 configuration to compare"):  # two copies of one training
         compare_runs(options("compare", runs="runs/*", resamples=10))
     said = capfd.readouterr().out
-    assert "without predictions/test.parquet: runs/a; python -m cxr evaluate run=runs/a makes them" in said
+    assert "without predictions/test.parquet: runs/a; python -m cxr evaluate run=runs/a computes them" in said
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_where_data_are_gone_a_sentence_says_what_to_pass_and_stored_scores_need
     value = judge(left, data={"root": str(phantoms)})
     stored = (left / "predictions" / "test.parquet").read_bytes()
     assert judge(left) == value and (left / "predictions" / "test.parquet").read_bytes() == stored
-    assert "attention is not judged against boxes, since the images cannot be read" in capfd.readouterr().out
+    assert "attention maps are not evaluated, since the images cannot be read" in capfd.readouterr().out
 
 
 def test_an_evaluation_waits_for_no_other_process(left: Path) -> None:
@@ -175,7 +175,7 @@ def test_an_evaluation_waits_for_no_other_process(left: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["write_tables", *(pytest.param(p, marks=pytest.mark.slow) for p in ("judge", "calibrate", "forest"))]
+    "place", ["write_tables", *(pytest.param(p, marks=pytest.mark.slow) for p in ("evaluate", "calibrate", "forest"))]
 )
 def test_an_evaluation_that_was_killed_is_done_again_and_counts_once(
     left: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch, place: str
@@ -212,7 +212,7 @@ def test_a_training_killed_between_predictions_and_metrics_is_not_judged_but_goe
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("cxr.training.finish.judge", killed)
+        patch.setattr("cxr.training.finish.evaluate", killed)
         assert train(*ONE, "name=a").code == 130
     run = here / "runs" / "a"
     assert (run / "predictions" / "test.parquet").exists() and entries(run.parent) == [("a", "train")]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr.evaluation.judge import judge
+from cxr.evaluation.evaluate import evaluate
 from cxr.evaluation.tables import tables
 from cxr.metrics.interval import Resampling
 from cxr.run.predictions import Predictions
@@ -24,7 +24,7 @@ def predictions(split: str) -> Predictions:
 
 
 def made(plan: Resampling | None) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    metrics = judge(predictions("val"), {"test": predictions("test")}, {"half": None, "youden": None}, plan)
+    metrics = evaluate(predictions("val"), {"test": predictions("test")}, {"half": None, "youden": None}, plan)
     return metrics["test"], {name: list(t.notes) for name, t in tables(metrics, FINDINGS, "run", ["Last."]).items()}
 
 
@@ -43,22 +43,22 @@ def test_macro_averages_at_operating_points_name_what_they_leave_out() -> None:
             )
 
 
-def test_tables_say_which_findings_have_no_interval_and_why() -> None:
+def test_tables_list_findings_without_an_interval_and_the_reason() -> None:
     test, notes = made(Resampling(100))
     assert isinstance(test["auroc"]["Rare"], float) and isinstance(test["delong"]["Rare"], float)
-    said = "Fewer than 5 positive or negative patients, so no interval, nor for a mean with them: Rare (3 positive, 57"
+    said = "Fewer than 5 positive or negative patients, so they and means with them have no interval: Rare (3"
     assert notes["auroc"][1].startswith(said)
     assert any(note.startswith(said) for note in notes["operating_points"])
     assert any(note.startswith("findings, too few patients: ") for note in notes["subgroups"])
     assert test["intervals"]["undefined_resamples"]["auroc"]["Rare"] > 0
 
 
-def test_resamples_left_out_of_an_interval_stand_below_the_table() -> None:
+def test_resamples_left_out_of_an_interval_are_noted_below_the_table() -> None:
     val, test = predictions("val"), predictions("test")
     target = test.target.copy()
     target[10:, 1], target[:10, 1] = 0, 1  # five patients: about one resample in 150 has none of them
     test = Predictions(test.image, test.patient, FINDINGS, test.score, target, "", "test")
-    metrics = judge(val, {"test": test}, {"youden": None}, Resampling(800))
+    metrics = evaluate(val, {"test": test}, {"youden": None}, Resampling(800))
     lost = metrics["test"]["intervals"]["undefined_resamples"]["auroc"]["Rare"]
     assert 0 < lost < 30 and set(metrics["test"]["auroc"]["Rare"]) == {"value", "ci"}
     notes = tables(metrics, FINDINGS, "run", [])["auroc"].notes
@@ -66,7 +66,7 @@ def test_resamples_left_out_of_an_interval_stand_below_the_table() -> None:
 
 
 def test_metrics_of_an_earlier_version_still_make_tables() -> None:
-    metrics = judge(predictions("val"), {"test": predictions("test")}, {"half": None}, Resampling(50))
+    metrics = evaluate(predictions("val"), {"test": predictions("test")}, {"half": None}, Resampling(50))
     del metrics["test"]["intervals"]
     for at in metrics["test"]["operating_points"].values():
         del at["intervals"], at["left_out_of_macro"]

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from cxr.figures import maps
+from cxr.figures import attention
 from cxr.findings import NIH14
 
 NAN = float("nan")
@@ -52,7 +52,7 @@ def auroc_table(findings: list[str]) -> pd.DataFrame:
     return table
 
 
-def case(score: float = 0.9, target: float = 1.0, **changes: object) -> maps.AttentionCase:
+def case(score: float = 0.9, target: float = 1.0, **changes: object) -> attention.AttentionCase:
     values = {
         "image": np.zeros((64, 96), np.uint8),
         "attention": np.eye(4),
@@ -61,7 +61,7 @@ def case(score: float = 0.9, target: float = 1.0, **changes: object) -> maps.Att
         "target": target,
         "image_name": "00000001_000.png",
     }
-    return maps.AttentionCase(**(values | changes))  # type: ignore[arg-type]
+    return attention.AttentionCase(**(values | changes))  # type: ignore[arg-type]
 
 
 def grid_of_mixtures(members: int, steps: int = 4) -> pd.DataFrame:
@@ -77,5 +77,5 @@ GROUPS = {
 }
 
 
-def judged(findings: list[str]) -> dict[str, object]:
+def evaluated(findings: list[str]) -> dict[str, object]:
     return {"auroc": dict.fromkeys(findings, AREA), "macro_auroc": AREA, "positives": dict.fromkeys(findings, 7)}

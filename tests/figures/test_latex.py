@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 from cxr.figures import latex
-from cxr.figures.results import Results, WithInterval
-from cxr.figures.tables import auroc_table, write_table
+from cxr.figures.tables import Table, auroc_table, method_table
 
 UGLY = ["Cost $5 {x$", "[a] b", "*b", "a--b---c", "#%&_~^\\", "<x>|`y'\""]
-LONG = Results(
+LONG = Table(
     "operating points",
     ["point", "threshold", "sensitivity", "ppv"],
     [
-        [f"{rule}: finding {k}", 0.5, WithInterval(0.5, 0.4, 0.6), WithInterval(0.1, 0.0, 0.2)]
+        [f"{rule}: finding {k}", 0.5, {"value": 0.5, "ci": [0.4, 0.6]}, {"value": 0.1, "ci": [0.0, 0.2]}]
         for rule in ("half", "youden", "f1")
         for k in range(15)
     ],
@@ -36,7 +35,8 @@ def test_the_table_of_methods_has_a_caption_rules_names_and_the_best_in_bold(tmp
         "max vote": np.array([np.nan, 0.6]),
         "weighted": np.array([0.6, 0.7]),
     }
-    write_table(auroc_table(areas, ["Pleural_Thickening", "Mass"]), tmp_path / "table", ["Split: 50 % own."], "Of a_b")
+    table = method_table(auroc_table(areas, ["Pleural_Thickening", "Mass"]), "Of a_b", ["Split: 50 % own."])
+    table.write(tmp_path / "table")
     lines = (tmp_path / "table.tex").read_text().splitlines()
     assert r"\caption{Of a\_b. The best of each row is bold.}" in lines
     top = lines.index(r"\toprule")
@@ -61,8 +61,8 @@ def test_long_tables_are_continued_with_their_groups_together() -> None:
 
 
 def test_a_group_that_no_page_takes_is_broken() -> None:
-    rows = [[f"finding {k}", WithInterval(0.5, 0.4, 0.6)] for k in range(60)]
-    parts = environments(Results("", ["finding", "auroc"], rows).as_latex())
+    rows = [[f"finding {k}", {"value": 0.5, "ci": [0.4, 0.6]}] for k in range(60)]
+    parts = environments(Table("", ["finding", "auroc"], rows).as_latex())
     assert [len(re.findall(r"^finding", part, re.MULTILINE)) for part in parts] == [22, 22, 16]
 
 
@@ -98,7 +98,7 @@ def test_methods_and_networks_have_the_names_of_papers(name: str, proper: str) -
 def test_pdflatex_sets_them_within_the_margins(tmp_path: Path) -> None:
     columns = [f"a_run_with_a_long_name_{k}" for k in range(12)]
     areas = {name: np.random.default_rng(0).random(len(UGLY)) for name in columns}
-    write_table(auroc_table(areas, UGLY), tmp_path / "wide", UGLY, " ".join(UGLY))
+    method_table(auroc_table(areas, UGLY), " ".join(UGLY), UGLY).write(tmp_path / "wide")
     (tmp_path / "long.tex").write_text(LONG.as_latex())
     inputs = r"\input{wide}\input{long}\clearpage\end{document}"
     (tmp_path / "all.tex").write_text(r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + inputs)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cxr.data.catalog import Catalog, check
 from cxr.errors import CxrError
-from cxr.figures.tables import as_markdown, as_text, auroc_table, write_table
+from cxr.figures.tables import auroc_table, method_table
 from cxr.run.predictions import read_predictions
 
 UNPRINTABLE = ["a\nb", "a\rb", "a\tb", "a\x00b", "\x1b[2Ja", "a\u2028b", "a\u202eb"]
@@ -108,14 +108,15 @@ def test_tables_hold_their_shape_whatever_the_names(
     tmp_path_factory: pytest.TempPathFactory, models: list[str], findings: list[str]
 ) -> None:
     areas = {name: np.full(len(findings), 0.5) for name in models}
-    made = auroc_table(areas, findings)
-    cells = [re.split(r"(?<!\\)(?:\\\\)*\|", line)[1:-1] for line in as_markdown(made).splitlines()]
+    made = method_table(auroc_table(areas, findings), "title")
+    lines = made.as_markdown().splitlines()[2:]
+    cells = [re.split(r"(?<!\\)(?:\\\\)*\|", line)[1:-1] for line in lines if line]
     assert {len(row) for row in cells} == {len(models) + 1} and len(cells) == len(findings) + 3
-    assert not re.search(r"<[a-z/!?]", as_markdown(made), re.IGNORECASE)
-    shown = as_text(made, "title").split("\n")
+    assert not re.search(r"<[a-z/!?]", made.as_markdown(), re.IGNORECASE)
+    shown = made.as_text().split("\n")
     assert len(shown) == len(findings) + 3 and all(line.isprintable() for line in shown)
     stem = tmp_path_factory.mktemp("t") / "table"
-    write_table(made, stem)
+    made.write(stem)
     with stem.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
         read = list(csv.reader(file))
     assert {len(row) for row in read} == {len(models) + 1} and len(read) == len(findings) + 2
@@ -130,11 +131,14 @@ def test_tables_hold_their_shape_whatever_the_names(
     ],
 )  # fmt: skip
 def test_no_name_is_taken_for_markup_or_a_formula_of_markdown(name: str, cell: str) -> None:
-    assert f"| {cell} | **0.5000** |" in as_markdown(auroc_table({"model": np.array([0.5])}, [name]))
+    assert (
+        f"| {cell} | **0.5000** |"
+        in method_table(auroc_table({"model": np.array([0.5])}, [name]), "AUROC").as_markdown()
+    )
 
 
 def test_usual_names_stand_in_tables_as_they_are(tmp_path: Path) -> None:
     made = auroc_table({"paper_vgg": np.array([0.75])}, ["Pleural_Thickening"])
-    write_table(made, tmp_path / "table")
+    method_table(made, "AUROC").write(tmp_path / "table")
     assert (tmp_path / "table.csv").read_text().splitlines()[:2] == ["finding,paper_vgg", "Pleural_Thickening,0.75"]
     assert "| Pleural_Thickening | **0.7500** |" in (tmp_path / "table.md").read_text()

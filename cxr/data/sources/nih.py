@@ -18,11 +18,11 @@ from cxr.data.boxes import BOX, BOX_COLUMNS
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
-from cxr.findings import NIH14, NO_FINDING, canonical, check_known
+from cxr.findings import NIH14, NIH_SIDE, NO_FINDING, canonical, check_known
 
 LAYOUT = "Data_Entry_2017*.csv and images/ or images_001/images/ ..."
 TRAIN_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"  # the official lists
-_BOXES, _PIXELS = "BBox_List_2017.csv", 1024  # the list of boxes; the side of the images that it was drawn on
+_BOXES = "BBox_List_2017.csv"
 MOST_ROWS = 2_000_000  # of a table; the largest public sets have half a million images
 _IMAGE, _LABELS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
 _OPTIONAL = {"Follow-up #": "followup", "Patient Age": "age", "View Position": "view"}
@@ -96,7 +96,7 @@ def _box(row: Sequence[str], place: str) -> list[str | float]:
         numbers.append(number)
     finding = canonical(row[1].strip())
     check_known([finding], NIH14, place)
-    return [row[0].strip(), finding, *numbers, _PIXELS, _PIXELS]
+    return [row[0].strip(), finding, *numbers, NIH_SIDE, NIH_SIDE]
 
 
 def _counts(text: pd.Series) -> pd.Series:

@@ -1,22 +1,21 @@
-"""Tables with intervals in their four forms."""
+"""Tables in their four formats."""
 
 import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from cxr.figures.results import Results, WithInterval
+from cxr.figures.tables import Table, auroc_table, method_table
 
-TABLE = Results(
+TABLE = Table(
     "a run", ["finding", "n", "auroc", "p"],
     [
-        ["Mass", 12, WithInterval(0.8123456, 0.7, 0.9), 0.04],
-        ["=cmd|'x'", 3, WithInterval(float("nan")), None],
-        ["a_b & <c>", 0, WithInterval(0.5), float("nan")],
+        ["Mass", 12, {"value": 0.8123456, "ci": [0.7, 0.9]}, 0.04],
+        ["=cmd|'x'", 3, None, None],
+        ["a_b & <c>", 0, 0.5, float("nan")],
     ],
-    ["own patient split"],
+    ["own patient split"], ["auroc"],
 )  # fmt: skip
 
 
@@ -46,16 +45,16 @@ def test_latex_has_three_decimals_and_intervals_below_their_values() -> None:
     at = lines.index(r"Mass & 12 & 0.812 & 0.040 \\[-2pt]")
     assert lines[at + 1] == r" &  & {\scriptsize (0.700, 0.900)} &  \\[1pt]"
     assert lines[at + 2].startswith("=cmd") and lines[at + 2].endswith(r"& 3 & -- & -- \\")
-    small = Results("", ["finding", "p", "gain"], [["A", 0.0001, WithInterval(-0.5, -0.6, 0.1)]]).as_latex()
+    small = Table("", ["finding", "p", "gain"], [["A", 0.0001, {"value": -0.5, "ci": [-0.6, 0.1]}]]).as_latex()
     assert r"A & $<$0.001 & $-$0.500" in small and r"($-$0.600, 0.100)" in small
 
 
 def test_latex_marks_the_best_of_the_columns_that_have_one() -> None:
-    rows = [["a", WithInterval(0.7)], ["b", WithInterval(0.9, 0.8, 1.0)], ["c_d", WithInterval(float("nan"))]]
-    text = Results("", ["configuration", "macro_auroc"], rows, best=("macro_auroc",)).as_latex()
+    rows = [["a", 0.7], ["b", {"value": 0.9, "ci": [0.8, 1.0]}], ["c_d", None]]
+    text = Table("", ["configuration", "macro_auroc"], rows, best="macro_auroc").as_latex()
     assert text.count(r"\textbf") == 1 and r"b & \textbf{0.900}" in text and r"c\_d & --" in text
     assert "configuration" not in text and r"Configuration & Macro AUROC \\" in text
-    assert r"\textbf" not in Results("", ["configuration", "macro_auroc"], rows).as_latex()
+    assert r"\textbf" not in Table("", ["configuration", "macro_auroc"], rows).as_latex()
 
 
 def test_text_is_aligned() -> None:
@@ -66,12 +65,14 @@ def test_text_is_aligned() -> None:
     assert lines[2][: ends["auroc"]].endswith("0.8123 (0.7000 to 0.9000)")
 
 
-@pytest.mark.parametrize(
-    ("plain", "shown"),
-    [(None, "-"), (0.25, "0.2500"), ({"value": 0.5, "ci": [0.4, 0.6]}, "0.5000 (0.4000 to 0.6000)")],
-)
-def test_numbers_of_metrics_json_are_shown(plain: object, shown: str) -> None:
-    assert str(WithInterval.of(plain)) == shown
+def test_the_best_of_a_row_is_marked_and_ties_as_printed_are_marked_too() -> None:
+    areas = {"a_b": np.array([0.90001, np.nan]), "weighted": np.array([0.9, np.nan]), "c": np.array([0.4, np.nan])}
+    table = method_table(auroc_table(areas, ["Mass", "Hernia"]), "AUROC", ["own patient split"])
+    text = [line.split() for line in table.as_text().splitlines()]
+    assert text[1] == ["finding", "a_b", "weighted", "c"] and text[3] == ["Hernia", "-", "-", "-"]
+    assert text[2] == ["Mass", "0.9000*", "0.9000*", "0.4000"] and text[4][2:] == ["0.9000*", "0.9000*", "0.4000"]
+    assert "| Mass | **0.9000** | **0.9000** | 0.4000 |" in table.as_markdown().splitlines()
+    assert table.as_csv().splitlines()[:3] == ["finding,a_b,weighted,c", "Mass,0.90001,0.9,0.4", "Hernia,,,"]
 
 
 def test_three_files_are_written(tmp_path: Path) -> None:
