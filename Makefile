@@ -1,15 +1,15 @@
-# make help lists the targets. VENV=DIR lets several clones share one environment; EXTRAS=wandb,tensorboard adds to it.
+# make help lists the targets. VENV=DIR lets several clones share an environment; EXTRAS=wandb,tensorboard adds packages.
 VENV ?= .venv
 PYTHON ?= python3
 RUN := $(VENV)/bin/python
-# One stamp a lock and an extra: an environment that has it has that extra, whichever clone made it.
+# One stamp file per lock file and extra marks what an environment contains, also for other clones that share it.
 DONE := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 comma := ,
 TESTED := $(DONE)-wandb $(DONE)-tensorboard
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.NOTPARALLEL: # two pips in one environment
+.NOTPARALLEL: # pip must not run twice in one environment
 .PHONY: help setup demo paper test test-slow test-faults check check-gpu bench bench-data format sheet
 
 help: ## list the targets
@@ -40,12 +40,12 @@ demo: setup ## three CNNs and their ensemble on drawn phantoms; 2 to 7 minutes o
 paper: setup ## train the paper's members and ensemble on DATA=DIR, the NIH images; ARGS="..." is passed to each training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make paper DATA=DIR, the folder with the NIH images"; exit 1; }
 	@set -e; set -- $(ARGS); runs=runs; for word; do case $$word in runs_dir=*) runs=$${word#runs_dir=};; \
-	  sweep=*|name=*) echo "error: make paper names its runs itself; leave $$word out of ARGS, or pass runs_dir=DIR"; exit 1;; esac; done; \
+	  sweep=*|name=*) echo "error: make paper sets the names of its runs; leave $$word out of ARGS, or pass runs_dir=DIR"; exit 1;; esac; done; \
 	members=; for member in $(MEMBERS); do members="$$members,$$runs/paper/$$member"; \
 	  $(RUN) train.py experiment=$$member sweep=paper name=$$member resume=auto data.root="$(DATA)" "$$@"; done; \
 	if test -e "$$runs/paper-ensemble"; then cat "$$runs/paper-ensemble/table.md"; \
 	else $(RUN) ensemble.py method=weighted method.robust=false name=paper-ensemble runs_dir="$$runs" runs="[$${members#,}]"; fi; \
-	echo "pictures of the members are in $$runs/paper/*/figures"
+	echo "figures of the members are in $$runs/paper/*/figures"
 
 test: setup $(TESTED) ## run the tests; about 6 minutes on 2 cores
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal

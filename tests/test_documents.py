@@ -82,6 +82,17 @@ def test_links_lead_to_files_and_headings(page: str) -> None:
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{page}: {link}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_files_of_the_code_that_are_named_exist(page: str) -> None:
+    for name in re.findall(
+        r"`((?:cxr|conf|tests|benchmarks|examples)/[\w/.]+|\w+/\w+\.py)(?: \w+)?`", FENCE.sub("", PAGES[page])
+    ):
+        ours = name.startswith(
+            ("my_package/", "conf/loss/mine", "conf/logger/mine", "conf/callbacks/mine", "conf/experiment/mine")
+        )
+        assert ours or (ROOT / name).exists() or (ROOT / "cxr" / name).exists(), f"{page}: {name}"
+
+
 def test_the_index_lists_every_page() -> None:
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", PAGES["docs/README.md"]))
     assert listed == {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"}
@@ -89,9 +100,9 @@ def test_the_index_lists_every_page() -> None:
 
 def test_the_reference_lists_every_option_file() -> None:
     """And ensembles.md every method."""
-    groups = PAGES["docs/configuration.md"].partition("## Groups")[2].partition("## Top-level options")[0]
+    tables = PAGES["docs/configuration.md"].partition("## Groups")[2]
     for file in sorted((ROOT / "conf").glob("*/*.yaml")):
-        page = PAGES["docs/ensembles.md"] if file.parent.name == "method" else groups
+        page = PAGES["docs/ensembles.md"] if file.parent.name == "method" else tables
         assert f"`{file.stem}`" in page, f"{file.parent.name}={file.stem} is in no table"
 
 
@@ -130,8 +141,11 @@ def inline(text: str) -> Iterator[str]:
 
 COMMANDS = [(page, line) for page, text in blocks("bash") for line in lines(text)]
 COMMANDS += [(page, line) for page, text in PAGES.items() for line in inline(text)]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+SUGGESTED = re.findall(r"^\t  ['\"]  (python .*?) {2,}", MAKEFILE, re.MULTILINE)  # at the end of make demo
+COMMANDS += [("Makefile", line) for line in SUGGESTED]
 COMMANDS = list(dict.fromkeys(COMMANDS))
-TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
 def program_and_words(command: str) -> tuple[str, list[str]]:
@@ -145,6 +159,10 @@ def composed(program: str, overrides: list[str]) -> dict[str, Any]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         content: Any = OmegaConf.to_container(compose(program, overrides), resolve=True)
     return dict(content)
+
+
+def test_make_demo_ends_with_what_to_try_next() -> None:
+    assert {program_and_words(command)[0] for command in SUGGESTED} == {"train", "evaluate", "compare"}
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{p}: {c[:60]}" for p, c in COMMANDS])
