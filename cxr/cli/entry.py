@@ -27,6 +27,7 @@ PROGRAMS = {
     "ensemble": "combines finished runs into one classifier",
     "evaluate": "says what the predictions of a run are worth: intervals, operating points, subgroups",
     "compare": "ranks runs on the same images and says which differences are noise",
+    "inspect": "prints how a data set is read: columns, images, patients, findings, splits; changes nothing",
     "cache": "decodes the images of a data set once for all trainings, or verifies that they are unchanged",
 }
 INTERRUPTED = 130  # exit code, as shells give it to ctrl-C
