@@ -1,4 +1,4 @@
-"""From a configuration to the network, its loss and its task, and to how training images are shown."""
+"""Builds network, loss, task, augmentation and mixing from a configuration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.configuration.targets import build, taken
+from cxr.configuration.targets import accepted_arguments, build
 from cxr.data.augment import Augmentation
 from cxr.data.cache import CacheSettings
 from cxr.data.sampling import Order
@@ -34,13 +34,13 @@ def build_network(
     Args:
         config: resolved.
         findings: L.
-        preprocessing: of a trained network, whose weights are then loaded from its checkpoint; by default that of the
-            configuration, with first weights as the backbone's options say.
-        backbone: built already; by default it is built here.
+        preprocessing: of a trained network, which is built without pretrained weights; by default that of the
+            configuration.
+        backbone: by default it is built here.
     """
     backbone = backbone or build_backbone(config, preprocessing)
-    told = taken(config["attention"], {"findings": findings})
-    attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **told)
+    extra = accepted_arguments(config["attention"], {"findings": findings})
+    attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **extra)
     head: nn.Module = build(config["head"], in_features=attention.out_features, findings=findings)
     if preprocessing is None:
         size, cached, crop = int(config["image_size"]), CacheSettings.of(config).size, config["crop"]
@@ -50,21 +50,21 @@ def build_network(
 
 
 def build_backbone(config: Mapping[str, Any], preprocessing: Preprocessing | None = None) -> Backbone:
-    """The backbone of a resolved configuration; of a trained network, whose preprocessing is given, without weights."""
+    """The backbone of a resolved configuration; without pretrained weights if `preprocessing` is given."""
     size = preprocessing.size if preprocessing else int(config["image_size"])
-    first = NO_WEIGHTS if preprocessing else {}
-    backbone: Backbone = build({**config["backbone"], **first}, image_size=size)
-    lacks = [name for name in ("out_features", "map_size", "mean", "std") if not hasattr(backbone, name)]
-    if lacks:
-        raise CxrError(f"backbone._target_={config['backbone']['_target_']} has no attribute {', '.join(lacks)}")
+    weights = NO_WEIGHTS if preprocessing else {}
+    backbone: Backbone = build({**config["backbone"], **weights}, image_size=size)
+    missing = [name for name in ("out_features", "map_size", "mean", "std") if not hasattr(backbone, name)]
+    if missing:
+        raise CxrError(f"backbone._target_={config['backbone']['_target_']} has no attribute {', '.join(missing)}")
     return backbone
 
 
 def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
-    """How training images are changed, and in which order they come.
+    """Augmentation and order of the training images.
 
     Raises:
-        CxrError: an argument of either.
+        CxrError: one of them rejects an argument.
     """
     transforms = [build(transform) for transform in config["augment"]["transforms"]]
     order: Order = build(config["sampler"])
@@ -78,7 +78,7 @@ def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
 def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings: Sequence[str]) -> nn.Module:
     """The loss of a resolved configuration.
 
-    Its constructor receives those of these arguments that it has as parameters: `findings` (L names), `positive` and
+    Its constructor receives the arguments it has parameters for: `findings` (L names), `positive` and
     `negative` (L counts of the training targets), `epochs` (of the whole run), `activation` (by which the task scores),
     and `head_scale` (the option `scale` of the head, or none).
 
@@ -95,27 +95,28 @@ def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings
         "activation": lambda: build_task(config).activation,
         "head_scale": lambda: config["head"].get("scale"),
     }
-    loss = build(config["loss"], **{name: value() for name, value in taken(config["loss"], offered).items()})
+    arguments = accepted_arguments(config["loss"], offered)
+    loss = build(config["loss"], **{name: value() for name, value in arguments.items()})
     if not isinstance(loss, nn.Module):
-        raise CxrError(f"loss._target_={config['loss']['_target_']} is no torch.nn.Module")
+        raise CxrError(f"loss._target_={config['loss']['_target_']} is not a torch.nn.Module")
     return loss
 
 
 def build_task(config: Mapping[str, Any]) -> ClassificationTask:
-    """The task of a resolved configuration, which can turn logits into scores.
+    """The task of a resolved configuration.
 
     Raises:
-        CxrError: what the configuration names is no task, or one that selects by what it does not log.
+        CxrError: the configured class is not a task, or its monitor is not a value that it logs.
     """
     node = config["task"]
     task = build(node)
     if not isinstance(task, ClassificationTask):
-        raise CxrError(f"task._target_={node['_target_']} is no task; it must be a subclass of ClassificationTask")
+        raise CxrError(f"task._target_={node['_target_']} is not a subclass of ClassificationTask")
     columns = ["val/loss", *(f"val/{name}" for name in task.logged)]
     if task.monitor.name not in columns or task.monitor.mode not in ("max", "min"):
         raise CxrError(
-            f"{type(task).__name__} selects by {task.monitor.mode} of {task.monitor.name}; it must be max or min of "
-            f"what it logs, {', '.join(columns)}"
+            f"{type(task).__name__} selects by {task.monitor.mode} of {task.monitor.name}; choose max or min of a "
+            f"value that it logs: {', '.join(columns)}"
         )
     return task
 

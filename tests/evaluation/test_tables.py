@@ -46,7 +46,9 @@ def test_macro_averages_at_operating_points_name_what_they_leave_out() -> None:
 def test_tables_say_which_findings_have_no_interval_and_why() -> None:
     test, notes = made(Resampling(100))
     assert isinstance(test["auroc"]["Rare"], float) and isinstance(test["delong"]["Rare"], float)
-    said = "Fewer than 5 positive or negative patients, so they and means with them have no interval: Rare (3 positive, 57"
+    said = (
+        "Fewer than 5 positive or negative patients, so they and means with them have no interval: Rare (3 positive, 57"
+    )
     assert notes["auroc"][1].startswith(said)
     assert any(note.startswith(said) for note in notes["operating_points"])
     assert any(note.startswith("findings, too few patients: ") for note in notes["subgroups"])
