@@ -36,18 +36,23 @@ def composed(program: str, *overrides: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
 def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
-    needs = {"ldam": ["head=normalised"]}.get(option, [])
+    needs = {"ldam": ["head=normalised"]}.get(option, ["backbone=resnet10"] * option.startswith("holste_"))
     config = composed("train", f"{group}={option}", "data.root=nowhere", *needs)
     config["backbone"] |= {"pretrained": False}
+    if option == "swinchex":  # its network has 200 million parameters
+        config["backbone"]["name"] = "swin_tiny_patch4_window7_224"
     config["image_size"] = 80
     if group in ("backbone", "experiment"):
         network = build_network(config, 3)
-        assert network({"image": torch.zeros(2, 1, 80, 80, dtype=torch.uint8)}).logits.shape == (2, 3)
+        batch = {"image": torch.zeros(2, 1, 80, 80, dtype=torch.uint8), "attributes": torch.zeros(2, 5)}
+        assert network(batch).logits.shape == (2, 3)
     loss = build_loss(config, np.array([[1, 0, np.nan], [0, 0, 1]]), ["a", "b", "c"])
     output = NetworkOutput(torch.zeros(1, 3), None, torch.zeros(1, 4))
-    assert float(loss(output, {"target": torch.ones(1, 3)}, 0).number) == (1 if option == "cross_entropy" else 3)
+    single = config["task"]["_target_"].endswith("SingleLabel")
+    target = torch.tensor([[0.0, 1.0, 0.0]] if single else [[1.0, 1.0, 1.0]])
+    assert float(loss(output, {"target": target}, 0).number) > 0
     scores = build_task(config).scores(output.logits)
-    assert scores.tolist() == [pytest.approx([1 / 3] * 3 if option == "single_label" else [0.5] * 3)]
+    assert scores.tolist() == [pytest.approx([1 / 3] * 3 if single else [0.5] * 3)]
     optimizer = build(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
     entry = build(config["scheduler"])(optimizer, 10)
     assert entry is None or entry["interval"] in ("step", "epoch")
@@ -89,6 +94,56 @@ NETWORKS = {
     "paper": "mobilenetv1_100", "paper_mobilenet": "mobilenetv1_100", "paper_resnet": "resnet50", "paper_vgg": "vgg19",
     "paper_inception_resnet": "inception_resnet_v2",
 }  # fmt: skip
+
+
+LONG_TAIL = {
+    "softmax": {"loss": "cross_entropy.CrossEntropy"},
+    "cb": {"loss": "class_balanced.ClassBalanced", "weights": "effective_number"},
+    "rw": {"loss": "class_balanced.ClassBalanced", "weights": "inverse"},
+    "focal": {"loss": "focal.Focal", "weights": "none"},
+    "cb_focal": {"loss": "focal.Focal", "weights": "effective_number"},
+    "rw_focal": {"loss": "focal.Focal", "weights": "inverse"},
+    "ldam": {"loss": "ldam.LDAM", "weights": "none", "deferred": 0},
+    "cb_ldam": {"loss": "ldam.LDAM", "weights": "effective_number", "deferred": 0},
+    "rw_ldam": {"loss": "ldam.LDAM", "weights": "inverse", "deferred": 0},
+    "cb_ldam_drw": {"loss": "ldam.LDAM", "weights": "effective_number", "deferred": 10, "scheduler": "step"},
+    "rw_ldam_drw": {"loss": "ldam.LDAM", "weights": "inverse", "deferred": 10, "scheduler": "step"},
+    "mixup": {"loss": "cross_entropy.CrossEntropy", "mix": "MixUp", "alpha": 0.2},
+    "balanced_mixup": {"loss": "cross_entropy.CrossEntropy", "mix": "BalancedMixUp", "alpha": 0.1},
+    "crt": {"loss": "cross_entropy.CrossEntropy", "sampler": "ClassAware", "scheduler": "cosine", "batch": 512,
+            "epochs": 10, "optimizer": ("torch.optim.SGD", 0.2), "freeze": ["backbone"]},
+    "tau_norm": {"loss": "cross_entropy.CrossEntropy", "batch": None, "epochs": 21, "freeze": ["backbone"],
+                 "optimizer": ("torch.optim.SGD", 0.0)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", LONG_TAIL)
+def test_the_long_tailed_methods_differ_from_their_base_in_what_they_are(method: str) -> None:
+    config = composed("train", f"experiment=holste_{method}", "data.root=nowhere")
+    loss, mix, optimizer = config["loss"], config["mix"], config["optimizer"]
+    found = {
+        "loss": loss["_target_"].removeprefix("cxr.loss."),
+        "weights": loss.get("weights", "none"),
+        "deferred": loss.get("defer_epochs", 0),
+        "head": config["head"]["_target_"].rpartition(".")[2],
+        "mix": mix.get("_target_", "none").rpartition(".")[2],
+        "alpha": mix.get("alpha"),
+        "sampler": config["sampler"]["_target_"].rpartition(".")[2],
+        "scheduler": config["scheduler"]["_target_"].rpartition(".")[2],
+        "optimizer": (optimizer["_target_"], optimizer["lr"]),
+        "batch": config["synthetic_batch_size"],
+        "epochs": config["trainer"]["max_epochs"],
+        "freeze": config["freeze"],
+    }
+    base = {
+        "weights": "none", "deferred": 0, "mix": "none", "alpha": None, "sampler": "Shuffled", "scheduler": "constant",
+        "optimizer": ("torch.optim.Adam", 1e-4), "batch": 256, "epochs": 60, "freeze": [],
+        "head": "NormalisedHead" if "ldam" in method else "LinearHead",
+    }  # fmt: skip
+    assert found == base | LONG_TAIL[method]
+    assert config["image_size"] == 256 and config["data"]["source"]["_target_"].endswith("read_nih_lt")
+    assert config["early_stopping"]["monitor"] is None and config["task"]["_target_"].endswith("SingleLabel")
+    assert config["init_head"] == (method != "crt")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -1,9 +1,9 @@
-"""The command line: a file a program, what all programs share, and where the configuration lies."""
+"""The command line: one module per program, what programs share, and the folder of the configuration."""
 
 from pathlib import Path
 
 
 def conf_dir() -> Path:
-    """Where the configuration lies: in a checkout `conf`, in an installed package `cxr/conf`."""
+    """The folder of the configuration: `conf` in a checkout, `cxr/conf` in an installed package."""
     package = Path(__file__).resolve().parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"

@@ -1,4 +1,4 @@
-"""The program `cache`: builds the cache of a data set alone, or verifies one."""
+"""The program `cache`: builds or verifies the cache of a data set."""
 
 from omegaconf import DictConfig
 
@@ -10,7 +10,7 @@ from cxr.errors import CxrError
 
 
 def job(config: DictConfig) -> float:
-    """Builds the cache, or verifies it; returns its number of usable images."""
+    """Builds or verifies the cache; returns its number of usable images."""
     from cxr.data.cache import CacheSettings, open_or_build
     from cxr.data.cache.verify import verify
     from cxr.training.catalog import read_catalog
@@ -28,18 +28,18 @@ def job(config: DictConfig) -> float:
         print(f"{difference.image}: {difference.reason}")
     if differences:
         raise CxrError(
-            f"{len(differences)} images differ from {folder}; build again without verify=true, which takes over "
-            "what is unchanged (if rows of the cache have changed, remove that folder first)"
+            f"{len(differences)} images differ from {folder}; build again without verify=true, which reuses unchanged "
+            "images (if rows of the cache have changed, remove that folder first)"
         )
-    print(f"{folder}: its {len(catalog)} images are those of the manifest", flush=True)
+    print(f"{folder}: its {len(catalog)} images match the manifest", flush=True)
     return len(catalog)
 
 
 PROGRAM = Program(
-    about="Decodes the images of a data set once, for all trainings that read them at this size.",
+    about="Decodes the images of a data set once, for all training runs with this image size.",
     examples=(
         ("data=nih data.root=DIR cache.size=256", ""),
-        ("data=nih data.root=DIR cache.size=256 verify=true", "names what has changed, and builds nothing"),
+        ("data=nih data.root=DIR cache.size=256 verify=true", "lists changed images and builds nothing"),
     ),
     options=(
         "data.root", "image_size", "cache.size", "cache.dir", "cache.on_error", "cache.processes", "verify",

@@ -1,4 +1,4 @@
-"""The program `compare`: runs ranked on the same images, and which differences are noise."""
+"""The program `compare`: ranks runs on the same images and tests their differences."""
 
 from omegaconf import DictConfig
 
@@ -15,10 +15,10 @@ def job(config: DictConfig) -> float | None:
 
 
 PROGRAM = Program(
-    about="Ranks runs with intervals; several seeds of one configuration are one row.",
+    about="Ranks runs with confidence intervals; several seeds of one configuration are one row.",
     examples=(
-        ("runs='runs/*'", "which runs differ by more than noise"),
-        ("runs='[runs/a,runs/ensemble-weighted]'", "and, of two, by finding"),
+        ("runs='runs/*'", "tests which runs differ by more than noise"),
+        ("runs='[runs/a,runs/ensemble-weighted]'", "two runs are also compared by finding"),
         ("runs='runs/first/*' split=val metric=average_precision", ""),
     ),
     options=("runs", "split", "metric", "resamples", "seed", "out"),

@@ -1,4 +1,4 @@
-"""The program `ensemble`: combines finished runs, with weights that are found on validation."""
+"""The program `ensemble`: combines finished runs, with weights chosen on validation."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def job(config: DictConfig) -> float:
 
 
 PROGRAM = Program(
-    about="Combines finished runs into one classifier, finds its weights on validation, and leaves it in runs/<name>.",
+    about="Combines finished runs into one classifier, with weights chosen on validation, in runs/<name>.",
     examples=(
         ("method=weighted runs='[runs/a,runs/b,runs/c]'", ""),
         ("method=average runs='runs/paper/*'", ""),

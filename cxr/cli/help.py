@@ -1,6 +1,6 @@
-"""The help of a program, from the files in `conf`: what a comment there says stands nowhere else.
+"""The help of a program, generated from the files in `conf` and their comments.
 
-A group's options are its files, each with the first line of its comment; an option's explanation is the comment at the
+The options of a group are its files, each with the first line of its comment. A key is explained by the comment at the
 end of its line.
 """
 
@@ -19,7 +19,7 @@ from cxr.cli.program import program_of
 from cxr.configuration.kinds import written
 from cxr.configuration.private import leaves
 
-_WIDTH = 120  # characters of a line about an option file; longer ones are cut
+_WIDTH = 120  # maximum length of a line about an option file
 _LINE = re.compile(r"(?P<indent> *)(?P<key>\w+):(?: .*?)?(?:\s# (?P<comment>.*))?")
 
 
@@ -28,9 +28,9 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
 
     Args:
         name: of the program.
-        spelled: how it is started, for the examples.
-        overrides: of the command line; they decide which values are shown.
-        everything: all options, not only those that people change.
+        spelled: the command that starts it, for the examples.
+        overrides: of the command line; the help shows the values with them.
+        everything: list all options, not only those that are often changed.
     """
     program = program_of(name)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -64,13 +64,13 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
 
 
 def _files(folders: Sequence[Path], group: str) -> dict[str, Path]:
-    """A group's option files by name; as for Hydra, the first folder that has one counts."""
+    """A group's option files by name; as in Hydra, earlier folders take precedence."""
     found = {file.stem: file for folder in reversed(folders) for file in (folder / group).glob("*.yaml")}
     return dict(sorted(found.items()))
 
 
 def _chosen(group: str, files: Mapping[str, Path], config: DictConfig, choices: Mapping[str, Any]) -> list[str]:
-    """The options of a group that a command line chooses; of a list of them Hydra tells none."""
+    """The chosen options of a group; Hydra's `choices` are None for a list of options."""
     if choices.get(group) is not None:
         return [str(choices[group])]
     node = OmegaConf.select(config, group)
@@ -94,7 +94,7 @@ def _first_comment(file: Path) -> str:
 
 
 def _of_option(group: str, option: str, files: Mapping[str, Path]) -> dict[str, str]:
-    """Explanations of an option file, and of the files of its group that it takes over."""
+    """Explanations in an option file and in the files of its group that it includes."""
     if option not in files:
         return {}
     text = files[option].read_text(encoding="utf-8")
@@ -123,6 +123,6 @@ def _explanations(text: str) -> dict[str, str]:
 
 
 def _table(title: str, rows: Sequence[tuple[str, str]], limit: int = 40) -> str:
-    """A title and two columns; what is wider than `limit` does not widen the first."""
+    """A title and two columns; entries wider than `limit` do not widen the first."""
     width = max((len(left) for left, _ in rows if len(left) <= limit), default=0)
     return "\n".join([title, *(f"  {left:{width}}  {right}".rstrip() for left, right in rows)])

@@ -1,4 +1,4 @@
-"""What was wrong on a command line, in one sentence with the valid or the closest names."""
+"""Explains mistakes on a command line, in one sentence with the valid or the closest names."""
 
 import re
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cxr.cli import conf_dir
 from cxr.configuration.plugins import option_folders
+from cxr.configuration.private import leaves
 
-# Arguments of lightning.pytorch.Trainer that conf/train.yaml does not show. Help and mistakes are answered without
-# importing Lightning, so they stand here; a test compares them with its signature.
+# Arguments of lightning.pytorch.Trainer that conf/train.yaml does not list. They are copied here so that help and error
+# messages do not import Lightning; a test compares them with its signature.
 ADDABLE = (
     "barebones", "benchmark", "detect_anomaly", "enable_autolog_hparams", "fast_dev_run", "gradient_clip_algorithm",
     "inference_mode", "limit_predict_batches", "limit_test_batches", "min_epochs", "min_steps", "model_registry",
@@ -28,12 +29,17 @@ SET_BY_RUNS = (
 )  # fmt: skip
 WITHOUT_VALIDATION = ("max_steps", "max_time", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch")
 
-_ALIKE = 0.6  # of 1, how like an unknown name a suggestion is at least
-_SHORT = re.compile(r"[\w.+-]{1,10}")  # values that a suggestion repeats; a token is longer
+_SIMILAR = 0.6  # minimum similarity of a suggestion, of 1
+_SHORT = re.compile(r"[\w.+-]{1,10}")  # values that a suggestion repeats; secrets are longer
+_MESSAGES = {
+    r"Multiple values for ([\w/]+)": "{0} is chosen already; write {0}=OPTION without +",
+    r"Error merging override [+]*([\w.-]+)=\[": "{0} is no list; write {0}.NAME=VALUE",
+    r"An item is already at '([^']+)'": "{0} is an option already; write {0}=VALUE without +",
+}
 
 
 def explain(error: Exception, program: str, overrides: Sequence[Override] = ()) -> str:
-    """Turns an exception of composition into a sentence. Hydra must be initialised.
+    """Turns an exception during composition into a sentence. Hydra must be initialised.
 
     Args:
         error: of Hydra or OmegaConf.
@@ -50,15 +56,9 @@ def explain(error: Exception, program: str, overrides: Sequence[Override] = ()) 
     wrong = re.search(r"Could not override '([^']+)'", text)
     if wrong:
         return unknown_key(wrong.group(1), program, overrides)
-    twice = re.search(r"Multiple values for ([\w/]+)", text)
-    if twice:
-        return f"{twice.group(1)} is chosen already; write {twice.group(1)}=OPTION without +"
-    listed = re.search(r"Error merging override [+]*([\w.-]+)=\[", text)
-    if listed:
-        return f"{listed.group(1)} is no list; write {listed.group(1)}.NAME=VALUE"
-    there = re.search(r"An item is already at '([^']+)'", text)
-    if there:
-        return f"{there.group(1)} is an option already; write {there.group(1)}=VALUE without +"
+    for pattern, message in _MESSAGES.items():
+        if found := re.search(pattern, text):
+            return message.format(found.group(1))
     cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ is not None else error
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 
@@ -67,7 +67,7 @@ def unreadable(argument: str, program: str, reason: str) -> str:
     """The sentence for an argument that is not `key=value`."""
     if "=" in argument or argument.startswith("~"):
         first = (reason.strip().splitlines() or [""])[0]
-        return f"{argument} cannot be read ({first}); write key=value, and a value with special signs as 'key=\"...\"'"
+        return f"{argument} cannot be parsed ({first}); write key=value, with special characters 'key=\"...\"'"
     if argument in groups_of(program):
         return _choose(argument)
     if argument in keys_of(compose(program)):
@@ -76,7 +76,7 @@ def unreadable(argument: str, program: str, reason: str) -> str:
 
 
 def unknown_flag(flag: str, following: str, program: str) -> str:
-    """The sentence for `--epochs 3` and its like."""
+    """The sentence for an unknown flag such as `--epochs 3`."""
     key, _, value = flag.lstrip("-").replace("-", "_").partition("=")
     value = value or ("" if "=" in following or following.startswith("-") else following)
     name = flag.partition("=")[0]
@@ -113,7 +113,7 @@ def unknown_key(key: str, program: str, overrides: Sequence[Override] = ()) -> s
 
 @lru_cache
 def groups_of(program: str) -> list[str]:
-    """The groups of a program, in the order of its defaults list; Hydra's choices lack those with several options."""
+    """The groups of a program, in the order of its defaults list (Hydra's `choices` lack groups with lists)."""
     entries = OmegaConf.load(conf_dir() / f"{program}.yaml").defaults
     keys = [str(key) for entry in entries if isinstance(entry, DictConfig) for key in entry]
     return [key.removeprefix("optional ").partition("@")[0] for key in keys if not key.startswith("override ")]
@@ -126,14 +126,10 @@ def options_of(group: str) -> list[str]:
     return list(loader.get_group_options(group, ObjectType.CONFIG, overrides=[f"hydra.searchpath=[{paths}]"]))
 
 
-def keys_of(node: DictConfig, prefix: str = "") -> list[str]:
-    """Every dotted key of a configuration, those of nodes included."""
-    names = []
-    for key in node:
-        name = f"{prefix}{key!s}"
-        child = OmegaConf.select(node, str(key), throw_on_missing=False)
-        names += [name, *(keys_of(child, f"{name}.") if isinstance(child, DictConfig) else [])]
-    return names
+def keys_of(config: DictConfig) -> list[str]:
+    """Every dotted key of a configuration, including those of groups of keys."""
+    parts = (key.split(".") for key, _ in leaves(OmegaConf.to_container(config), lists=False))
+    return list(dict.fromkeys(".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)))
 
 
 def _choose(group: str) -> str:
@@ -142,24 +138,24 @@ def _choose(group: str) -> str:
 
 
 def _of_several(key: str, config: DictConfig) -> str:
-    """Options of a logger or callback stand below its name; those of a logger once stood below `logger` itself."""
+    """The sentence for an unknown key of a logger or callback, whose options are below its name."""
     group, _, rest = key.partition(".")
     if rest.startswith("early_stopping."):
         return f"there is no option {key}; options of early stopping are early_stopping.*: write {rest}="
     first, kind, known = rest.partition(".")[0], group.removesuffix("s"), options_of(group)
     if first in config[group]:
-        return f"there is no option {key}; conf/{group}/{first}.yaml has those of this {kind}, and +{key}= adds one"
+        return f"there is no option {key}; conf/{group}/{first}.yaml lists those of this {kind}, and +{key}= adds one"
     if first in known:
         return f"there is no option {key} without that {kind}; {_added(group, first, config)}"
     if group == "callbacks":
-        return f"there is no option {key}; options of a callback stand below its name: {', '.join(known)}"
+        return f"there is no option {key}; options of a callback are below its name: {', '.join(known)}"
     name = next((str(name) for name in config.logger if name != "csv"), "wandb")
     add = "" if name in config.logger else f", with logger={name}"
-    return f"there is no option {key}; options of a logger stand below its name: write logger.{name}.{rest}={add}"
+    return f"there is no option {key}; options of a logger are below its name: write logger.{name}.{rest}={add}"
 
 
 def _added(group: str, option: str, config: DictConfig) -> str:
-    """How a command line chooses an option beside those that it has."""
+    """How a command line adds an option to those that it has."""
     names = [*(str(name) for name in config[group] if name != "csv"), option]
     return f"add {group}={option}" if len(names) == 1 else f"write {group}=[{','.join(names)}]"
 
@@ -167,33 +163,33 @@ def _added(group: str, option: str, config: DictConfig) -> str:
 def _hint(key: str, value: str, program: str, config: DictConfig | None = None) -> str:
     """`; did you mean trainer.max_epochs=3`, or nothing."""
     shown = [name for name in keys_of(config or compose(program)) if "._" not in name]
-    shown = [name for name in shown if not name.startswith("callbacks.early_stopping")]  # they stand elsewhere too
+    shown = [name for name in shown if not name.startswith("callbacks.early_stopping")]  # early_stopping.* is shorter
     extra = [f"trainer.{name}" for name in ADDABLE] if program == "train" else []
-    scored = {name: _likeness(key, name) for name in dict.fromkeys([*groups_of(program), *shown, *extra])}
+    scored = {name: _similarity(key, name) for name in dict.fromkeys([*groups_of(program), *shown, *extra])}
     best = max(scored.values(), default=0.0)
-    if best < _ALIKE:
+    if best < _SIMILAR:
         return ""
     close = [name for name, score in scored.items() if score > best - 0.01]
-    close = [name for name in close if name not in extra] or close  # what the help shows comes first
+    close = [name for name in close if name not in extra] or close  # prefer options that the help lists
     given = f"={value}" if _SHORT.fullmatch(value) else ""
     named = [f"{'+' * (name in extra)}{name}{given * (key.count('.') <= name.count('.'))}" for name in close[:3]]
     return f"; did you mean {' or '.join(named)}"
 
 
-def _likeness(key: str, name: str) -> float:
-    """How like two dotted keys are, of 1: the same last part is enough; without a parent the last parts alone count."""
+def _similarity(key: str, name: str) -> float:
+    """Similarity of two dotted keys; above 1 with the same last part. Without a parent only the last parts count."""
     parent, _, last = key.rpartition(".")
     other, _, end = name.rpartition(".")
     if last == end:
         return 1 + SequenceMatcher(None, parent, other).ratio()
     if parent in ("", other):
         return SequenceMatcher(None, last, end).ratio()
-    if not other:  # the name of a whole part
+    if not other:  # a group of keys
         first = parent.partition(".")[0]
         return 0.0 if first == name else 0.9 * SequenceMatcher(None, first, name).ratio()
     return SequenceMatcher(None, key, name).ratio()
 
 
 def _closest(word: str, names: list[str]) -> str:
-    close = get_close_matches(word, names, n=3, cutoff=_ALIKE)
+    close = get_close_matches(word, names, n=3, cutoff=_SIMILAR)
     return f"did you mean {' or '.join(close)}? " if close else ""

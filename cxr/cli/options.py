@@ -1,4 +1,4 @@
-"""A composed configuration as checked plain values, and what a resumed run may change."""
+"""Turns a composed configuration into checked plain values, and applies the changes of a resumed run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,14 +24,14 @@ _HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir", "plugins")
 
 
 def plain(config: DictConfig, schema: type) -> dict[str, Any]:
-    """The resolved and checked configuration as plain values, without what only starts a run.
+    """The resolved and checked configuration as plain values, without keys that only start a run.
 
     Args:
         config: composed.
-        schema: of `cxr.configuration.schema`, that of its program.
+        schema: of its program, from `cxr.configuration.schema`.
 
     Raises:
-        CxrError: a value of the wrong kind, or a reference that cannot be resolved.
+        CxrError: a value of the wrong type, or an interpolation that cannot be resolved.
     """
     try:
         content = OmegaConf.to_container(config, resolve=True)
@@ -54,35 +54,40 @@ def plain(config: DictConfig, schema: type) -> dict[str, Any]:
 
 
 def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The saved configuration of a run with the changes that a resumed run may make.
+    """The saved configuration of a run with the changes that are allowed on resuming.
+
+    Args:
+        run: whose configuration is read.
+        config: composed from the command line.
+        choices: group to the chosen option.
+        overrides: of the command line.
 
     Raises:
-        CxrError: the command line gives another value than the saved one to anything else, which is named; or `run`
-            is no training.
+        CxrError: the command line changes anything else, or `run` is not a training run.
     """
     saved = OmegaConf.create(run.config())
-    absent = [*lacking(Train, saved), *(key for key in ("run_id",) if key not in saved)]
+    absent = [*lacking(Train, saved), *["run_id"] * ("run_id" not in saved)]
     if absent:
-        raise CxrError(f"{run.path} is no training that could go on: its config.yaml lacks {', '.join(absent)}")
+        raise CxrError(f"{run.path} is no training that can be resumed: its config.yaml lacks {', '.join(absent)}")
     shorten_home(saved)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if key in _HOUSEKEEPING or key.startswith("hydra"):
             continue
-        if key in choices:  # a group: compare which option was chosen
+        if key in choices:  # a group: compare the chosen option
             then, now = OmegaConf.select(saved, f"choices.{key}"), choices[key]
         else:
             then, now = OmegaConf.select(saved, key), OmegaConf.select(config, key)
         if then == now:
             continue
-        if str(then).startswith(ELSEWHERE):  # a run from another machine is told where things lie here
+        if str(then).startswith(ELSEWHERE):  # a path of another machine, which the command line gives for this one
             for leaf in [leaf for leaf, value in leaves(OmegaConf.to_container(saved)) if value == then]:
                 OmegaConf.update(saved, leaf, now)
             continue
         if key not in _ON_RESUME:
             raise CxrError(
                 f"{key} is {then} in {run.path} and cannot become {now} on resuming; only trainer.max_epochs, devices, "
-                "workers, checkpoint.*, cache.dir and score_test may change (start a new run for anything else)"
+                "workers, checkpoint.*, cache.dir and score_test may change (start a new run for other changes)"
             )
         if key in choices:
             OmegaConf.update(saved, f"choices.{key}", now)

@@ -1,4 +1,4 @@
-"""What a program is: each is one `PROGRAM` in the module of this folder that has its name."""
+"""The description of a program: `PROGRAM` in the module of this folder with the program's name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class Program:
 
     Attributes:
         about: one sentence, the first line of its help.
-        examples: arguments of a command line, and what they are good for.
-        options: those that people change, for the help.
-        schema: of its configuration, by which that is checked before anything starts.
-        job: what Hydra calls with the composed configuration; what it returns, sweepers maximise.
+        examples: arguments of a command line, and their purpose.
+        options: those that are often changed, for the help.
+        schema: of its configuration, which is checked before anything starts.
+        job: called by Hydra with the composed configuration; sweepers maximise its return value.
     """
 
     about: str

@@ -1,7 +1,5 @@
-"""A sweep of trainings: its folder, what its jobs are called after, their records, and the summary of them."""
+"""A sweep of training runs: its folder, the names of its jobs, their records and a summary."""
 
-import csv
-import io
 import json
 import os
 import sys
@@ -33,10 +31,10 @@ def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[st
         arguments: the overrides.
 
     Returns:
-        The folder, and further overrides that tell Hydra what the jobs are called after.
+        The folder, and further overrides that exclude constant keys from the names of jobs.
 
     Raises:
-        CxrError: a job's name is given for all, or the folder exists.
+        CxrError: `name` is the same for all jobs, or the folder exists.
     """
     if config.name is not None and not any(o.startswith("name=") and "," in o for o in arguments):
         raise CxrError(f"name={config.name} would be the name of every job of the sweep; use sweep={config.name}")
@@ -45,7 +43,7 @@ def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[st
     runs = Path(config.runs_dir)
     sweep = config.sweep or free_name(runs, "sweep")
     if (runs / sweep).exists() and config.resume is False:
-        raise CxrError(f"{runs / sweep} exists; choose another sweep=, or pass resume=true to do what is missing in it")
+        raise CxrError(f"{runs / sweep} exists; choose another sweep=, or pass resume=true to run its missing jobs")
     parsed = OverridesParser.create().parse_overrides(list(arguments))
     varied = {o.key_or_group for o in parsed if o.is_sweep_override()}
     same = [o.key_or_group for o in parsed if o.key_or_group not in varied]
@@ -55,15 +53,15 @@ def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[st
 
 
 def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> float:
-    """Runs a job in a process of its own and records how it ended.
+    """Runs a job in a child process and records how it ended.
 
     Args:
         config: of the job.
         context: Hydra's own configuration.
-        begin: starts or resumes the training; in the child it may fill in `config.name`.
+        begin: starts or resumes the training; it may set `config.name` in the child.
 
     Returns:
-        What `begin` returned; NaN for a job that failed.
+        The return value of `begin`; NaN for a failed job.
 
     Raises:
         Stopped, KeyboardInterrupt: the sweep was asked to stop.
@@ -93,7 +91,7 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
 
 
 def job_name(context: Any) -> str:
-    """The values that the sweep varies: a group's option alone, any other key with its name."""
+    """The values that the sweep varies: of a group the option, of other keys `<key>-<value>`."""
     same = set(context.job.config.override_dirname.exclude_keys)
     parts = []
     for override in OverridesParser.create().parse_overrides(list(context.overrides.task)):
@@ -105,14 +103,14 @@ def job_name(context: Any) -> str:
 
 
 def summarise(sweep: Path, began: float) -> list[str]:
-    """Writes `summary.csv` of the jobs that ran and prints it as a table.
+    """Writes `summary.csv` of the jobs that ran and prints a table of them.
 
     Args:
         sweep: the folder.
         began: seconds since the epoch; jobs of earlier calls are left out.
 
     Returns:
-        How many jobs failed, in a sentence, or nothing.
+        A sentence with the number of failed jobs, or an empty list.
     """
     records = sorted((json.loads(read_text(file)) for file in _records(sweep).glob("*.json")), key=lambda r: r["job"])
     records = [record for record in records if record["began"] >= began]
@@ -126,12 +124,11 @@ def summarise(sweep: Path, began: float) -> list[str]:
             | numbers
             | {"seconds": record["seconds"], "overrides": overrides, "reason": record.get("reason", "")}
         )
+    import pandas as pd
+
     columns = ["job", "name", "status", "val_macro_auroc", "test_macro_auroc", "seconds", "overrides", "reason"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(sweep / "summary.csv", text.getvalue())
+    text = pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\r\n")
+    write_text(sweep / "summary.csv", text)
     width = max([len(row["name"]) for row in rows], default=4)
     print(f"\n{'run':{width}}  {'status':8}  val AUROC  test AUROC")
     for row in rows:

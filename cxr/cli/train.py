@@ -1,4 +1,4 @@
-"""The program `train`: starts or resumes a run; with -m, a sweep of runs."""
+"""The program `train`: starts or resumes a run or, with -m, a sweep of runs."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ from cxr.run.naming import free_name, legal_name
 
 
 def job(config: DictConfig) -> float | None:
-    """Trains one run; in a sweep in a process of its own.
+    """Trains one run, in a sweep in a child process.
 
     Returns:
         The best validation macro AUROC; NaN for a job of a sweep that failed.
@@ -38,7 +38,7 @@ def _begin(config: DictConfig, context: Any) -> float:
     sweeping = context.mode == RunMode.MULTIRUN
     folder = Path(config.runs_dir) / (config.sweep or "")
     choices = {key: value for key, value in context.runtime.choices.items() if not key.startswith("hydra/")}
-    for group in ("logger", "callbacks"):  # Hydra says none where there are several
+    for group in ("logger", "callbacks"):  # Hydra records None where several are chosen
         choices[group] = ",".join(sorted(str(name) for name in config[group] or ()))
     derived = job_name(context) if sweeping else _run_name(choices)
     if config.resume is not False:
@@ -53,8 +53,8 @@ def _begin(config: DictConfig, context: Any) -> float:
             return resume(saved, run)
         if config.resume is True and not sweeping:
             known = sorted(path.name for path in folder.glob("*/") if (path / "config.yaml").exists())
-            there = f"runs there are {', '.join(known)}" if known else "there is no run yet"
-            raise CxrError(f"{run.path} does not exist, so it cannot go on; {there}")
+            there = f"existing runs are {', '.join(known)}" if known else "there is no run yet"
+            raise CxrError(f"{run.path} does not exist, so it cannot be resumed; {there}")
     config.name = config.name or free_name(folder, derived)
     run = Run(folder / config.name)
     if run.path.exists():
@@ -67,18 +67,16 @@ def _begin(config: DictConfig, context: Any) -> float:
 
 def _run_name(choices: dict[str, Any]) -> str:
     if choices.get("debug"):
-        return legal_name(f"debug-{choices['debug']}")  # the other names are for runs that count
-    experiment = choices.get("experiment")
-    return legal_name(
-        str(experiment) if experiment else "-".join(str(choices[g]) for g in ("backbone", "attention", "loss"))
-    )
+        return legal_name(f"debug-{choices['debug']}")
+    parts = "-".join(str(choices[group]) for group in ("backbone", "attention", "loss"))
+    return legal_name(str(choices.get("experiment") or parts))
 
 
 PROGRAM = Program(
-    about="Trains one network, or with -m a sweep of them, and leaves it in runs/<name>.",
+    about="Trains one network, or with -m a sweep of them, and writes it to runs/<name>.",
     examples=(
-        ("", "embedded phantoms, a laptop is enough"),
-        ("backbone=mobilenet data=nih data.root=DIR", "DIR as NIH publishes it"),
+        ("", "on the embedded phantoms, also without a GPU"),
+        ("backbone=mobilenet data=nih data.root=DIR", "DIR in the layout of the NIH release"),
         ("-m backbone=mobilenet,resnet50 loss=bce,mae sweep=first", "every combination"),
         ("experiment=paper_mobilenet data.root=DIR", "the paper's recipe"),
         ("name=a resume=true", "resumes runs/a"),

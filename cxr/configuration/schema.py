@@ -116,8 +116,10 @@ class Train:
     augment: dict[str, Any]
     sampler: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.data.sampling.Shuffled"})
     mix: dict[str, Any] = field(default_factory=dict)
+    text: dict[str, Any] = field(default_factory=dict)
     backbone: Backbone
     attention: dict[str, Any]
+    fusion: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.model.fusion.NoFusion"})
     head: dict[str, Any]
     task: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.task.multi_label.MultiLabel"})
     loss: dict[str, Any]
@@ -129,6 +131,8 @@ class Train:
     sweep: str | None = None
     runs_dir: str = "runs"
     init: str | None = None
+    init_head: bool = True
+    freeze: Annotated[list[str], Kind("a list of backbone, attention and head")] = field(default_factory=list)
     plugins: Plugins = field(default_factory=list)
     resume: Literal[True, False, "auto"] = False
     score_test: bool = True
@@ -245,5 +249,10 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     if "callbacks" not in config and stopping:  # once a run had early stopping alone
         found["callbacks"] = {"early_stopping": {"_target_": _EARLY_STOPPING, **stopping}}
     if isinstance(found.get("choices"), dict):
-        found["choices"] = {"task": "multi_label", "mix": "none", "callbacks": "early_stopping"} | found["choices"]
+        found["choices"] = {
+            "task": "multi_label",
+            "mix": "none",
+            "text": "none",
+            "callbacks": "early_stopping",
+        } | found["choices"]
     return found

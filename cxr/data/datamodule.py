@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from cxr.data.attributes import attributes, hidden
 from cxr.data.augment import Augmentation, Draws
 from cxr.data.cache.store import Cache, open_array
 from cxr.data.catalog import Catalog
@@ -29,7 +30,6 @@ from cxr.processes.isolation import serve_parent
 
 cv2.setNumThreads(0)  # images are small and workers are many
 _MAPPED = 1 << 28  # bytes read before the map's pages are given back
-ATTRIBUTES = ("age", "male", "female", "pa", "ap")
 
 Batch = dict[str, Tensor]
 
@@ -46,6 +46,8 @@ class Radiographs(Dataset[Batch]):
         preprocessing: what the network sees of an image.
         augmentation: changes of training images; none shows them as validation and test images are shown.
         soft: take the rows' soft targets where there are any, as training does.
+        attribute_dropout: share of images whose age, sex or view is hidden, drawn from `seed`, epoch and image.
+        seed: of `attribute_dropout`.
     """
 
     def __init__(
@@ -56,7 +58,10 @@ class Radiographs(Dataset[Batch]):
         preprocessing: Preprocessing,
         augmentation: Augmentation | None = None,
         soft: bool = False,
+        attribute_dropout: float = 0.0,
+        seed: int = 0,
     ) -> None:
+        self.attribute_dropout, self.seed = attribute_dropout, seed
         self.array_path, self.shape = str(cache.array_path), (len(cache.names), cache.size, cache.size)
         self.positions = cache.positions(rows["image"])
         self.index = rows.index.to_numpy(np.int64)
@@ -127,10 +132,11 @@ class Radiographs(Dataset[Batch]):
         position, epoch, repeat = np.asarray(drawn).T
         filler = position < 0
         rows = np.where(filler, ~position, position)
+        draws = Draws(epoch, self.index[rows], repeat)
         return {
             "image": torch.from_numpy(self.images(rows, epoch, repeat))[:, None],
             "target": torch.from_numpy(np.where(filler[:, None], np.float32(np.nan), self.target[rows])),
-            "attributes": torch.from_numpy(self.attributes[rows]),
+            "attributes": torch.from_numpy(hidden(self.attributes[rows], self.attribute_dropout, self.seed, draws)),
             "index": torch.from_numpy(np.where(filler, -1, self.index[rows])),
         }
 
@@ -138,13 +144,6 @@ class Radiographs(Dataset[Batch]):
 def _stamp(file: os.stat_result) -> tuple[int, int]:
     """Changes whenever the file's content does."""
     return file.st_size, file.st_mtime_ns
-
-
-def attributes(rows: pd.DataFrame) -> np.ndarray:
-    """Non-image features, (N, 5) float32, see `ATTRIBUTES`: age in centuries, then indicators; unknown is NaN or 0."""
-    sex, view = rows["sex"], rows["view"].str.upper()
-    columns = [rows["age"] / 100, sex == "M", sex == "F", view == "PA", view == "AP"]
-    return np.stack([column.to_numpy(np.float32) for column in columns], axis=1)
 
 
 @dataclass(frozen=True)
@@ -158,6 +157,7 @@ class LoaderSettings:
         rank: of this process.
         ranks: number of processes.
         pin_memory: for copies to a GPU.
+        attribute_dropout: share of training images whose age, sex or view is hidden.
     """
 
     batch_size: int
@@ -166,6 +166,7 @@ class LoaderSettings:
     rank: int = 0
     ranks: int = 1
     pin_memory: bool = False
+    attribute_dropout: float = 0.0
 
 
 class RadiographData(pl.LightningDataModule):
@@ -205,7 +206,9 @@ class RadiographData(pl.LightningDataModule):
     def dataset(self, split: str, augmentation: Augmentation | None = None) -> Radiographs:
         """The images of one split, of which training has soft targets where the catalog has them."""
         rows, findings, soft = self.catalog.rows(split), self.catalog.findings, split == "train"
-        return Radiographs(self.cache, rows, findings, self.preprocessing, augmentation, soft)
+        share = self.settings.attribute_dropout if split == "train" else 0.0
+        seed = self.settings.seed
+        return Radiographs(self.cache, rows, findings, self.preprocessing, augmentation, soft, share, seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Ordered and augmented batches; the same for the same (seed, epoch)."""

@@ -1,4 +1,4 @@
-"""The leak guard of ensembles: no member may have learnt from patients that another one is judged on."""
+"""The leak guard of ensembles: no member may have learnt from patients that another one is evaluated on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Any
 from cxr.errors import CxrError
 from cxr.run.predictions import Predictions
 
-# What decides which patients a run was trained on, where nothing but its configuration is left.
+# Options that determine the training patients of a run without a fingerprint.
 SPLIT_OPTIONS = ("train_list", "val_list", "test_list", "val_share", "split_seed")
 _SHOWN = 3  # patients named in a message
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of where a member comes from.
+    """What is known of the origin of a member.
 
     Attributes:
         key: the run directory as it was given.
@@ -23,7 +23,7 @@ class Origin:
         split_fingerprint: see `cxr.data.split`; empty where unknown.
         labels_sha256: see `cxr.data.catalog`; empty where unknown.
         split_options: `SPLIT_OPTIONS` of its configuration; empty where it has none.
-        unknown: its first weights of which nobody knows what they have learnt from, see `cxr.run.ancestry`.
+        unknown: its initial weights with unknown training data, see `cxr.run.ancestry`.
     """
 
     key: str
@@ -33,26 +33,17 @@ class Origin:
     split_options: dict[str, Any]
     unknown: tuple[str, ...] = ()
 
-    @classmethod
-    def of(
-        cls,
-        key: str,
-        checkpoint_sha256: str,
-        about: Mapping[str, str],
-        config: Mapping[str, Any],
-        unknown: tuple[str, ...] = (),
-    ) -> "Origin":
-        """From the checksums of a checkpoint or of metrics.json and the content of config.yaml."""
-        data = config.get("data") or {}
-        options = {name: data[name] for name in SPLIT_OPTIONS if name in data}
-        if options.get("val_list") is not None:  # then nothing is drawn
-            options = {name: value for name, value in options.items() if name not in ("val_share", "split_seed")}
-        return cls(key, checkpoint_sha256, about["split_fingerprint"], about["labels_sha256"], options, unknown)
-
     @property
     def training_patients(self) -> str:
         """For metrics.json."""
         return "those of its split" if self.checkpoint_sha256 and self.split_fingerprint else "unknown"
+
+
+def split_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`SPLIT_OPTIONS` of a run's configuration; with a `val_list` nothing is drawn, and the options of the draw go."""
+    data = config.get("data") or {}
+    names = SPLIT_OPTIONS[:3] if data.get("val_list") is not None else SPLIT_OPTIONS
+    return {name: data[name] for name in names if name in data}
 
 
 def shared_patients(a: Predictions, b: Predictions) -> tuple[str, ...]:
@@ -65,18 +56,15 @@ def check_patients(
 ) -> None:
     """Refuses two members if a validation patient of one is a test patient of the other.
 
-    A patient on both sides of one member's own split is passed over here: that is said of the whole ensemble.
+    A patient in both splits of one member is ignored here: a warning for the whole ensemble reports it.
 
     Raises:
         CxrError: the members, the number of such patients and some of them are named.
     """
-    own = set(shared_patients(first_predictions["val"], first_predictions["test"]))
-    own |= set(shared_patients(second_predictions["val"], second_predictions["test"]))
-    for a, val, b, test in (
-        (first, first_predictions["val"], second, second_predictions["test"]),
-        (second, second_predictions["val"], first, first_predictions["test"]),
-    ):
-        leaking = sorted(set(shared_patients(val, test)) - own)
+    members = ((first, first_predictions), (second, second_predictions))
+    own = {patient for _, splits in members for patient in shared_patients(splits["val"], splits["test"])}
+    for (a, learnt), (b, evaluated) in (members, members[::-1]):
+        leaking = sorted(set(shared_patients(learnt["val"], evaluated["test"])) - own)
         if leaking:
             raise CxrError(
                 f"{first} and {second} cannot be one ensemble: {len(leaking)} validation patients of {a} are test "
@@ -87,31 +75,31 @@ def check_patients(
 def check_origins(origins: Sequence[Origin]) -> None:
     """Refuses members whose training patients may be validation or test patients of another one.
 
-    Every pair is compared: by the fingerprint of the split where both are known, else by the options that decide it.
+    Every pair is compared: by the fingerprint of the split where both are known, otherwise by the options that
+    determine it.
 
     Raises:
-        CxrError: the two members and what differs are named.
+        CxrError: the two members and the difference are named.
     """
     for a, b in combinations(origins, 2):
         pair = f"{a.key} and {b.key} cannot be one ensemble"
         for name in ("split_fingerprint", "labels_sha256"):
-            ours, theirs = getattr(a, name), getattr(b, name)
-            if ours and theirs and ours != theirs:
-                raise CxrError(f"{pair}: their {name} differ, so that one may have trained on the other's images")
+            known = {value for origin in (a, b) if (value := getattr(origin, name))}
+            if len(known) == 2:
+                raise CxrError(f"{pair}: their {name} differ, so one may have been trained on the other's images")
         if a.split_fingerprint and b.split_fingerprint:
             continue
         for name in sorted(set(a.split_options) & set(b.split_options)):
-            ours, theirs = a.split_options[name], b.split_options[name]
-            if ours != theirs:
+            if a.split_options[name] != b.split_options[name]:
                 raise CxrError(
-                    f"{pair}: data.{name} is {ours} in one and {theirs} in the other, so that one may have trained on "
-                    "the other's patients"
+                    f"{pair}: data.{name} is {a.split_options[name]} in one and {b.split_options[name]} in the other, "
+                    "so one may have been trained on the other's patients"
                 )
 
 
-def said_of_overlap(patients: Sequence[str]) -> str:
+def overlap_warning(patients: Sequence[str]) -> str:
     """The warning that validation and test share patients."""
     return (
         f"NOT patient-disjoint: {len(patients)} patients have validation and test images, such as "
-        f"{', '.join(patients[:_SHOWN])}; what is learnt on validation has seen them, and test values are too high"
+        f"{', '.join(patients[:_SHOWN])}; methods that learn on validation have seen them, and test values are too high"
     )

@@ -1,23 +1,24 @@
-"""The members of an ensemble: runs whose predictions are theirs, lined up by image id, or refused.
+"""The members of an ensemble: runs with matching predictions, aligned by image id.
 
-Members are read one after the other and then forgotten but for the order of their rows; scores are read again a
-finding at a time. An ensemble of twenty members on the whole data set would not fit into memory otherwise.
+Members are loaded one after the other, and only the order of their rows is kept; scores are read again one finding at a
+time. Otherwise twenty members on the whole data set would not fit into memory.
 """
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients
-from cxr.ensemble.splits import KEPT_BYTES, Split, Test, Validation
+from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients, split_options
+from cxr.ensemble.splits import Test, Validation
 from cxr.errors import CxrError
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
@@ -27,21 +28,9 @@ from cxr.run.splits import check_chosen_on_validation
 from cxr.training.finished_run import FinishedRun
 
 SPLITS = ("val", "test")
+KEPT_BYTES = 256 * 2**20  # scores of a split up to this size stay in memory once they are read
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_Kind = TypeVar("_Kind", bound=Split)
-
-
-@dataclass(frozen=True)
-class Column:
-    """Where a member's scores of one split lie.
-
-    Attributes:
-        path: a predictions file.
-        order: (N,) its rows in the order of the first member; none where they are in that order already.
-    """
-
-    path: Path
-    order: NDArray[np.int64] | None
+_Read = Callable[[int], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class Members:
         origins: what is known of each.
         validation: their scores on it.
         test: their scores on it.
-        patients_in_both: patients that have validation and test images, which should be none.
+        patients_in_both: patients with validation and test images; should be empty.
     """
 
     origins: list[Origin]
@@ -62,59 +51,29 @@ class Members:
 
     @property
     def keys(self) -> list[str]:
-        """As they were given."""
+        """The run directories as they were given."""
         return [origin.key for origin in self.origins]
 
 
-@dataclass
-class Reader:
-    """Reads the scores (M, N) of a finding from every member's file; small ones are kept in memory.
-
-    Attributes:
-        columns: of each member.
-        findings: L names.
-        keeps: whether what was read is kept.
-    """
-
-    columns: list[Column]
-    findings: tuple[str, ...]
-    keeps: bool
-    _kept: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-
-    def __call__(self, finding: int) -> NDArray[np.float32]:
-        """(M, N) float32."""
-        if finding in self._kept:
-            return self._kept[finding]
-        scores = np.stack([self._column(column, f"score:{self.findings[finding]}") for column in self.columns])
-        if self.keeps:
-            self._kept[finding] = scores
-        return scores
-
-    @staticmethod
-    def _column(column: Column, name: str) -> NDArray[np.float32]:
-        table = pq.read_table(column.path, columns=[name], use_threads=False)
-        values = np.asarray(table.column(0).to_numpy(), np.float32)
-        return values if column.order is None else values[column.order]
-
-
 def expand(runs: str | Sequence[str]) -> list[str]:
-    """The run directories of a list of paths and globs; a glob passes over what is no run, smoke runs and ensembles.
+    """The run directories of a list of paths and globs; a glob skips unfinished runs, smoke runs and ensembles.
 
     Raises:
-        CxrError: a glob finds nothing, a path is no folder or a smoke run, one is given twice, or fewer than two are
-            left.
+        CxrError: a glob finds nothing, a path is no folder or a smoke run, one is given twice, or there are fewer than
+            two.
     """
     keys: list[str] = []
     for pattern in [runs] if isinstance(runs, str) else list(runs):
         if glob.has_magic(pattern):
-            trained = [path for path in sorted(glob.glob(pattern)) if _is_trained(Path(path))]
-            found = [path for path in trained if not Run(Path(path)).smoke]
-            say_left_out([Path(path) for path in trained if path not in found])
+            runs_of = {path: Run(Path(path)) for path in sorted(glob.glob(pattern))}
+            trained = {path: run for path, run in runs_of.items() if run.best.exists() and run.metrics_path.exists()}
+            say_left_out([run.path for run in trained.values() if run.smoke])
+            found = [path for path, run in trained.items() if not run.smoke]
             if not found:
                 raise CxrError(f"runs={pattern} matches no finished run")
             keys += found
         elif not Path(pattern).is_dir():
-            raise CxrError(f"runs names {pattern}, which is not a run directory")
+            raise CxrError(f"runs contains {pattern}, which is not a run directory")
         elif Run(Path(pattern)).smoke:
             raise smoke_refused(Path(pattern))
         else:
@@ -122,20 +81,20 @@ def expand(runs: str | Sequence[str]) -> list[str]:
     places = [Path(key).resolve() for key in keys]
     twice = [key for key, place in zip(keys, places, strict=True) if places.count(place) > 1]
     if twice:
-        raise CxrError(f"runs names {twice[0]} more than once; give each run once")
+        raise CxrError(f"runs contains {twice[0]} more than once; give each run once")
     if len(keys) < 2:
-        raise CxrError(f"an ensemble needs two runs or more; runs gives {', '.join(keys) or 'none'}")
+        raise CxrError(f"an ensemble needs at least two runs; runs gives {', '.join(keys) or 'none'}")
     return keys
 
 
 def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[str, Any] = _NOTHING) -> Members:
-    """Loads members, enters their test scores in the ledgers beside them, and lines them up with the first one.
+    """Loads members, records their test scores in the ledgers beside them, and aligns them with the first one.
 
     Args:
         keys: run directories.
-        accelerator: for predictions that have to be made again.
-        scratch: a folder for those; it must stay as long as the members are used.
-        named: folders that the user names for their images, see `open_finished`.
+        accelerator: for predictions that must be computed again.
+        scratch: a folder for those; it must exist as long as the members are used.
+        named: folders that the user gave for their images, see `open_finished`.
 
     Raises:
         CxrError: a member is broken, or findings, images, patients, labels or splits differ; the two runs and the
@@ -143,42 +102,42 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[
     """
     first: dict[str, Predictions] = {}
     origins: list[Origin] = []
-    columns: dict[str, list[Column]] = {split: [] for split in SPLITS}
+    paths: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    orders: dict[str, list[NDArray[np.int64] | None]] = {split: [] for split in SPLITS}
     for key in keys:
-        origin, paths, loaded = load_member(key, accelerator, scratch / f"{len(origins)}", named)
+        origin, files, loaded = load_member(key, accelerator, scratch / f"{len(origins)}", named)
         check_chosen_on_validation(loaded["val"], loaded["test"], f"what is learnt from {key}")
-        first = first or loaded
-        if origins:
-            pair = f"{origins[0].key} and {key} cannot be one ensemble"
+        if first:
             check_patients(origins[0].key, first, key, loaded)
-            orders = {split: _order(pair, split, first[split], loaded[split]) for split in SPLITS}
-        else:
-            orders = dict.fromkeys(SPLITS)
+        first = first or loaded
         for split in SPLITS:
-            columns[split].append(Column(paths[split], orders[split]))
+            pair = f"{(origins or [origin])[0].key} and {key} cannot be one ensemble"
+            orders[split].append(_order(pair, split, first[split], loaded[split]))
+            paths[split].append(files[split])
         origins.append(origin)
     check_origins(origins)
-    for key, column in zip(keys, columns["test"], strict=True):  # the table of the ensemble judges each of them
-        count_test(ledger_beside(Path(key)), read_predictions(column.path), Path(key).name, "ensemble")
-    both = shared_patients(first["val"], first["test"])
-    val, test = (_split(kind, first[kind.name], columns[kind.name]) for kind in (Validation, Test))
-    assert isinstance(val, Validation) and isinstance(test, Test)
-    return Members(origins, val, test, both)
+    for key, path in zip(keys, paths["test"], strict=True):  # the tables of the ensemble show each member on test
+        count_test(ledger_beside(Path(key)), read_predictions(path), Path(key).name, "ensemble")
+    val, test = (
+        (p.patient, p.findings, p.target, len(keys), _reader(paths[split], orders[split], p), p.image, p.attributes)
+        for split, p in first.items()
+    )
+    return Members(origins, Validation(*val), Test(*test), shared_patients(first["val"], first["test"]))
 
 
 def load_member(
     key: str, accelerator: str, scratch: Path, named: Mapping[str, Any] = _NOTHING
 ) -> tuple[Origin, dict[str, Path], dict[str, Predictions]]:
-    """Takes the predictions that stand in a run if they belong to its checkpoint; else makes them from it.
+    """Reads the stored predictions of a run if they belong to its checkpoint; otherwise computes them from it.
 
     Args:
         key: the run directory.
-        accelerator: for predictions that have to be made again.
+        accelerator: for predictions that must be computed again.
         scratch: a folder for those.
-        named: folders that the user names for its images, see `open_finished`.
+        named: folders that the user gave for its images, see `open_finished`.
 
     Returns:
-        What is known of it, its files of validation and test, and what is in them.
+        Its origin, and its files and predictions of validation and test.
 
     Raises:
         CxrError: it has neither, one of them is broken, or its validation is no validation.
@@ -186,25 +145,23 @@ def load_member(
     run = Run(Path(key))
     config = run.config() if os.path.lexists(run.config_path) else {}
     finished = FinishedRun(run, {**named, "accelerator": accelerator})
-    origin = Origin.of(
-        key, finished.provenance["checkpoint_sha256"], finished.provenance, config, finished.ancestry.unknown
-    )
-    loaded, made = finished.predictions(SPLITS)
-    paths = {split: scratch / f"{split}.parquet" if split in made else run.predictions(split) for split in SPLITS}
-    for split in made:
+    origin = Origin(key, **finished.provenance, split_options=split_options(config), unknown=finished.ancestry.unknown)
+    loaded, computed = finished.predictions(SPLITS)
+    paths = {split: scratch / f"{split}.parquet" if split in computed else run.predictions(split) for split in SPLITS}
+    for split in computed:
         loaded[split].write(paths[split])
     return origin, paths, loaded
 
 
 def _order(pair: str, split: str, a: Predictions, b: Predictions) -> NDArray[np.int64] | None:
-    """Rows of `b` in the order of `a`, or none if they are; refused unless findings, images and labels are the same."""
+    """Rows of `b` in the order of `a`, None if they are the same; checks findings, images, patients and labels."""
     only = sorted(set(a.findings) ^ set(b.findings))
     if only:
         raise CxrError(f"{pair}: their findings differ in {', '.join(only)}; train them on the same findings")
-    strange = set(a.image) ^ set(b.image)
-    if strange:
+    different = set(a.image) ^ set(b.image)
+    if different:
         raise CxrError(
-            f"{pair}: {len(strange)} {split} images are in one of them only, such as {min(strange)}; "
+            f"{pair}: {len(different)} {split} images are in one of them only, such as {min(different)}; "
             "train them with the same split"
         )
     place = {image: row for row, image in enumerate(b.image)}
@@ -217,18 +174,21 @@ def _order(pair: str, split: str, a: Predictions, b: Predictions) -> NDArray[np.
     return None if np.array_equal(order, np.arange(len(order))) else order
 
 
-def _split(kind: type[_Kind], first: Predictions, columns: list[Column]) -> _Kind:
-    keeps = first.score.nbytes * len(columns) <= KEPT_BYTES
-    read = Reader(columns, first.findings, keeps)
-    return kind(first.patient, first.findings, first.target, len(columns), read, first.image, first.attributes)
+def _reader(paths: list[Path], orders: list[NDArray[np.int64] | None], first: Predictions) -> _Read:
+    """Reads the scores (M, N) of a finding from every member's file; small splits are kept in memory."""
+
+    def read(finding: int) -> NDArray[np.float32]:
+        columns = []
+        for path, order in zip(paths, orders, strict=True):
+            table = pq.read_table(path, columns=[f"score:{first.findings[finding]}"], use_threads=False)
+            values = np.asarray(table.column(0).to_numpy(), np.float32)
+            columns.append(values if order is None else values[order])
+        return np.stack(columns)
+
+    return cache(read) if first.score.nbytes * len(paths) <= KEPT_BYTES else read
 
 
 def short_names(keys: Sequence[str]) -> list[str]:
-    """What tables call the members: the directory's name, or the key where two have the same."""
+    """Names of the members in tables: the directory's name, or the key where two have the same."""
     names = [Path(key).name for key in keys]
     return [name if names.count(name) == 1 else key for name, key in zip(names, keys, strict=True)]
-
-
-def _is_trained(path: Path) -> bool:
-    run = Run(path)
-    return run.best.exists() and run.metrics_path.exists()

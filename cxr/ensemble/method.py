@@ -1,4 +1,4 @@
-"""What every way to combine members shares: it learns from validation alone and combines a finding at a time."""
+"""The base of all methods that combine members: fitted on validation alone, applied to one finding at a time."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.ensemble.objective import Landscape
-from cxr.ensemble.splits import Split, Validation, only_validation
+from cxr.ensemble.splits import Validation, only_validation
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Fit:
     """What a method learnt on validation.
 
     Attributes:
-        weights: (L, M), each row sums to one; none for a vote or a regression.
-        landscape: every point that a search looked at, or none.
-        shared: (M,) the one set for all findings that a search chose, or none.
-        other: the label and the weights (L, M) of the version that was not asked for (robust or not), or none.
-        coefficients: (L, M + 1) of a regression on the members' logits, the intercept last, or none.
-        validation_scores: (N, L) scores of validation images by fits that had not seen their patients, or none.
+        weights: (L, M), each row sums to one; None for a vote or a regression.
+        landscape: every point that a search evaluated, or None.
+        shared: (M,) the set of weights for all findings that a search chose, or None.
+        other: the label and the weights (L, M) of the version that was not chosen (robust or not), or None.
+        coefficients: (L, M + 1) of a regression on the members' logits, the intercept last, or None.
+        validation_scores: (N, L) scores of validation images by fits without their patients, or None.
         warnings: sentences for the user.
         record: plain values for `metrics.json`.
     """
@@ -37,15 +37,15 @@ class Fit:
 
 
 class Method(ABC):
-    """A way to combine members. A subclass says how in `_learn` and `_combine`; `fit` is not its to change."""
+    """A way to combine members. A subclass defines `_combine`, and `_learn` if it has something to learn."""
 
     label: str
-    """What tables call it."""
+    """Its name in tables."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "fit" in vars(cls):
-            raise TypeError(f"{cls.__name__} defines fit, which checks what a method learns from; define _learn")
+            raise TypeError(f"{cls.__name__} defines fit, which refuses data other than validation; define _learn")
 
     @final
     def fit(self, data: Validation) -> Fit:
@@ -66,12 +66,6 @@ class Method(ABC):
         if np.isnan(scores).any():
             raise ValueError("a member's score is NaN; combining needs numbers")
         return self._combine(scores, fit, finding)
-
-    @final
-    def combine_split(self, data: Split, fit: Fit) -> NDArray[np.float32]:
-        """All findings of a split, (N, L) float32."""
-        columns = [self.combine(data.read(k), fit, k) for k in range(len(data.findings))]
-        return np.stack(columns, axis=1)
 
     def _learn(self, data: Validation) -> Fit:
         return Fit()

@@ -1,6 +1,6 @@
-"""Over-fitting shown: the gap from validation to test, how far weights move, and what each member is worth."""
+"""Report on overfitting: gap between validation and test, spread of the weights, and the value of each member."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,28 +9,31 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxr.ensemble.method import Fit, Method
-from cxr.ensemble.objective import Landscape, evaluate, weighted_mean
-from cxr.ensemble.resample import patient_counts, resampled_values
-from cxr.ensemble.robust import best_on, deviation, enough_patients, learnt_share, mean_over
-from cxr.ensemble.search import best_place
+from cxr.ensemble.objective import Landscape, Resamples, evaluate, evaluate_resamples, weighted_mean
+from cxr.ensemble.robust import best_shared, enough_patients, kept_share, mean_over
+from cxr.ensemble.search import best_row, simple_points
 from cxr.ensemble.splits import Validation
-from cxr.ensemble.weighted import WeightedMean, best_rows, positives_of
+from cxr.ensemble.weighted import WeightedMean, positives_of, searched_weights
 from cxr.metrics.auroc import auroc, macro
+from cxr.metrics.interval import deviation
 
 INTERVAL = (2.5, 97.5)  # percentiles
-POINTS = 96  # random weight vectors that a resample chooses from
+POINTS = 96  # random weight vectors among the candidates of a resample
 _ALL = "all findings"
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `overfitting.csv` holds.
+    """The tables of `overfitting.csv`.
 
     Attributes:
-        gap: a row a model or method: macro AUROC on `validation` and `test`, and `gap`, the first less the second.
-        weights: a row a finding and member: `weight`, and over the resamples `mean`, `sd`, `low`, `high`; or none.
-        left_out: a row a member: validation macro AUROC `without` it and its `value`, what is lost; or none.
-        resamples: of the patients of validation.
+        gap: one row for each model or method: macro AUROC on `validation` and `test`, and `gap`, their difference.
+        weights: one row for each finding and member: `weight`, and over the resamples `mean`, `sd`, `low`, `high`; None
+            without weights.
+        left_out: one row for each member: validation macro AUROC `without` it and its `value`, the loss; None if not
+            computed.
+        resamples: of validation patients.
     """
 
     gap: pd.DataFrame
@@ -39,55 +42,51 @@ class Report:
     resamples: int
 
     def table(self) -> pd.DataFrame:
-        """All three in one, told apart by `part`."""
+        """All three in one, with the column `part`."""
         parts = {"gap": self.gap, "weight": self.weights, "left out": self.left_out}
         frames = [frame.assign(part=name) for name, frame in parts.items() if frame is not None]
-        whole = pd.concat(frames, ignore_index=True)
-        return whole[["part", *(column for column in whole if column != "part")]]
+        joined = pd.concat(frames, ignore_index=True)
+        return joined[["part", *(column for column in joined if column != "part")]]
 
     def markdown(self) -> str:
         """The three as tables."""
-        text = ["Macro AUROC on validation and on test\n", _markdown(self.gap)]
-        if self.weights is not None:
-            text += [
-                f"\nWeights, and over {self.resamples} resamples of validation patients\n",
-                _markdown(self.weights),
-            ]
-        if self.left_out is not None:
-            text += ["\nValidation macro AUROC without each member, and what it loses\n", _markdown(self.left_out)]
-        return "\n".join(text)
+        titles = {
+            "Macro AUROC on validation and test": self.gap,
+            f"Weights, and their spread over {self.resamples} resamples of validation patients": self.weights,
+            "Validation macro AUROC without each member, and the loss": self.left_out,
+        }
+        return "\n".join(f"{title}\n\n{_markdown(frame)}\n" for title, frame in titles.items() if frame is not None)
 
     def record(self) -> dict[str, Any]:
         """Plain values for `metrics.json`."""
         frames = {"gap": self.gap, "weights": self.weights, "left_out": self.left_out}
         rows = {
-            name: None if f is None else [_plain(row) for row in f.to_dict("records")] for name, f in frames.items()
+            name: None if frame is None else frame.astype(object).where(frame.notna(), None).to_dict("records")
+            for name, frame in frames.items()
         }
         return {**rows, "resamples": self.resamples if self.weights is not None else 0}
 
-    def said(self, label: str) -> list[str]:
-        """A few lines for a terminal about the method called `label`."""
+    def summary(self, label: str) -> list[str]:
+        """Lines for the terminal about the method called `label`."""
         gaps = self.gap.set_index("model")["gap"]
-        beside = f" (average {_signed(gaps['average'])})" if label != "average" and "average" in gaps else ""
-        lines = [f"validation - test macro AUROC: {label} {_signed(gaps[label])}{beside}"]
+        average = f" (average {_signed(gaps['average'])})" if label != "average" and "average" in gaps else ""
+        lines = [f"validation - test macro AUROC: {label} {_signed(gaps[label])}{average}"]
         if self.weights is not None and (self.weights["finding"] == _ALL).all():
-            moved = [
+            rows = [
                 f"{row.member} {row.weight:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in self.weights.itertuples()
             ]
-            lines.append(f"weights, 95% of {self.resamples} resamples of patients: {', '.join(moved)}")
+            lines.append(f"weights, 95% of {self.resamples} resamples of patients: {', '.join(rows)}")
         elif self.weights is not None:
             widest = self.weights.groupby("finding", sort=False)["sd"].mean().sort_values(ascending=False)
-            lines.append(
-                f"weights move most over {self.resamples} resamples of patients for "
-                + ", ".join(f"{finding} (sd {sd:.2f})" for finding, sd in widest.head(3).items())
-            )
+            shown = ", ".join(f"{finding} (sd {sd:.2f})" for finding, sd in widest.head(3).items())
+            lines.append(f"weights vary most over {self.resamples} resamples of patients for {shown}")
         if self.left_out is not None:
             lost = [f"{row['member']} {_signed(-row['value'])}" for row in self.left_out.to_dict("records")]
             lines.append(f"validation macro AUROC without a member: {', '.join(lost)}")
         return lines
 
 
-def examine(
+def overfitting_report(
     method: Method,
     data: Validation,
     fit: Fit,
@@ -97,33 +96,33 @@ def examine(
     leave_one_out: bool,
     seed: int,
 ) -> Report:
-    """Looks at a fitted method from all three sides.
+    """Examines a fitted method.
 
     Args:
-        method: that was fitted.
-        data: on which.
+        method: the method.
+        data: the members on validation, which it was fitted on.
         fit: the result.
         names: of the members.
         macros: validation and test macro AUROC by model or method.
-        resamples: of validation patients; 0 leaves the weights' spread out.
-        leave_one_out: whether each member's value is computed.
+        resamples: of validation patients; 0 skips the spread of the weights.
+        leave_one_out: whether to compute the value of each member.
         seed: of the resamples.
     """
     gap = pd.DataFrame([{"model": n, "validation": v, "test": t, "gap": v - t} for n, (v, t) in macros.items()])
-    weights = spread(method, data, fit, names, resamples, seed) if resamples else None
+    weights = _spread(method, data, fit, names, resamples, seed) if resamples else None
     left_out = None
     if leave_one_out:
-        whole = validation_macro(method, data, fit)
+        value = validation_macro(method, data, fit)
         without = [without_member(method, data, fit, member) for member in range(data.members)]
         rows = zip(names, without, strict=True)
-        left_out = pd.DataFrame([{"member": n, "without": value, "value": whole - value} for n, value in rows])
+        left_out = pd.DataFrame([{"member": name, "without": rest, "value": value - rest} for name, rest in rows])
     return Report(gap, weights, left_out, resamples)
 
 
-def spread(
+def _spread(
     method: Method, data: Validation, fit: Fit, names: Sequence[str], resamples: int, seed: int
 ) -> pd.DataFrame | None:
-    """The weights' mean, standard deviation and 95% interval over resamples of patients; none if none were learnt."""
+    """The weights' mean, standard deviation and 95% interval over resamples; None if none were learnt."""
     if not isinstance(method, WeightedMean) or fit.weights is None or fit.landscape is None:
         return None
     drawn = refits(method, data, fit, resamples, seed)
@@ -136,14 +135,14 @@ def spread(
     return pd.DataFrame(rows)
 
 
-def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, seed: int) -> NDArray[np.float64]:
-    """The weights that a cheap search would choose on resampled patients.
+def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, seed: int) -> _Floats:
+    """The weights that a small search chooses on resampled patients.
 
-    The search chooses the best of `candidates`: the exact objective of each is computed on every resample. Where the
-    method is robust so are these weights; their standard errors are the spread of the same resamples.
+    The search takes the best of `candidates` by the exact objective on each resample. If the method is robust, so are
+    these weights; their standard errors come from the same resamples.
 
     Args:
-        method: gives objective, shrinkage and whether it is robust.
+        method: for its objective, its shrinkage and whether it is robust.
         data: the members on validation.
         fit: of the method, with weights.
         resamples: R.
@@ -154,63 +153,57 @@ def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, see
     """
     assert fit.weights is not None and fit.shared is not None
     points = candidates(fit.weights, fit.shared, seed)
-    counts = patient_counts(data.patient, resamples, seed)
-    values = resampled_values(points, data, method.objective, counts)
-    positives = np.stack([counts[row].sum(axis=0, dtype=np.int64) for row in (data.target == 1).T])  # (L, R)
-    rows = [best_rows(Landscape(points, value, method.objective)) for value in values]
-    own, shared = np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])  # (R, L, M), (R, M)
+    drawn = Resamples.draw(data.patient, resamples, seed)
+    values = evaluate_resamples(points, data, method.objective, drawn)
     if method.robust:
-        enough = enough_patients(data)
-        known = float(enough.mean())
-        shared = _robust_choice(points, mean_over(values, enough), known)
-        choices = [_robust_choice(points, values[:, :, k], float(enough[k])) for k in range(len(enough))]
-        own = np.stack(choices, axis=1)
-    return np.stack([method.shrunk(own[r], shared[r], positives[:, r]) for r in range(resamples)])
+        used = enough_patients(data)
+        shared = _robust_choice(points, mean_over(values, used), float(used.mean()))
+        each = [_robust_choice(points, values[:, :, k], float(used[k])) for k in range(len(used))]
+        own = np.stack(each, axis=1)
+    else:
+        searched = [searched_weights(Landscape(points, value, method.objective)) for value in values]
+        own, shared = (np.stack(weights) for weights in zip(*searched, strict=True))  # (R, L, M), (R, M)
+    positives = drawn.times[:, drawn.number] @ (data.target == 1)  # (R, L)
+    return np.stack([method.shrunk(own[r], shared[r], positives[r]) for r in range(resamples)])
 
 
-def _robust_choice(points: NDArray[np.float64], value: NDArray[np.float64], known: float) -> NDArray[np.float64]:
+def _robust_choice(points: _Floats, value: _Floats, known: float) -> _Floats:
     """The best of points (P, M) by values (R, P) on each resample, moved towards equal weights; (R, M)."""
     members = points.shape[1]
     equal = np.full(members, 1 / members)
     gain = value - value[:, [int(((points - equal) ** 2).sum(axis=1).argmin())]]
     error = deviation(gain)
-    result = np.repeat(equal[None], len(value), axis=0)
+    chosen = np.repeat(equal[None], len(value), axis=0)
     for r in np.flatnonzero(~np.isnan(gain).any(axis=1)):
-        best = best_place(points, value[r])
-        result[r] += learnt_share(gain[r, best], error[best], members, known) * (points[best] - equal)
-    return result
+        best = best_row(points, value[r])
+        chosen[r] += kept_share(gain[r, best], error[best], members, known) * (points[best] - equal)
+    return chosen
 
 
-def candidates(weights: NDArray[np.float64], shared: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def candidates(weights: _Floats, shared: _Floats, seed: int) -> _Floats:
     """The points that resamples choose from, (P, M), in lexical order.
 
-    Equal weights, each member alone, the weights (L, M) and (M,) of the fit, and random mixtures of the shared ones
-    with a point anywhere on the simplex: many close to the fit, few far from it.
+    Equal weights, each member alone, the weights (L, M) and (M,) of the fit, and mixtures of the shared ones with a
+    random point of the simplex: many close to the fit, few far from it.
     """
-    members = len(shared)
-    anywhere = np.random.default_rng([seed, 0xC10D]).dirichlet(np.ones(members), POINTS)
+    anywhere = np.random.default_rng([seed, 0xC10D]).dirichlet(np.ones(len(shared)), POINTS)
     share = np.linspace(0, 1, POINTS + 1)[1:, None]
     mixtures = (1 - share) * shared + share * anywhere
-    simple = np.concatenate([np.full((1, members), 1 / members), np.eye(members), shared[None], weights])
-    return np.unique(np.concatenate([simple, mixtures]).round(12), axis=0)
+    return np.unique(np.concatenate([simple_points(len(shared)), shared[None], weights, mixtures]).round(12), axis=0)
 
 
 def validation_macro(method: Method, data: Validation, fit: Fit) -> float:
-    """Macro AUROC on validation, by the scores of left-out patients where the fit has them."""
+    """Macro AUROC on validation, of the scores of left-out patients where the fit has them."""
     if fit.validation_scores is not None:
         return macro(auroc(data.target, fit.validation_scores))
-    areas = []
-    for k in range(len(data.findings)):
-        combined = method.combine(data.read(k), fit, k)
-        areas.append(auroc(data.target[:, [k]], combined[:, None])[0])
-    return macro(areas)
+    return _macro(data, lambda scores, k: method.combine(scores, fit, k))
 
 
 def without_member(method: Method, data: Validation, fit: Fit, member: int) -> float:
     """Validation macro AUROC of the ensemble fitted without a member.
 
-    Searched weights are the best of what the search has seen without the member and of its weights with the member's
-    share given to the others, and made robust again if they were; anything else is fitted again.
+    Searched weights are the best of the points that the search evaluated without the member and of its own weights with
+    the member's share given to the others, and made robust again if they were. Other methods are fitted again.
     """
     if not isinstance(method, WeightedMean) or fit.landscape is None or fit.weights is None:
         fewer = data.without(member)
@@ -218,37 +211,29 @@ def without_member(method: Method, data: Validation, fit: Fit, member: int) -> f
         if kept is not None and (kept.sum(axis=1) > 0).all():
             return validation_macro(method, fewer, Fit(kept / kept.sum(axis=1, keepdims=True)))
         return validation_macro(method, fewer, method.fit(fewer))
-    rest = np.unique(_given_away(fit.weights, member), axis=0)
-    extra = evaluate(rest, data, method.objective)
+    equal = np.full(data.members, 1 / (data.members - 1))
+    equal[member] = 0
+    rest = np.where(np.arange(data.members) == member, 0, fit.weights)
+    rest[rest.sum(axis=1) <= 0] = equal
+    extra = evaluate(np.unique(rest / rest.sum(axis=1, keepdims=True), axis=0), data, method.objective)
     free = fit.landscape.weights[:, member] == 0
     seen = Landscape(
-        np.concatenate([fit.landscape.weights[free], rest]),
+        np.concatenate([fit.landscape.weights[free], extra.weights]),
         np.concatenate([fit.landscape.value[free], extra.value]),
         method.objective,
     )
-    own, shared = best_rows(seen)
+    own, shared = searched_weights(seen)
     if method.robust:
-        equal = np.full(data.members, 1 / (data.members - 1))
-        equal[member] = 0
-        weights, _ = method.robust_weights(data, own, best_on(seen, enough_patients(data)), equal)
+        weights, _ = method.robust_weights(data, own, best_shared(seen, enough_patients(data)), equal)
     else:
         weights = method.shrunk(own, shared, positives_of(data))
-    areas = []
-    for k in range(len(data.findings)):
-        combined = weighted_mean(weights[k], data.read(k))
-        areas.append(auroc(data.target[:, [k]], combined[:, None])[0])
-    return macro(areas)
+    return _macro(data, lambda scores, k: weighted_mean(weights[k], scores))
 
 
-def _given_away(weights: NDArray[np.float64], member: int) -> NDArray[np.float64]:
-    """Weights (L, M) with the member's share on the others in proportion; equal where it had all."""
-    rest = weights.copy()
-    rest[:, member] = 0
-    equal = np.full(weights.shape[1], 1 / (weights.shape[1] - 1))
-    equal[member] = 0
-    rest[rest.sum(axis=1) <= 0] = equal
-    shares: NDArray[np.float64] = rest / rest.sum(axis=1, keepdims=True)
-    return shares
+def _macro(data: Validation, combine: Callable[[NDArray[np.float32], int], NDArray[np.float32]]) -> float:
+    """Macro AUROC of a function of the scores (M, N) and the number of a finding."""
+    scores = [combine(data.read(k), k) for k in range(len(data.findings))]
+    return macro(auroc(data.target, np.stack(scores, axis=1)))
 
 
 def _markdown(frame: pd.DataFrame) -> str:
@@ -261,11 +246,6 @@ def _markdown(frame: pd.DataFrame) -> str:
         cells = [f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|") for value in row]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
-    finite = {str(k): float(v) if isinstance(v, float) else v for k, v in row.items()}
-    return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in finite.items()}
 
 
 def _signed(value: Any) -> str:

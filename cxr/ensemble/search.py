@@ -1,6 +1,6 @@
-"""How ensemble weights are found on validation: the grid over the simplex, greedy, coordinate and evolutionary search.
+"""Searches for ensemble weights on validation: grid over the simplex, greedy, coordinate, differential evolution.
 
-The objectives are step functions of the weights, or nearly so: a gradient method stays where it starts. These do not.
+The objectives are step functions of the weights, or nearly so, and gradient methods do not move on them.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,23 +15,23 @@ from cxr.ensemble.objective import Landscape, evaluate
 from cxr.ensemble.splits import Validation
 
 SEARCHES = ("grid", "greedy", "coordinate", "differential_evolution")
-_SAME = 1e-12  # values closer than this are a tie
-_WHOLE = 60_000  # points up to which the whole grid may be looked at
-_COARSE = 300  # points of the first look where the whole grid is too large
-_HILLS = 2  # best points of that look from which the search climbs
+_SAME = 1e-12  # values closer than this are equal
+_MAX_GRID = 60_000  # points up to which the whole grid is evaluated
+_COARSE = 300  # points of the coarse grid that replaces a larger one
+_STARTS = 2  # best points of the coarse grid from which coordinate search starts
 _PAIRS_UP_TO = 8  # members up to which weight is also exchanged between two of them
 
-Aim = int | None  # a finding, or none for the mean over all
+_Floats = NDArray[np.float64]
+Aim = int | None  # a finding, or None for the mean over all
+Evaluate = Callable[[_Floats], _Floats]  # points (P, M) to their values (P,), more is better
 
 
-def simplex_grid(members: int, steps: int) -> NDArray[np.float64]:
+def simplex_grid(members: int, steps: int) -> _Floats:
     """Every weight vector of non-negative multiples of 1 / steps that sums to one, (P, members), in lexical order."""
     places = np.array(list(combinations(range(steps + members - 1), members - 1)), int)
     places = places.reshape(grid_size(members, steps), members - 1)
-    edges = np.concatenate(
-        [np.full((len(places), 1), -1), places, np.full((len(places), 1), steps + members - 1)], axis=1
-    )
-    return (np.diff(edges, axis=1) - 1) / steps
+    ends = np.full((len(places), 1), -1), np.full((len(places), 1), steps + members - 1)
+    return (np.diff(places, axis=1, prepend=ends[0], append=ends[1]) - 1) / steps
 
 
 def grid_size(members: int, steps: int) -> int:
@@ -39,20 +39,14 @@ def grid_size(members: int, steps: int) -> int:
     return comb(steps + members - 1, members - 1)
 
 
-def best_of(weights: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The weights (M,) with the largest value; of ties (to 1e-12) those nearest to equal ones. NaN counts as least."""
-    chosen: NDArray[np.float64] = weights[best_place(weights, value)]
-    return chosen
-
-
-def best_place(weights: NDArray[np.float64], value: NDArray[np.float64]) -> int:
-    """The row of `best_of`."""
+def best_row(weights: _Floats, value: _Floats) -> int:
+    """The row of the largest value; of ties (to 1e-12), that of the weights nearest to equal ones. NaN never wins."""
     top = np.flatnonzero(value >= np.nanmax(value) - _SAME)
-    return int(top[int((weights[top] ** 2).sum(axis=1).argmin())])
+    return int(top[(weights[top] ** 2).sum(axis=1).argmin()])
 
 
 class Explorer:
-    """Evaluates points on validation, each once for what is asked, and remembers the values.
+    """Evaluates points on validation and stores the values, so that none is computed twice.
 
     Args:
         data: the members on validation.
@@ -61,78 +55,74 @@ class Explorer:
 
     def __init__(self, data: Validation, objective: str) -> None:
         self.data, self.objective = data, objective
-        self._points: dict[bytes, NDArray[np.float64]] = {}
-        self._values: dict[bytes, NDArray[np.float64]] = {}  # (L,), NaN where undefined or not asked for
-        self._asked: dict[bytes, set[Aim]] = {}
+        self._points: dict[bytes, _Floats] = {}
+        self._values: dict[bytes, _Floats] = {}  # (L,), NaN where undefined or not evaluated
+        self._evaluated: dict[bytes, set[Aim]] = {}
 
-    def look(self, points: NDArray[np.float64], aim: Aim = None, show: bool = False) -> NDArray[np.float64]:
+    def values(self, points: _Floats, aim: Aim = None, show: bool = False) -> _Floats:
         """The value (P,) of points (P, M) for an aim; minus infinity where it is undefined."""
         keys = [(np.round(point, 12) + 0.0).tobytes() for point in points]
         new = {
             key: point
             for key, point in zip(keys, points, strict=True)
-            if not {None, aim} & self._asked.setdefault(key, set())
+            if not {None, aim} & self._evaluated.setdefault(key, set())
         }
         if new:
             findings = None if aim is None else [aim]
             found = evaluate(np.array(list(new.values())), self.data, self.objective, findings, show)
             for key, point, row in zip(new, found.weights, found.value, strict=True):
                 self._points[key] = point
-                before = self._values.get(key, row)
-                self._values[key] = np.where(np.isnan(row), before, row)
-                self._asked[key].add(aim)
+                self._values[key] = np.where(np.isnan(row), self._values.get(key, row), row)
+                self._evaluated[key].add(aim)
         rows = np.array([self._values[key] for key in keys])
         value = Landscape(points, rows).macro if aim is None else rows[:, aim]
         return np.where(np.isnan(value), -np.inf, value)
 
-    def best(self, aim: Aim, count: int) -> NDArray[np.float64]:
-        """The `count` best points that were looked at for an aim so far, (count, M)."""
-        asked = [key for key in self._points if {None, aim} & self._asked[key]]
-        points = np.array([self._points[key] for key in asked])
-        return points[np.argsort(-self.look(points, aim), kind="stable")[:count]]
+    def best(self, aim: Aim, count: int) -> _Floats:
+        """The `count` best points that were evaluated for an aim so far, (count, M)."""
+        points = np.array([self._points[key] for key, aims in self._evaluated.items() if {None, aim} & aims])
+        return points[np.argsort(-self.values(points, aim), kind="stable")[:count]]
 
     def landscape(self) -> Landscape:
-        """All that was seen, in the order in which it was."""
+        """All points, in the order in which they were evaluated."""
         return Landscape(np.array(list(self._points.values())), np.array(list(self._values.values())), self.objective)
 
 
 def explore(
     data: Validation, search: str, objective: str, steps: int, aims: Sequence[Aim], max_work: float, seed: int
 ) -> Landscape:
-    """Runs a search for each aim and returns every point that was looked at.
+    """Runs a search for each aim and returns every point that was evaluated.
 
     Args:
         data: the members on validation.
-        search: one of `SEARCHES`; each looks at equal weights too. `grid` looks at the whole grid if it has at most
-            60,000 points, and these times images times findings are at most `max_work`; else at a coarser one, then
-            by coordinate search around its best points, down to below the grid's step.
+        search: one of `SEARCHES`; each evaluates equal weights too. `grid` evaluates the whole grid if it has at most
+            60,000 points, and these times images times findings are at most `max_work`; otherwise a coarser one, then
+            coordinate search from its best points, down to below the grid's step.
         objective: see `cxr.ensemble.objective`.
         steps: of the grid, 1 / step.
-        aims: a finding, or none for the mean over the findings.
+        aims: findings, or None for the mean over the findings.
         max_work: see `search`.
         seed: of differential evolution.
     """
     members = data.members
-    whole = grid_size(members, steps)
-    if search == "grid" and whole <= _WHOLE and whole * data.target.size <= max_work:
+    size = grid_size(members, steps)
+    if search == "grid" and size <= _MAX_GRID and size * data.target.size <= max_work:
         points = np.concatenate([simplex_grid(members, steps), np.full((1, members), 1 / members)])
         return evaluate(np.unique(points.round(12), axis=0), data, objective, show=True)
     explorer = Explorer(data, objective)
-    explorer.look(_simple(members))
+    explorer.values(simple_points(members))
     if search == "grid":
-        explorer.look(simplex_grid(members, coarse_steps(members, steps)), show=True)
+        explorer.values(simplex_grid(members, coarse_steps(members, steps)), show=True)
     for aim in aims:
-        look = partial(explorer.look, aim=aim)
+        values = partial(explorer.values, aim=aim)
         if search == "greedy":
-            greedy(look, range(members), members, steps)
+            greedy(values, range(members), members, steps)
         elif search == "differential_evolution":
-            from cxr.ensemble.evolution import evolve
-
-            evolve(look, members, seed)
+            evolve(values, members, seed)
         else:
             first = 1 / coarse_steps(members, steps) if search == "grid" else 0.25
-            for start in explorer.best(aim, _HILLS if search == "grid" and members <= _PAIRS_UP_TO else 1):
-                _climb(look, start, first, 1 / (4 * steps))
+            for start in explorer.best(aim, _STARTS if search == "grid" and members <= _PAIRS_UP_TO else 1):
+                _climb(values, start, first, 1 / (4 * steps))
     return explorer.landscape()
 
 
@@ -142,55 +132,83 @@ def coarse_steps(members: int, steps: int, points: int = _COARSE) -> int:
     return max(parts, default=1)
 
 
-def greedy(
-    look: Callable[[NDArray[np.float64]], NDArray[np.float64]], among: Sequence[int], members: int, picks: int
-) -> NDArray[np.float64]:
+def greedy(values: Evaluate, among: Sequence[int], members: int, picks: int) -> _Floats:
     """Forward selection with replacement.
 
     Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble Selection from Libraries of Models", ICML 2004. Starts from
-    the best of the means over the one, two, three ... best members (sorted initialisation), then adds the member that
-    helps most, again and again; of all means on the way, the best is the result.
+    the best of the means over the one, two, three ... best members (sorted initialisation), then repeatedly adds the
+    member that helps most. The result is the best of all these means.
 
     Args:
-        look: points (P, members) to their values (P,).
+        values: evaluates points.
         among: members that may be picked.
         members: M.
-        picks: picks in all.
+        picks: in all.
 
     Returns:
         Weights (M,), multiples of 1 / (number of picks).
     """
-    alone = look(np.eye(members)[list(among)])
-    order = [among[int(i)] for i in np.argsort(-alone, kind="stable")]
-    prefixes = np.cumsum(np.eye(members)[order], axis=0)[:picks]
-    values = look(_shares(prefixes))
-    start = int(np.argmax(values))
-    counts, top, best = prefixes[start], float(values[start]), _shares(prefixes[[start]])[0]
+    single = np.eye(members)[list(among)]
+    order = np.argsort(-values(single), kind="stable")
+    prefixes = np.cumsum(single[order], axis=0)[:picks]
+    found = values(_shares(prefixes))
+    start = int(np.argmax(found))
+    counts, top, best = prefixes[start], float(found[start]), prefixes[start]
     for _ in range(start + 1, picks):
-        choices = counts + np.eye(members)[list(among)]
-        values = look(_shares(choices))
-        picked = int(np.argmax(values))
-        counts = choices[picked]
-        if values[picked] > top + _SAME:
-            top, best = float(values[picked]), _shares(choices[[picked]])[0]
-    return best
+        choices = counts + single
+        found = values(_shares(choices))
+        counts = choices[np.argmax(found)]
+        if found.max() > top + _SAME:
+            top, best = float(found.max()), counts
+    return _shares(best[None])[0]
 
 
-def _climb(
-    look: Callable[[NDArray[np.float64]], NDArray[np.float64]], start: NDArray[np.float64], step: float, finest: float
-) -> None:
-    """Goes to the best neighbour while it is better; else halves the step, down to `finest`."""
-    here, value = start, float(look(start[None])[0])
+def evolve(values: Evaluate, members: int, seed: int, generations: int = 40) -> _Floats:
+    """Differential evolution (Storn and Price, Journal of Global Optimization 11, 1997), scheme rand/1/bin.
+
+    The population starts with equal weights, each member alone and random mixtures. Weights are scaled to sum one
+    before they are evaluated.
+
+    Args:
+        values: evaluates points.
+        members: M.
+        seed: the same seed gives the same weights.
+        generations: their number.
+
+    Returns:
+        The best weights (M,), non-negative, sum one.
+    """
+    from scipy.optimize import differential_evolution  # slow to import, and no other search needs it
+
+    rng = np.random.default_rng([seed, 0xDE])
+    random = rng.dirichlet(np.ones(members), min(60, max(12, 6 * members)) - 1)
+    found = differential_evolution(
+        lambda points: -values(_shares(points.T)),  # SciPy has one point a column
+        [(0, 1)] * members, strategy="rand1bin", mutation=0.7, recombination=0.9, maxiter=generations, tol=0,
+        init=np.concatenate([simple_points(members), random]), vectorized=True, updating="deferred", polish=False,
+        seed=rng,
+    )  # fmt: skip
+    return _shares(found.x[None])[0]
+
+
+def simple_points(members: int) -> _Floats:
+    """Equal weights and each member alone."""
+    return np.concatenate([np.full((1, members), 1 / members), np.eye(members)])
+
+
+def _climb(values: Evaluate, start: _Floats, step: float, finest: float) -> None:
+    """Moves to the best neighbour while it is better; otherwise halves the step, down to `finest`."""
+    here, value = start, float(values(start[None])[0])
     while step >= finest - 1e-12:
         near = _neighbours(here, step)
-        values = look(near)
-        if len(near) and values.max() > value + _SAME:
-            here, value = near[int(values.argmax())], float(values.max())
+        found = values(near) if len(near) else np.array([-np.inf])
+        if found.max() > value + _SAME:
+            here, value = near[int(found.argmax())], float(found.max())
         else:
             step /= 2
 
 
-def _neighbours(here: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+def _neighbours(here: _Floats, step: float) -> _Floats:
     """Each member up or down by `step` with the others in proportion, and by pairs for few members; (P, M)."""
     members, near = len(here), []
     for member in range(members):
@@ -210,11 +228,7 @@ def _neighbours(here: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     return _shares(np.array(near).reshape(-1, members))
 
 
-def _simple(members: int) -> NDArray[np.float64]:
-    """Equal weights and each member alone."""
-    return np.concatenate([np.full((1, members), 1 / members), np.eye(members)])
-
-
-def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
-    return shares
+def _shares(counts: _Floats) -> _Floats:
+    """Rows scaled to sum one; equal shares for a row of zeros."""
+    total = counts.sum(axis=1, keepdims=True)
+    return np.where(total > 0, counts / np.where(total > 0, total, 1), 1 / counts.shape[1])

@@ -1,4 +1,4 @@
-"""One split of an ensemble's members, read a finding at a time; validation and test are two types, not two names."""
+"""One split of an ensemble's members, read one finding at a time; validation and test are different types."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from cxr.errors import CxrError
 
-KEPT_BYTES = 256 * 2**20  # scores up to this size stay in memory once they are read
-
 
 @dataclass(frozen=True)
 class Split:
-    """Members lined up by image on one split.
+    """The members' scores of one split, with rows in the same order.
 
-    The split is part of the type and not a field, so that no copy of test scores can be renamed to validation.
+    The split is part of the type and not a field, so that test scores cannot be relabelled as validation.
 
     Attributes:
         patient: (N,) ids.
@@ -25,8 +23,8 @@ class Split:
         target: (N, L) float32; 1, 0, or NaN for unknown.
         members: M.
         read: finding number to scores (M, N) float32, probabilities.
-        image: (N,) file names; empty where nobody asks for them.
-        attributes: N rows of what is known of the images besides, see `Predictions`.
+        image: (N,) file names.
+        attributes: N rows of further columns of the images, see `Predictions`.
     """
 
     name: ClassVar[str] = ""
@@ -45,7 +43,7 @@ class Split:
     def stacked(
         cls, scores: NDArray[np.float32], target: NDArray[np.float32], patient: Sequence[str] | None = None
     ) -> Self:
-        """A split from arrays in memory: scores (M, N, L), target (N, L); without `patient`, each image is one.
+        """A split from arrays in memory: scores (M, N, L), target (N, L); without `patient`, each image has its own.
 
         Raises:
             ValueError: the shapes do not fit.
@@ -58,7 +56,7 @@ class Split:
         return cls(patients, findings, target, len(scores), lambda k: scores[:, :, k], names)
 
     def without(self, member: int) -> Self:
-        """The same split with one member fewer."""
+        """The same split without a member."""
         read = self.read
         return replace(self, members=self.members - 1, read=lambda k: np.delete(read(k), member, axis=0))
 
@@ -72,19 +70,19 @@ class Validation(Split):
 
 @dataclass(frozen=True)
 class Test(Split):
-    """The split that ensembles are judged on, and never see before."""
+    """The split that ensembles are evaluated on."""
 
     name: ClassVar[str] = "test"
-    __test__: ClassVar[bool] = False  # no test case, whatever pytest makes of the name
+    __test__: ClassVar[bool] = False  # pytest collects classes of this name
 
 
 def only_validation(data: Split, learner: str) -> Validation:
     """`data` if it is validation itself.
 
     Raises:
-        CxrError: it is anything else, such as the test split, bare arrays or a look-alike.
+        CxrError: it is anything else, such as the test split, arrays or a subclass.
     """
     if type(data) is not Validation:
         what = f"the {data.name} split" if isinstance(data, Split) else f"a {type(data).__name__}"
-        raise CxrError(f"{learner} was asked to learn from {what}; ensembles learn from the validation split only")
+        raise CxrError(f"{learner} cannot learn from {what}; ensembles learn from the validation split only")
     return data

@@ -1,4 +1,4 @@
-"""The ensemble stage: members in, weights found on validation, a run directory like any other out."""
+"""The ensemble stage: loads members, fits a method on validation, and writes a run directory."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from cxr.configuration.kinds import checked
 from cxr.configuration.plugins import own_configuration
 from cxr.configuration.schema import Ensemble as Options
 from cxr.configuration.targets import build
-from cxr.ensemble.guard import said_of_overlap
+from cxr.ensemble.guard import overlap_warning
 from cxr.ensemble.members import expand, gather
 from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
@@ -20,13 +20,13 @@ from cxr.files.writing import staged, unwritable
 from cxr.run.directory import Run, name_taken_error
 from cxr.run.ledger import ledger_beside
 
-_TELLING = 6  # members up to which weights are printed by name
+_PRINTED = 6  # members whose weights are printed
 
 
 def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     """Builds an ensemble and returns its validation macro AUROC.
 
-    Everything is written beside `run.path` and renamed at the end, so that nothing half-done carries its name.
+    Everything is written to a folder beside `run.path`, which is renamed at the end.
 
     Raises:
         CxrError: members that do not fit together, or a name that is taken.
@@ -43,52 +43,48 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
             scratch = staging / ".members"
             members = gather(keys, config["accelerator"], scratch, config)
             if members.patients_in_both:
-                print(f"WARNING: {said_of_overlap(members.patients_in_both)}", flush=True)
+                print(f"WARNING: {overlap_warning(members.patients_in_both)}", flush=True)
             fit = method.fit(members.validation)
             for warning in fit.warnings:
                 print(f"WARNING: {warning}", flush=True)
-            # Where images of members lie on this machine is no part of the ensemble.
+            # The folders of the members' images on this machine are not saved.
             saved = {key: value for key, value in config.items() if key not in ("data", "cache")}
             ensemble = Ensemble(run.path.name, {**saved, "runs": keys}, method, fit, members)
             resamples, seed = config["bootstrap"], config["seed"]
             written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
-            shutil.rmtree(scratch, ignore_errors=True)  # our own, never published
+            shutil.rmtree(scratch, ignore_errors=True)  # written by `gather`
             if run.path.exists():
                 raise name_taken_error(run.path, "choose another name=")
             os.rename(staging, run.path)
     except OSError as error:
         raise unwritable(run.path, error) from error
     print(method_table(written.table, "test AUROC").as_text())
-    for line in [*_said(ensemble), *written.report.said(method.label), *written.notes]:
+    for line in [*_weights(ensemble), *written.report.summary(method.label), *written.notes]:
         print(line)
-    value = written.metrics["val"]["macro_auroc"]
-    print(f"{run.path}: macro AUROC {_show(value)} val, {_show(written.metrics['test']['macro_auroc'])} test")
+    val, test = (written.metrics[split]["macro_auroc"] for split in ("val", "test"))
+    shown = ["undefined" if value is None else f"{value:.4f}" for value in (val, test)]
+    print(f"{run.path}: macro AUROC {shown[0]} val, {shown[1]} test")
     print(f"pictures are in {run.figures}", flush=True)
-    return float("nan") if value is None else float(value)
+    return float("nan") if val is None else float(val)
 
 
-def _said(ensemble: Ensemble) -> list[str]:
-    """The weights, if they are few."""
+def _weights(ensemble: Ensemble) -> list[str]:
+    """Lines about the weights: the largest of shared ones, and the rule of robust ones."""
     weights, keys = ensemble.fit.weights, ensemble.members.keys
     if weights is None:
         return []
     if not (weights == weights[0]).all():
         return ["weights differ by finding: see weights.json"]
-    order = np.argsort(-weights[0], kind="stable") if len(keys) > _TELLING else np.arange(len(keys))
-    more = f" and {len(keys) - _TELLING} more, see weights.json" if len(keys) > _TELLING else ""
-    robust = ensemble.fit.record.get("robust")
-    kept = [_said_of_robust(robust)] if robust else []
-    return ["weights: " + ", ".join(f"{keys[m]} {weights[0, m]:.3g}" for m in order[:_TELLING]) + more, *kept]
-
-
-def _said_of_robust(record: Mapping[str, Any]) -> str:
-    gain, error = record["gain"], record["standard_error"]
-    measured = "undefined" if gain is None or error is None else f"{gain:+.4f} (standard error {error:.4f})"
-    return (
-        f"robust: {record['share']:.0%} of the way from equal to the searched weights; their validation gain over "
-        f"equal weights is {measured}; method.robust=false takes the searched weights"
-    )
-
-
-def _show(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+    more = len(keys) - _PRINTED
+    order = np.argsort(-weights[0], kind="stable") if more > 0 else np.arange(len(keys))
+    shown = ", ".join(f"{keys[m]} {weights[0, m]:.3g}" for m in order[:_PRINTED])
+    lines = [f"weights: {shown}" + (f" and {more} more, see weights.json" if more > 0 else "")]
+    rule = ensemble.fit.record.get("robust")
+    if rule:
+        gain, error = rule["gain"], rule["standard_error"]
+        value = "undefined" if gain is None or error is None else f"{gain:+.4f} (standard error {error:.4f})"
+        lines.append(
+            f"robust: {rule['share']:.0%} of the way from equal to the searched weights; their validation gain over "
+            f"equal weights is {value}; method.robust=false uses the searched weights"
+        )
+    return lines

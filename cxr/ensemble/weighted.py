@@ -1,9 +1,10 @@
-"""Weighted means whose weights are found on validation, for all findings together or each alone.
+"""Weighted means with weights from a search on validation, shared by all findings or for each one.
 
-Searched weights are the best of many on the same images. By default they are moved towards equal weights as far as
-their gain may be chance, see `cxr.ensemble.robust`.
+Searched weights are the best of many on the same images. By default they are moved towards equal weights, see
+`cxr.ensemble.robust`.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,44 +12,43 @@ from numpy.typing import NDArray
 
 from cxr.ensemble.method import Fit, Method
 from cxr.ensemble.objective import Landscape, check_objective, weighted_mean
-from cxr.ensemble.robust import best_on, enough_patients, towards_equal
-from cxr.ensemble.search import SEARCHES, Explorer, best_of, explore, greedy
+from cxr.ensemble.robust import best_shared, enough_patients, shrink_to_equal
+from cxr.ensemble.search import SEARCHES, Explorer, best_row, explore, greedy
 from cxr.ensemble.splits import Validation
 from cxr.errors import CxrError
 
 KINDS = ("shared", "per_finding")
+_Floats = NDArray[np.float64]
 
 
 class WeightedMean(Method):
-    """A weighted mean; what is common to the searches for its weights.
+    """A weighted mean; the base of the methods that search for its weights.
 
     Args:
         weights: `shared` or `per_finding`.
         objective: see `cxr.ensemble.objective`.
-        shrinkage: positives at which a finding's own weights and the shared ones count alike.
+        shrinkage: number of positives at which a finding's own weights and the shared ones count equally.
         robust: whether searched weights are moved towards equal ones.
-        seed: of what the search and the resamples draw.
+        seed: of the search and the resamples.
     """
 
     def __init__(self, weights: str, objective: str, shrinkage: float, robust: bool, seed: int) -> None:
         if weights not in KINDS:
             raise CxrError(f"method.weights={weights} is unknown; choose {' or '.join(KINDS)}")
-        if not _number(shrinkage) or not 0 <= shrinkage < np.inf:
+        if not _is_number(shrinkage) or not 0 <= shrinkage < np.inf:
             raise CxrError(f"method.shrinkage={shrinkage} must be a number, 0 or more")
         if type(robust) is not bool:
             raise CxrError(f"method.robust={robust} must be true or false")
         self.per_finding, self.objective = weights == "per_finding", check_objective(objective)
-        self.shrinkage, self.robust, self.seed = float(shrinkage), robust, whole("seed", seed, 0)
+        self.shrinkage, self.robust, self.seed = float(shrinkage), robust, whole_number("seed", seed, 0)
         name = type(self).label
         self.label, self.other_label = (f"{name} (robust)", name) if robust else (name, f"{name} (robust)")
 
     def aims(self, findings: int) -> list[int | None]:
-        """What is searched for: the mean over the findings and, for weights per finding, each of them."""
+        """What to search for: the mean over the findings and, for weights per finding, each of them."""
         return [None, *(range(findings) if self.per_finding else [])]
 
-    def shrunk(
-        self, own: NDArray[np.float64], shared: NDArray[np.float64], positives: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def shrunk(self, own: _Floats, shared: _Floats, positives: NDArray[np.int64]) -> _Floats:
         """(L, M): the shared weights, or for weights per finding n / (n + k) own + k / (n + k) shared.
 
         n is the finding's number of positive validation images and k is `shrinkage`: the estimate of a mean under a
@@ -57,43 +57,36 @@ class WeightedMean(Method):
         if not self.per_finding:
             return np.repeat(shared[None], len(own), axis=0)
         total = positives + self.shrinkage
-        share = np.divide(positives, total, out=np.zeros(len(own)), where=total > 0)
-        return share[:, None] * own + (1 - share[:, None]) * shared
+        share = np.divide(positives, total, out=np.zeros(len(own)), where=total > 0)[:, None]
+        return share * own + (1 - share) * shared
 
     def robust_weights(
-        self, data: Validation, own: NDArray[np.float64], shared: NDArray[np.float64], equal: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """Searched weights after the rule of `cxr.ensemble.robust`, (L, M), and how they came about."""
+        self, data: Validation, own: _Floats, shared: _Floats, equal: _Floats
+    ) -> tuple[_Floats, dict[str, Any]]:
+        """Searched weights after the rule of `cxr.ensemble.robust`, (L, M), and its record for `metrics.json`."""
         each = own if self.per_finding else None
-        shared, own, said = towards_equal(data, self.objective, shared, each, equal, self.seed)
-        return self.shrunk(own, shared, positives_of(data)), said
+        shared, own, record = shrink_to_equal(data, self.objective, shared, each, equal, self.seed)
+        return self.shrunk(own, shared, positives_of(data)), record
 
-    def _fit(
-        self,
-        data: Validation,
-        own: NDArray[np.float64],
-        shared: NDArray[np.float64],
-        reliable: NDArray[np.float64],
-        seen: Landscape,
-    ) -> Fit:
+    def _fit(self, data: Validation, own: _Floats, shared: _Floats, reliable: _Floats, seen: Landscape) -> Fit:
         """The result from searched weights: own (L, M), shared (M,), and the shared ones that `robust` starts from."""
         positives = positives_of(data)
-        few = [f"{name} {n}" for name, n in zip(data.findings, positives, strict=True) if n < self.shrinkage]
-        warnings = []
-        if self.per_finding and few:
-            warnings.append(
-                f"few positive validation images, weights drawn towards the shared ones: {', '.join(few)} "
-                f"(method.shrinkage={self.shrinkage:g})"
-            )
+        counts = {name: int(count) for name, count in zip(data.findings, positives, strict=True)}
+        few = [f"{name} {count}" for name, count in counts.items() if count < self.shrinkage]
+        warnings: tuple[str, ...] = ()
         record: dict[str, Any] = {"objective": self.objective}
         if self.per_finding:
-            counts = {name: int(count) for name, count in zip(data.findings, positives, strict=True)}
             record |= {"shrinkage": self.shrinkage, "positives": counts}
+        if self.per_finding and few:
+            warnings = (
+                f"few positive validation images, weights moved towards the shared ones: {', '.join(few)} "
+                f"(method.shrinkage={self.shrinkage:g})",
+            )
         weights = self.shrunk(own, shared, positives)
-        other, said = self.robust_weights(data, own, reliable, np.full(data.members, 1 / data.members))
+        other, rule = self.robust_weights(data, own, reliable, np.full(data.members, 1 / data.members))
         if self.robust:
-            weights, other, record = other, weights, record | {"robust": said}
-        return Fit(weights, seen, shared, (self.other_label, other), warnings=tuple(warnings), record=record)
+            weights, other, record = other, weights, record | {"robust": rule}
+        return Fit(weights, seen, shared, (self.other_label, other), warnings=warnings, record=record)
 
     def _combine(self, scores: NDArray[np.float32], fit: Fit, finding: int) -> NDArray[np.float32]:
         assert fit.weights is not None
@@ -101,16 +94,16 @@ class WeightedMean(Method):
 
 
 class Weighted(WeightedMean):
-    """A weighted mean, whose weights are the best on validation, or by default robust ones near them.
+    """A weighted mean whose weights are the best on validation, by default moved towards equal ones.
 
     Args:
         weights: `shared` for one set, found for the mean over the findings, or `per_finding`.
         step: of the grid over the simplex of weights; 1 must be a multiple of it.
         search: `grid`, `greedy`, `coordinate` or `differential_evolution`, see `cxr.ensemble.search`.
         objective: `macro_auroc`, `average_precision` or `brier`.
-        shrinkage: for `per_finding`: positives at which a finding's own weights and the shared ones count alike.
-        max_work: points times images times findings up to which `grid` looks at every point.
-        robust: moves the best weights towards equal ones as far as their gain may be chance; false takes the best.
+        shrinkage: for `per_finding`: positives at which a finding's own weights and the shared ones count equally.
+        max_work: points times images times findings up to which `grid` evaluates every point.
+        robust: moves the best weights towards equal ones, as far as their gain may be due to chance.
         seed: of differential evolution and of the resamples.
     """
 
@@ -121,19 +114,18 @@ class Weighted(WeightedMean):
         shrinkage: float = 50, max_work: float = 5e8, robust: bool = True, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(weights, objective, shrinkage, robust, seed)
-        if not _number(step) or not 0 < step <= 1 or abs(round(1 / step) - 1 / step) > 1e-9:
+        if not _is_number(step) or not 0 < step <= 1 or abs(round(1 / step) - 1 / step) > 1e-9:
             raise CxrError(f"method.step={step} must be above 0 and divide 1, such as 0.05")
         if search not in SEARCHES:
             raise CxrError(f"method.search={search} is unknown; choose {', '.join(SEARCHES)}")
-        if not _number(max_work) or max_work < 0:
+        if not _is_number(max_work) or max_work < 0:
             raise CxrError(f"method.max_work={max_work} must be a number, 0 or more")
         self.steps, self.search, self.max_work = round(1 / step), search, max_work
 
     def _learn(self, data: Validation) -> Fit:
         aims = self.aims(len(data.findings))
         seen = explore(data, self.search, self.objective, self.steps, aims, self.max_work, self.seed)
-        own, shared = best_rows(seen)
-        return self._fit(data, own, shared, best_on(seen, enough_patients(data)), seen)
+        return self._fit(data, *searched_weights(seen), best_shared(seen, enough_patients(data)), seen)
 
 
 class Greedy(WeightedMean):
@@ -144,12 +136,10 @@ class Greedy(WeightedMean):
 
     Args:
         weights: `shared` or `per_finding`.
-        picks: in all, the sorted start among them.
+        picks: in all, including the sorted start.
         bags: random subsets of members to select from; 0 selects once from all.
-        bag_share: share of the members in a subset (two at least).
-        objective: see `Weighted`.
-        shrinkage: see `Weighted`.
-        robust: see `Weighted`; false is the paper's selection.
+        bag_share: share of the members in a subset (at least two).
+        objective, shrinkage, robust: see `Weighted`; the paper's selection is `robust=False`.
         seed: of the subsets and of the resamples.
     """
 
@@ -160,36 +150,34 @@ class Greedy(WeightedMean):
         objective: str = "macro_auroc", shrinkage: float = 50, robust: bool = True, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(weights, objective, shrinkage, robust, seed)
-        if not _number(bag_share) or not 0 < bag_share <= 1:
+        if not _is_number(bag_share) or not 0 < bag_share <= 1:
             raise CxrError(f"method.bag_share={bag_share} must be above 0 and at most 1")
-        self.picks, self.bags, self.bag_share = whole("picks", picks, 1), whole("bags", bags, 0), bag_share
+        self.picks, self.bags = whole_number("picks", picks, 1), whole_number("bags", bags, 0)
+        self.bag_share = bag_share
 
     def _learn(self, data: Validation) -> Fit:
         explorer = Explorer(data, self.objective)
         found = {aim: self._select(explorer, aim) for aim in self.aims(len(data.findings))}
         shared = found[None]
-        defined = {k for k, value in enumerate(explorer.landscape().value.T) if not np.isnan(value).all()}
-        own = [found.get(k, shared) if k in defined else shared for k in range(len(data.findings))]
-        explorer.look(np.stack([shared, *own]))
-        return self._fit(data, np.stack(own), shared, shared, explorer.landscape())
+        undefined = np.all(np.isnan(explorer.landscape().value), axis=0).tolist()
+        own = np.stack([shared if undefined[k] else found.get(k, shared) for k in range(len(data.findings))])
+        explorer.values(np.concatenate([shared[None], own]))
+        return self._fit(data, own, shared, shared, explorer.landscape())
 
-    def _select(self, explorer: Explorer, aim: int | None) -> NDArray[np.float64]:
+    def _select(self, explorer: Explorer, aim: int | None) -> _Floats:
         members = explorer.data.members
         size = min(members, max(2, round(self.bag_share * members)))
         rng = np.random.default_rng([self.seed, 0xBA6])
-        subsets = [np.sort(rng.choice(members, size, replace=False)) for _ in range(self.bags)]
-        chosen = [
-            greedy(lambda points: explorer.look(points, aim), [int(m) for m in subset], members, self.picks)
-            for subset in subsets or [np.arange(members)]
-        ]
-        mean: NDArray[np.float64] = np.mean(chosen, axis=0)
-        return mean
+        subsets = [np.sort(rng.choice(members, size, replace=False)) for _ in range(self.bags)] or [np.arange(members)]
+        values = partial(explorer.values, aim=aim)
+        chosen = [greedy(values, subset.tolist(), members, self.picks) for subset in subsets]
+        return np.asarray(np.mean(chosen, axis=0))
 
 
-def best_rows(seen: Landscape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def searched_weights(seen: Landscape) -> tuple[_Floats, _Floats]:
     """The best weights for each finding, (L, M), the shared ones where it is undefined; and the shared ones, (M,)."""
-    shared = best_of(seen.weights, seen.macro)
-    own = [shared if np.isnan(value).all() else best_of(seen.weights, value) for value in seen.value.T]
+    shared = seen.weights[best_row(seen.weights, seen.macro)]
+    own = [shared if np.isnan(value).all() else seen.weights[best_row(seen.weights, value)] for value in seen.value.T]
     return np.stack(own), shared
 
 
@@ -199,16 +187,16 @@ def positives_of(data: Validation) -> NDArray[np.int64]:
     return counts
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """A whole number of the method's options.
+def whole_number(name: str, value: Any, least: int) -> int:
+    """`value` of the option `method.<name>`.
 
     Raises:
-        CxrError: it is none, or less than `least`.
+        CxrError: it is no whole number, or less than `least`.
     """
     if type(value) is not int or value < least:
         raise CxrError(f"method.{name}={value} must be a whole number, {least} or more")
     return value
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The files of an ensemble's run directory: predictions, tables, pictures, weights and metrics."""
+"""Writes the files of an ensemble's run directory: predictions, tables, figures, weights and metrics."""
 
 import json
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxr.ensemble.combine import others_of
-from cxr.ensemble.guard import said_of_overlap
+from cxr.ensemble.combine import baselines
+from cxr.ensemble.guard import overlap_warning
 from cxr.ensemble.members import Members, short_names
 from cxr.ensemble.method import Fit, Method
 from cxr.ensemble.objective import Landscape, weighted_mean
-from cxr.ensemble.overfitting import Report, examine
+from cxr.ensemble.overfitting import Report, overfitting_report
 from cxr.ensemble.splits import Split
 from cxr.evaluation.evaluate import evaluate
 from cxr.evaluation.tables import notes_of, write_tables
@@ -30,7 +30,12 @@ from cxr.run.directory import Run, versions
 from cxr.run.predictions import Predictions
 from cxr.run.splits import describe_split
 
-_NAMES = {"macro_auroc": "auroc"}  # of an objective's values by finding
+# Of an objective: its values by finding and their mean in landscape.csv, and the mean in the figure.
+_NAMES = {
+    "macro_auroc": ("auroc", "macro_auroc", "macro AUROC"),
+    "average_precision": ("average_precision", "macro_average_precision", "macro average precision"),
+    "brier": ("brier", "macro_brier", "negative Brier score"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,11 @@ class Ensemble:
     """A fitted ensemble.
 
     Attributes:
-        title: of its pictures.
+        title: of its figures.
         config: resolved.
         method: how it combines.
-        fit: what that learnt.
-        members: who they are.
+        fit: what the method learnt.
+        members: the runs.
     """
 
     title: str
@@ -53,13 +58,13 @@ class Ensemble:
 
     @property
     def names(self) -> list[str]:
-        """What tables call the members."""
+        """Names of the members in tables."""
         return short_names(self.members.keys)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What the terminal is told of it: metrics.json, the test table, the report on over-fitting, which split it is."""
+    """What the terminal shows: metrics.json, the test table, the report on overfitting, notes on the split."""
 
     metrics: dict[str, Any]
     table: pd.DataFrame
@@ -68,31 +73,32 @@ class Written:
 
 
 def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: bool, seed: int) -> Written:
-    """Writes every file; `metrics.json` last."""
+    """Writes every file; `metrics.json` last.
+
+    Args:
+        run: the directory.
+        ensemble: what to write.
+        resamples, leave_one_out, seed: see `overfitting_report`.
+    """
     members, fit, method = ensemble.members, ensemble.fit, ensemble.method
     run.save_config(ensemble.config)
-    metrics: dict[str, Any] = {}
-    tables: dict[str, pd.DataFrame] = {}
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
     val, test = combined["val"][1], combined["test"][1]
-    metrics |= evaluate(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
+    metrics = evaluate(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
     notes = notes_of(run, val, test, metrics, "ensemble", ensemble.title)
     write_tables(run, "test", ensemble.title, metrics, test.findings, notes)
-    for split in (members.validation, members.test):
-        areas, predicted = combined[split.name]
-        predicted.write(run.predictions(split.name))
-        tables[split.name] = auroc_table(areas, split.findings)
-        stem = run.path / ("table" if split.name == "test" else f"table_{split.name}")
-        method_table(tables[split.name], "AUROC of each finding", notes).write(stem)
-        title = f"{ensemble.title}, {split.name}"
-        draw(run.figures / f"comparison_{split.name}.png", comparison, tables[split.name], title)
-        picture = run.figures / f"roc_{split.name}.png"
+    tables: dict[str, pd.DataFrame] = {}
+    for split, (areas, predicted) in combined.items():
+        predicted.write(run.predictions(split))
+        tables[split] = auroc_table(areas, predicted.findings)
+        stem = run.path / ("table" if split == "test" else f"table_{split}")
+        method_table(tables[split], "AUROC of each finding", notes).write(stem)
+        title = f"{ensemble.title}, {split}"
+        draw(run.figures / f"comparison_{split}.png", comparison, tables[split], title)
+        picture = run.figures / f"roc_{split}.png"
         draw(picture, roc_curves, predicted.target, predicted.score, predicted.findings, title)
     macros = {str(n): (float(tables["val"][n].iloc[-1]), float(tables["test"][n].iloc[-1])) for n in tables["test"]}
-    report = examine(
-        method, members.validation, fit, ensemble.names, macros, resamples=resamples, leave_one_out=leave_one_out,
-        seed=seed,
-    )  # fmt: skip
+    report = overfitting_report(method, members.validation, fit, ensemble.names, macros, resamples, leave_one_out, seed)
     with replacing(run.path / "overfitting.csv") as temporary:
         report.table().to_csv(temporary, index=False)
     write_text(run.path / "overfitting.md", report.markdown())
@@ -108,60 +114,57 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
 
 
 def combine(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.float64]], Predictions]:
-    """The AUROC (L,) of members, other methods and this one on a split, and its scores; a finding at a time.
+    """The AUROC (L,) of members, other methods and this one on a split, and its scores; one finding at a time.
 
-    Searched weights stand beside robust ones, whichever the method takes.
-    On validation the scores of a method that is fitted with patients left out are those of the left-out patients.
+    Both robust and searched weights are included, whichever the method uses. On validation, a method that is fitted
+    with patients left out has the scores of the left-out patients.
     """
     method, fit, members = ensemble.method, ensemble.fit, ensemble.members
-    others = {other: other.fit(members.validation) for other in others_of(method)}
-    beside = [] if fit.other is None else [fit.other]
-    names = [*ensemble.names, *(other.label for other in others), *(label for label, _ in beside), method.label]
-    areas = {name: np.full(len(split.findings), np.nan) for name in names}
+    others = {other: other.fit(members.validation) for other in baselines(method)}
+    alternative = [] if fit.other is None else [fit.other]
+    names = [*ensemble.names, *(other.label for other in others), *(label for label, _ in alternative), method.label]
+    areas = np.full((len(names), len(split.findings)), np.nan)
     mine = np.empty(split.target.shape, np.float32)
     held_out = fit.validation_scores if split is members.validation else None
     for k in range(len(split.findings)):
         scores = split.read(k)
         mine[:, k] = method.combine(scores, fit, k) if held_out is None else held_out[:, k]
         columns = [*scores, *(other.combine(scores, learnt, k) for other, learnt in others.items())]
-        columns += [*(weighted_mean(weights[k], scores) for _, weights in beside), mine[:, k]]
-        for name, column in zip(names, columns, strict=True):
-            areas[name][k] = auroc(split.target[:, [k]], column[:, None])[0]
+        columns += [*(weighted_mean(weights[k], scores) for _, weights in alternative), mine[:, k]]
+        areas[:, k] = auroc(np.repeat(split.target[:, [k]], len(columns), axis=1), np.stack(columns, axis=1))
     checkpoint = "+".join(origin.checkpoint_sha256 or "unknown" for origin in members.origins)
-    return areas, Predictions(
+    return dict(zip(names, areas, strict=True)), Predictions(
         split.image, split.patient, split.findings, mine, split.target, checkpoint, split.name, split.attributes
     )
 
 
 def _about(ensemble: Ensemble) -> dict[str, Any]:
-    """What metrics.json says of members, method and split."""
+    """Members, method and split for metrics.json."""
     origins, both = ensemble.members.origins, ensemble.members.patients_in_both
     known = {
-        name: next((value for o in origins if (value := getattr(o, name))), None)
+        name: next((value for origin in origins if (value := getattr(origin, name))), None)
         for name in ("split_fingerprint", "labels_sha256")
     }
     unknown = [f"{source} of {origin.key}" for origin in origins for source in origin.unknown]
-    return (
-        known
-        | ({UNKNOWN: unknown} if unknown else {})
-        | {
-            "checkpoint_sha256": {origin.key: origin.checkpoint_sha256 or None for origin in origins},
-            "training_patients": {origin.key: origin.training_patients for origin in origins},
-            "patient_disjoint": not both,
-            "patients_in_val_and_test": len(both),
-            "method": ensemble.method.label,
-            "learnt": ensemble.fit.record,
-            "warnings": [*([said_of_overlap(both)] if both else []), *ensemble.fit.warnings],
-        }
-    )
+    return {
+        **known,
+        **({UNKNOWN: unknown} if unknown else {}),
+        "checkpoint_sha256": {origin.key: origin.checkpoint_sha256 or None for origin in origins},
+        "training_patients": {origin.key: origin.training_patients for origin in origins},
+        "patient_disjoint": not both,
+        "patients_in_val_and_test": len(both),
+        "method": ensemble.method.label,
+        "learnt": ensemble.fit.record,
+        "warnings": [*([overlap_warning(both)] if both else []), *ensemble.fit.warnings],
+    }
 
 
 def _weights(ensemble: Ensemble) -> dict[str, Any] | None:
     """Weights by key, shared or by finding."""
-    weights, keys = ensemble.fit.weights, ensemble.members.keys
+    weights = ensemble.fit.weights
     if weights is None:
         return None
-    by_finding = [dict(zip(keys, _plain(row), strict=True)) for row in weights]
+    by_finding = [_by_key(ensemble, row) for row in weights]
     if (weights == weights[0]).all():
         return by_finding[0]
     return dict(zip(ensemble.members.validation.findings, by_finding, strict=True))
@@ -169,35 +172,29 @@ def _weights(ensemble: Ensemble) -> dict[str, Any] | None:
 
 def _coefficients(ensemble: Ensemble) -> dict[str, Any] | None:
     """Coefficients of the members' logits and the intercept, by finding."""
-    coefficients = ensemble.fit.coefficients
+    coefficients, findings = ensemble.fit.coefficients, ensemble.members.validation.findings
     if coefficients is None:
         return None
-    findings = ensemble.members.validation.findings
     return {
-        finding: {
-            "members": dict(zip(ensemble.members.keys, _plain(row[:-1]), strict=True)),
-            "intercept": float(row[-1]),
-        }
+        finding: {"members": _by_key(ensemble, row[:-1]), "intercept": float(row[-1])}
         for finding, row in zip(findings, coefficients, strict=True)
     }
 
 
-def _plain(row: NDArray[np.float64]) -> list[float]:
-    return [round(float(value), 10) for value in row]
+def _by_key(ensemble: Ensemble, row: NDArray[np.float64]) -> dict[str, float]:
+    return {key: round(float(value), 10) for key, value in zip(ensemble.members.keys, row, strict=True)}
 
 
 def _write_landscape(run: Run, seen: Landscape, ensemble: Ensemble) -> None:
     findings, names = ensemble.members.validation.findings, ensemble.names
-    value, total = _NAMES.get(seen.objective, seen.objective), f"macro_{seen.objective.removeprefix('macro_')}"
+    value, mean, label = _NAMES[seen.objective]
     weights = pd.DataFrame(seen.weights.round(10), columns=names)
     values = pd.DataFrame(seen.value, columns=[f"{value}:{name}" for name in findings])
-    frame = pd.concat([weights, pd.DataFrame({total: seen.macro}), values], axis=1)
+    frame = pd.concat([weights, pd.DataFrame({mean: seen.macro}), values], axis=1)
     with replacing(run.path / "landscape.csv") as temporary:
         frame.to_csv(temporary, index=False)
-    said = "validation " + {"macro_auroc": "macro AUROC", "brier": "negative Brier score"}.get(
-        seen.objective, "macro average precision"
-    )
     chosen = ensemble.fit.weights
-    one = chosen is not None and "robust" in ensemble.fit.record and (chosen == chosen[0]).all()
-    robust = chosen[0].tolist() if one and chosen is not None else None
-    draw(run.figures / "landscape.png", ensemble_landscape, weights.assign(value=seen.macro), names, said, robust)
+    shared = chosen is not None and "robust" in ensemble.fit.record and (chosen == chosen[0]).all()
+    robust = chosen[0].tolist() if shared and chosen is not None else None
+    values = weights.assign(value=seen.macro)
+    draw(run.figures / "landscape.png", ensemble_landscape, values, names, f"validation {label}", robust)

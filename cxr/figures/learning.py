@@ -15,7 +15,13 @@ _LABELS = {
 _PARTS = {"train": ("training", COLOURS[0], "-"), "val": ("validation", COLOURS[1], "--")}
 
 
-def learning_curves(log: pd.DataFrame, name: str, monitor: str = "val/macro_auroc", mode: str = "max") -> Figure:
+def learning_curves(
+    log: pd.DataFrame,
+    name: str,
+    monitor: str = "val/macro_auroc",
+    mode: str = "max",
+    selected: int | None = None,
+) -> Figure:
     """Training and validation values against the epoch, the gap between them shaded, the best epoch marked.
 
     Epochs are counted from 1, as in the terminal.
@@ -26,6 +32,7 @@ def learning_curves(log: pd.DataFrame, name: str, monitor: str = "val/macro_auro
         name: of the run, for the title.
         monitor: the column that selects the best epoch.
         mode: `max` or `min`, whichever is better.
+        selected: the best epoch, from 0, where not all epochs were compared.
 
     Raises:
         CxrError: `log` has no value in any of these columns.
@@ -59,6 +66,8 @@ def learning_curves(log: pd.DataFrame, name: str, monitor: str = "val/macro_auro
     if monitor in series:
         values = series[monitor]
         at = int(values.argmin() if mode == "min" else values.argmax())
+        if selected is not None and selected + 1 in values.index:
+            at = values.index.tolist().index(selected + 1)
         best, value = float(values.index[at]), float(values.iloc[at])
         label = f"best epoch {best:g} (validation {_label(monitor.partition('/')[2])} {value:.4f})"
         for axes in columns:

@@ -1,7 +1,6 @@
 """Exact areas under the ROC and the precision-recall curve of every finding, and their averages over findings."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,8 +35,7 @@ def average_precision(target: ArrayLike, score: ArrayLike) -> NDArray[np.float64
     The sum over distinct scores of (gain in recall) x precision, without interpolation, as in scikit-learn.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L), larger means more likely.
+        target, score: as for `auroc`.
 
     Returns:
         (L,) float64; NaN where a finding has no positive or no negative image (it would be 1 for any scores).
@@ -72,8 +70,9 @@ def prevalence_weighted(values: ArrayLike, target: ArrayLike) -> float:
     return float(np.nansum(array * weight) / weight.sum()) if weight.sum() else float("nan")
 
 
-def _by_finding(metric: Callable[[Ranking], float], target: ArrayLike, score: ArrayLike) -> NDArray[np.float64]:
+def _by_finding(
+    metric: Callable[[Ranking], NDArray[np.float64]], target: ArrayLike, score: ArrayLike
+) -> NDArray[np.float64]:
     # Columns are copied side by side first, since reading them from rows is slow.
     targets, scores = (np.ascontiguousarray(array.T) for array in cells(target, score))
-    rankings: list[Any] = [Ranking(t, s) for t, s in zip(targets, scores, strict=True)]
-    return np.array([metric(ranking) for ranking in rankings], np.float64)
+    return np.array([metric(Ranking(t, s))[0] for t, s in zip(targets, scores, strict=True)], np.float64)

@@ -15,7 +15,7 @@ from cxr.metrics.thresholds import confusion, rates_of
 Draws = NDArray[np.int32]
 _Floats = NDArray[np.float64]
 _DRAWN = 1 << 20  # patients drawn at a time, over the resamples of a chunk: 4 MB
-RANK_METRICS = {"auroc": Ranking.weighted_auroc, "average_precision": Ranking.weighted_average_precision}
+RANK_METRICS = {"auroc": Ranking.auroc, "average_precision": Ranking.average_precision}
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ def bootstrap_auroc(target: ArrayLike, score: ArrayLike, patient: ArrayLike, pla
     """Intervals of the exact AUROC of every finding and of the macro AUROC.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L), larger means more likely.
+        target, score: as for `auroc`.
         patient: (N,), the patient's id of every image.
         plan: how to resample.
 
@@ -93,9 +92,7 @@ def bootstrap_rates(
     needs only `FEWEST` patients of any class.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L).
-        threshold: (L,) or one for all; a score at or above it is positive.
+        target, score, threshold: as for `rates`.
         patient: (N,), the patient's id of every image.
         plan: how to resample.
 
@@ -153,8 +150,7 @@ def rank_metric(name: str, target: ArrayLike, score: ArrayLike, number: NDArray[
 
     Args:
         name: of the metric.
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L), larger means more likely.
+        target, score: as for `auroc`.
         number: (N,), patient numbers from 0.
     """
     metric = RANK_METRICS[name]

@@ -67,15 +67,14 @@ def expected_calibration_error(target: ArrayLike, score: ArrayLike, bins: int = 
     is above 0 for calibrated scores too, the more so the fewer images there are.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L), probabilities.
+        target, score: as for `brier`.
         bins: how many, at least 1.
 
     Returns:
         (L,) float64; NaN where no target is known.
 
     Raises:
-        ValueError: shapes, targets, or a score of a known target outside [0, 1].
+        ValueError: as for `brier`.
     """
     sums, counts = _binned(target, score, np.zeros(len(np.asarray(target)), np.intp), 1, bins)
     return _error(np.ones((1, 1), np.int32), sums, counts)[0]
@@ -101,34 +100,29 @@ def bootstrap_calibration_error(
     return resampled(lambda times: _error(times, sums, counts), patients, sufficient, plan, in_mean=known)
 
 
-def reliability_bins(
-    target: ArrayLike, score: ArrayLike, patient: ArrayLike, most: int = 10, level: float = 0.95
-) -> list[Reliability]:
-    """The reliability diagram of every finding: bins of equal numbers of images, at least `BIN`, with intervals.
+def reliability_bins(target: ArrayLike, score: ArrayLike, patient: ArrayLike) -> list[Reliability]:
+    """The reliability diagram of every finding: up to 10 bins of equal numbers of images, at least `BIN`.
 
-    Equal scores share a bin; a bin that this leaves too small is merged with its neighbour. Intervals are Wilson's
-    (1927), with the number of patients in a bin in place of its images, since images of a patient are alike.
+    Equal scores share a bin; a bin that this leaves too small is merged with its neighbour. The 95% intervals are
+    Wilson's (1927), with the number of patients in a bin in place of its images, since images of one patient are alike.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L), probabilities.
+        target, score: as for `brier`.
         patient: (N,), the patient's id of every image.
-        most: maximum number of bins for each finding.
-        level: of the intervals.
 
     Returns:
         L diagrams; one without bins where no target is known, one bin for fewer than `BIN` images.
 
     Raises:
-        ValueError: shapes, targets, or a score of a known target outside [0, 1].
+        ValueError: as for `brier`.
     """
     targets, scores = probabilities(target, score)
     number, _ = patient_numbers(patient, len(targets))
-    z, found = ndtri(0.5 + level / 2), []
+    z, found = ndtri(0.975), []
     for column, values in zip(targets.T, scores.T, strict=True):
         known = column == column
         truth, values, patients = column[known], values[known], number[known]
-        bins = max(1, min(most, len(values) // BIN))
+        bins = max(1, min(10, len(values) // BIN))
         edges = np.quantile(values, np.arange(1, bins) / bins) if len(values) else np.zeros(0)
         place = _merged(np.searchsorted(edges, values, "left"))
         images = np.bincount(place)

@@ -46,11 +46,9 @@ def compare(
     standard deviation of the resamples on Fisher's z scale and not by counting them, so it can be below 1 / R.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
+        target, patient, plan: as for `bootstrap_auroc`.
         first, second: (N, L) scores on the same images, larger means more likely.
-        patient: (N,), the patient's id of every image.
         metric: `auroc` or `average_precision`.
-        plan: how to resample.
 
     Raises:
         CxrError: another metric.

@@ -38,8 +38,7 @@ def delong(target: ArrayLike, score: ArrayLike, level: float = 0.95, patient: Ar
     """AUROC, variance and interval of every finding.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L), larger means more likely.
+        target, score: as for `auroc`.
         level: nominal coverage, in (0, 1).
         patient: (N,), the patient's id of every image; an interval needs enough patients of each class.
             Without it, each image counts as a patient.
@@ -62,8 +61,9 @@ def delong(target: ArrayLike, score: ArrayLike, level: float = 0.95, patient: Ar
 
 def _moments(ranking: Ranking, swapped: Ranking) -> tuple[float, float]:
     """AUROC and its variance, from the rankings of the finding and of its absence."""
+    value = float(ranking.auroc()[0])
     if min(ranking.positives, ranking.negatives) < 2:
-        return ranking.auroc(), float("nan")
+        return value, float("nan")
     # Of each positive the share of negatives that score lower, and the same of each negative among the positives.
     shares = [(one.below + one.not_above) / (2 * one.negatives) for one in (ranking, swapped)]
-    return ranking.auroc(), float(sum(share.var(ddof=1) / len(share) for share in shares))
+    return value, float(sum(share.var(ddof=1) / len(share) for share in shares))

@@ -34,7 +34,6 @@ def localise(
     boxes: Sequence[ArrayLike],
     size: ArrayLike,
     thresholds: Sequence[float] = THRESHOLDS,
-    tolerance: float = 0.0,
 ) -> Localisation:
     """Scores maps; each row is one image and one of its findings.
 
@@ -47,7 +46,6 @@ def localise(
             a row form one region.
         size: (2,) or (N, 2), width and height of the image in the pixels of the boxes.
         thresholds: T numbers in (0, 1].
-        tolerance: pixels added to each side of the boxes in the pointing game; Zhang et al. use 15.
 
     Raises:
         ValueError: shapes, a map value that is not finite, a size or a threshold that is not positive.
@@ -59,7 +57,7 @@ def localise(
     if not (sizes > 0).all() or not all(0 < limit <= 1 for limit in thresholds):
         raise ValueError(f"image sizes must be positive and thresholds {list(thresholds)} in (0, 1]")
     rows = [
-        _score(np.maximum(one, 0), _boxes(drawn), (float(width), float(height)), thresholds, tolerance)
+        _score(np.maximum(one, 0), _boxes(drawn), (float(width), float(height)), thresholds)
         for one, drawn, (width, height) in zip(values, boxes, sizes, strict=True)
     ]
     table = np.array(rows, np.float64).reshape(-1, 2 + len(thresholds))
@@ -84,7 +82,7 @@ def by_finding(
     return bootstrap_mean(columns, patient, plan)
 
 
-def coverage(boxes: ArrayLike, size: tuple[float, float], shape: tuple[int, int]) -> _Floats:
+def _coverage(boxes: _Floats, size: tuple[float, float], shape: tuple[int, int]) -> _Floats:
     """The share of each cell of a map that is inside the union of boxes.
 
     Args:
@@ -93,31 +91,27 @@ def coverage(boxes: ArrayLike, size: tuple[float, float], shape: tuple[int, int]
         shape: (h, w) of the map.
 
     Returns:
-        (h, w) float64 in [0, 1], exact: the image is cut along every edge of cells and boxes, and each piece is inside
-        or outside.
+        (h, w) float64 in [0, 1], exact: the image is cut along every edge of cells and boxes.
     """
-    x, y, width, height = _boxes(boxes).T
+    x, y, width, height = boxes.T
     across, columns = _cuts(np.append(x, x + width), size[0], shape[1])
     down, rows = _cuts(np.append(y, y + height), size[1], shape[0])
     middle_x, middle_y = (across[1:] + across[:-1]) / 2, (down[1:] + down[:-1]) / 2
-    inside = _inside(middle_x[None, :], middle_y[:, None], _boxes(boxes))
+    inside = _inside(middle_x[None, :], middle_y[:, None], boxes)
     pieces = inside * np.diff(down)[:, None] * np.diff(across)[None, :]
     area = np.zeros(shape)
     np.add.at(area, (rows[:, None], columns[None, :]), pieces)
     return area * shape[0] * shape[1] / (size[0] * size[1])
 
 
-def _score(
-    values: _Floats, boxes: _Floats, size: tuple[float, float], thresholds: Sequence[float], tolerance: float
-) -> list[float]:
+def _score(values: _Floats, boxes: _Floats, size: tuple[float, float], thresholds: Sequence[float]) -> list[float]:
     """Pointing, energy, and the overlap at each threshold."""
-    share = coverage(boxes, size, (values.shape[0], values.shape[1]))
+    share = _coverage(boxes, size, (values.shape[0], values.shape[1]))
     if not values.any() or not share.any():
         return [float("nan")] * (2 + len(thresholds))
     row, column = np.nonzero(values == values.max())
     x, y = (column + 0.5) * size[0] / values.shape[1], (row + 0.5) * size[1] / values.shape[0]
-    grown = boxes + np.array([-tolerance, -tolerance, 2 * tolerance, 2 * tolerance])
-    found = [float(_inside(x, y, grown).mean()), float((values * share).sum() / values.sum())]
+    found = [float(_inside(x, y, boxes).mean()), float((values * share).sum() / values.sum())]
     for limit in thresholds:
         hot = values / values.max() >= limit
         both = share[hot].sum()

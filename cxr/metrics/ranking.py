@@ -21,7 +21,7 @@ class Ranking:
     Args:
         target: (N,), 1, 0 or NaN for unknown (left out).
         score: (N,), larger means more likely.
-        patient: (N,), patient numbers from 0; needed for weighted metrics only.
+        patient: (N,), patient numbers from 0; needed for weights only.
 
     Raises:
         ValueError: the score of a known target is NaN.
@@ -38,32 +38,18 @@ class Ranking:
         if any(len(scores) and np.isnan(scores[-1]) for scores in (positive, negative)):
             raise ValueError("a score is NaN; AUROC and average precision need numbers")
         self.positives, self.negatives = len(positive), len(negative)
-        self.defined = bool(self.positives and self.negatives)
         self.below = np.searchsorted(negative, positive, "left")  # negatives that score lower than each positive
         self.not_above = np.searchsorted(negative, positive, "right")
         self._positives_below = np.searchsorted(positive, positive, "left")
 
-    def auroc(self) -> float:
-        """Share of (positive, negative) pairs in the right order, ties counting half; NaN if a class is empty."""
-        if not self.defined:
-            return float("nan")
-        return float((self.below.sum() + self.not_above.sum()) / (2.0 * self.positives * self.negatives))
-
-    def average_precision(self) -> float:
-        """Mean over the positives of the precision at their score; NaN if a class is empty."""
-        if not self.defined:
-            return float("nan")
-        true = self.positives - self._positives_below
-        return float((true / (true + self.negatives - self.below)).mean())
-
-    def weighted_auroc(self, times: NDArray[np.integer]) -> _Floats:
-        """AUROC when patients count several times.
+    def auroc(self, times: NDArray[np.integer] | None = None) -> _Floats:
+        """Share of (positive, negative) pairs in the right order, ties counting half.
 
         Args:
-            times: (R, P), how often each patient counts.
+            times: (R, P), how often each patient counts; without it, every image counts once.
 
         Returns:
-            (R,) float64; NaN where a class has no weight.
+            (R,), or (1,) without `times`; NaN where a class has no weight.
         """
         parts = []
         for weight, positives, negatives in self._running(times):
@@ -71,8 +57,8 @@ class Ranking:
             parts.append(_ratio(pairs, 2.0 * positives[:, -1] * negatives[:, -1]))
         return np.concatenate(parts)
 
-    def weighted_average_precision(self, times: NDArray[np.integer]) -> _Floats:
-        """Average precision when patients count several times; arguments and result as for `weighted_auroc`."""
+    def average_precision(self, times: NDArray[np.integer] | None = None) -> _Floats:
+        """Mean over the positives of the precision at their score; arguments and result as for `auroc`."""
         parts = []
         for weight, positives, negatives in self._running(times):
             true = positives[:, -1:] - positives[:, self._positives_below]
@@ -81,21 +67,22 @@ class Ranking:
             parts.append(np.where(negatives[:, -1] > 0, value, np.nan))
         return np.concatenate(parts)
 
-    def _running(self, times: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.integer], ...]]:
+    def _running(self, times: NDArray[np.integer] | None) -> Iterator[tuple[NDArray[np.integer], ...]]:
         """For a few resamples at a time: weights of the positives (r, K), running weights of positives and negatives.
 
         Running weights have one column more than there are images: column i is the weight of the first i images.
         """
-        step = max(1, _CHUNK // max(1, self.positives + self.negatives))
+        sizes = self.positives, self.negatives
+        if times is None:
+            yield np.ones((1, sizes[0]), np.int64), np.arange(sizes[0] + 1)[None], np.arange(sizes[1] + 1)[None]
+            return
+        step = max(1, _CHUNK // max(1, sum(sizes)))
         for begin in range(0, len(times), step):
-            some = times[begin : begin + step]
-            weights = [some.take(patients, axis=1) for patients in self._patients]
-            running = []
-            for weight in weights:
-                sums = np.zeros((len(some), weight.shape[1] + 1), np.int64)
+            weights = [times[begin : begin + step].take(patients, axis=1) for patients in self._patients]
+            running = [np.zeros((len(weight), size + 1), np.int64) for weight, size in zip(weights, sizes, strict=True)]
+            for weight, sums in zip(weights, running, strict=True):
                 np.cumsum(weight, axis=1, out=sums[:, 1:])
-                running.append(sums)
-            yield weights[0], running[0], running[1]
+            yield weights[0], *running
 
 
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> _Floats:

@@ -84,12 +84,7 @@ def fit_platt(target: ArrayLike, score: ArrayLike, findings: Sequence[str]) -> S
     chance gets a slope below 0, which reverses their order.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L), probabilities.
-        findings: L names.
-
-    Raises:
-        ValueError: shapes, targets, or a score of a known target outside [0, 1].
+        target, score, findings: as for `fit_temperature`, with the same errors.
     """
     return _fit(target, score, findings, "platt")
 
@@ -100,14 +95,15 @@ def _fit(target: ArrayLike, score: ArrayLike, findings: Sequence[str], method: s
     size = 1 if method == "temperature" else 2
     for k, (name, t, s) in enumerate(zip(findings, targets.T, scores.T, strict=True)):
         truth, logits = t[t == t].astype(np.float64), logit(np.clip(s[t == t], _EDGE, 1 - _EDGE))
-        found = None
-        if not _separable(truth, logits, method):
-            design = np.stack([logits, np.ones_like(logits)][:size], axis=1)
-            found = fit_logistic(design, truth, np.zeros(size), np.zeros(size))
-        if found is None or (method == "temperature" and found[0] <= 0):
+        if _separable(truth, logits, method):
+            identity.append(name)
+            continue
+        design = np.stack([logits, np.ones_like(logits)][:size], axis=1)
+        beta = fit_logistic(design, truth, np.zeros(size), np.zeros(size))
+        if method == "temperature" and beta[0] <= 0:
             identity.append(name)
         else:
-            slope[k], intercept[k] = float(found[0]), float(found[1]) if method == "platt" else 0.0
+            slope[k], intercept[k] = float(beta[0]), float(beta[1]) if method == "platt" else 0.0
     return Scaling(method, tuple(findings), tuple(slope), tuple(intercept), tuple(identity))
 
 

@@ -51,8 +51,8 @@ class Seeds:
         defined = self.resamples[:, ~np.isnan(self.resamples).any(axis=0)]
         if len(self.values) < 2 or defined.shape[1] < 2:
             return 0.0
-        apart = (defined - defined.mean(axis=0)).var(axis=1, ddof=1).sum() / (len(self.values) - 1)
-        return float(apart) / len(self.values)
+        variance = (defined - defined.mean(axis=0)).var(axis=1, ddof=1).sum() / (len(self.values) - 1)
+        return float(variance) / len(self.values)
 
 
 def mean_over_seeds(one: Seeds, plan: Resampling = DEFAULT) -> Interval:
@@ -76,8 +76,8 @@ def difference_over_seeds(first: Seeds, second: Seeds, plan: Resampling = DEFAUL
         The interval, which excludes 0 exactly where p is below 1 - level, and p: 1 where no resample differs, NaN where
         all differ by the same amount or fewer than two are defined.
     """
-    apart = first.resamples.mean(axis=0) - second.resamples.mean(axis=0)
-    return _estimate(first.mean - second.mean, apart, [first, second], plan, DIFFERENCE)
+    resamples = first.resamples.mean(axis=0) - second.resamples.mean(axis=0)
+    return _estimate(first.mean - second.mean, resamples, [first, second], plan, DIFFERENCE)
 
 
 def _estimate(

@@ -1,6 +1,6 @@
 """Metrics by sex, age, view, visit or number of findings, and by the frequency of findings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -78,10 +78,8 @@ def divide(
     """Evaluates every group of every attribute separately.
 
     Args:
-        target: (N, L), 1, 0 or NaN for unknown (left out).
-        score: (N, L).
+        target, score, patient: as for `bootstrap_auroc`.
         threshold: (L,) or one for all, chosen on validation.
-        patient: (N,), the patient's id of every image.
         columns: attribute to (N,) names of groups, such as sex, `age_bands(age)`, view or `visits(followup)`. None, NaN
             and the empty text are unknown and belong to no group.
         plan: how to resample patients within a group.
@@ -97,33 +95,24 @@ def divide(
         if names.shape != (len(targets),):
             raise ValueError(f"{attribute} {names.shape} must name the group of each of {len(targets)} images")
         groups = tuple(
-            _group(name, *(array[names == name] for array in (targets, scores, patients)), threshold, plan)
+            _group(name, targets[names == name], scores[names == name], patients[names == name], threshold, plan)
             for name in np.unique(names[names != ""]).tolist()
         )
         divisions[attribute] = _division(attribute, groups, int((names == "").sum()), targets.shape[1])
     return divisions
 
 
-def age_bands(age: ArrayLike, edges: Sequence[int] = AGE_EDGES) -> _Names:
-    """Names of age groups, for instance `18-40` for ages from 18 to below 40, and `80+` from the last edge on.
+def age_bands(age: ArrayLike) -> _Names:
+    """Names of age groups, for instance `18-40` for ages from 18 to below 40, and `80+`.
 
     Args:
-        age: (N,) years; NaN is unknown.
-        edges: ascending; an age below the first is unknown.
+        age: (N,) years.
 
     Returns:
-        (N,), empty where unknown. Numbers are padded to one width, so that names sort by age.
-
-    Raises:
-        ValueError: edges that do not ascend.
+        (N,), empty where the age is NaN or negative. Numbers are padded to one width, so that names sort by age.
     """
-    if not edges or list(edges) != sorted(set(edges)):
-        raise ValueError(f"age edges {list(edges)} must ascend, for instance {list(AGE_EDGES)}")
-    width = len(str(edges[-1]))
-    padded = [f"{edge:0{width}d}" for edge in edges]
-    names = ["", *(f"{low}-{high}" for low, high in pairwise(padded)), f"{padded[-1]}+"]
-    years = np.asarray(age, np.float64)
-    return np.array(names)[np.where(np.isnan(years), 0, np.searchsorted(edges, years, "right"))]
+    names = ["", *(f"{low:02d}-{high:02d}" for low, high in pairwise(AGE_EDGES)), f"{AGE_EDGES[-1]}+"]
+    return np.array(names)[np.digitize(np.nan_to_num(np.asarray(age, np.float64), nan=-1), AGE_EDGES)]
 
 
 def visits(followup: ArrayLike) -> _Names:
@@ -132,41 +121,31 @@ def visits(followup: ArrayLike) -> _Names:
     return np.where(np.isnan(number), "", np.where(number == 0, "first", "follow-up"))
 
 
-def finding_counts(target: ArrayLike, most: int = 3) -> _Names:
-    """How many findings every image has, as a column for `divide`: `0`, `1`, ..., and `3+` at the most.
+def finding_counts(target: ArrayLike) -> _Names:
+    """How many findings every image has, as a column for `divide`: `0`, `1`, `2` or `3+`.
 
     A group with 0 findings has no positive, so only its specificity is defined. In the other groups, the negatives of a
     finding are images with other findings.
 
     Args:
         target: (N, L), 1, 0 or NaN for unknown.
-        most: images with at least this number share a group; at least 1.
 
     Returns:
         (N,), empty where a target is unknown.
     """
     targets = np.asarray(target, np.float64)
-    count = np.minimum((targets == 1).sum(axis=1), most)
-    names = np.array([*map(str, range(most)), f"{most}+"])
-    return np.where(np.isnan(targets).any(axis=1), "", names[count])
+    names = np.array(["0", "1", "2", "3+"])[np.minimum((targets == 1).sum(axis=1), 3)]
+    return np.where(np.isnan(targets).any(axis=1), "", names)
 
 
-def frequency_groups(positives: ArrayLike, head: int = 1000, tail: int = 100) -> _Names:
-    """`head`, `medium` or `tail` for every finding, by its number of positives in training.
+def frequency_groups(positives: ArrayLike) -> _Names:
+    """`head`, `medium` or `tail` for every finding, by its number of positives in training (L,).
 
-    Args:
-        positives: (L,), positives in the training split.
-        head: findings with more positives are head; 1,000 as in Holste et al., "Long-tailed classification of thorax
-            diseases on chest X-ray", DALI 2022.
-        tail: findings with fewer positives are tail; 100 there.
-
-    Raises:
-        ValueError: `tail` above `head`.
+    Head findings have more than 1,000 positives and tail findings fewer than 100, as in Holste et al., "Long-tailed
+    classification of thorax diseases on chest X-ray", DALI 2022.
     """
-    if tail > head:
-        raise ValueError(f"tail={tail} must not be above head={head}")
     count = np.asarray(positives)
-    return np.where(count > head, "head", np.where(count < tail, "tail", "medium"))
+    return np.where(count > 1000, "head", np.where(count < 100, "tail", "medium"))
 
 
 def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, float]:

@@ -30,6 +30,7 @@ class Backbone(nn.Module):
         weights: a local `.pth` or `.safetensors` file of timm's keys, in place of the hub's.
         mean: of the one channel, in [0, 1]; by default the mean over the weights' three.
         std: of the one channel; by default the mean over the weights' three.
+        drop_path: share of residual branches that training skips, for models with stochastic depth.
 
     Attributes:
         out_features: C.
@@ -48,6 +49,7 @@ class Backbone(nn.Module):
         weights: str | None = None,
         mean: float | None = None,
         std: float | None = None,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         if not timm.is_model(name):
@@ -58,7 +60,7 @@ class Backbone(nn.Module):
         if image_size < _SMALLEST or (pretrained and not _fits(name, image_size)):  # before weights are fetched
             raise _too_small(name, image_size)
         try:
-            self.net: Any = _create(name, image_size, pretrained)
+            self.net: Any = _create(name, image_size, pretrained, drop_path)
             features = _blank_features(self.net, image_size)
         except _MISFITS as error:
             raise _too_small(name, image_size) from error
@@ -146,13 +148,18 @@ def read_state(path: str) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _create(name: str, image_size: int, pretrained: bool) -> Any:
-    fixed = {"img_size": image_size} if _takes_image_size(name) else {}
+def _create(name: str, image_size: int, pretrained: bool, drop_path: float = 0.0) -> Any:
+    if type(drop_path) not in (int, float) or not 0 <= drop_path < 1:
+        raise CxrError(f"backbone.drop_path={drop_path} must be 0 or more and below 1")
+    fixed: dict[str, Any] = {"img_size": image_size} if _takes_image_size(name) else {}
+    fixed |= {"drop_path_rate": drop_path} if drop_path else {}
     logging.getLogger("timm").setLevel(logging.WARNING)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints every retry; the error below says it once
     try:
         return timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, global_pool="", **fixed)
     except Exception as error:
+        if drop_path and "drop_path_rate" in str(error):
+            raise CxrError(f"{name} has no residual branches to skip; pass backbone.drop_path=0") from error
         if not pretrained:
             raise
         raise CxrError(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
-from cxr.model.backbone import Backbone
+from cxr.model.fusion import NoFusion
 
 MAPS = ("heads", "findings")
 
@@ -35,23 +35,45 @@ class Network(nn.Module):
 
     Args:
         backbone: feature extractor.
-        attention: pools the feature map; its attribute `attention_of` (default `heads`) says whose its maps are.
+        attention: pools the feature map; its attribute `attention_of` (default `heads`) states whose its maps are. One
+            with `scores_positions` receives the head too, and returns logits, vector and maps.
         head: from the vector to logits.
         preprocessing: of the input.
+        fusion: from the vector and the batch to the vector that the head classifies; by default the vector itself.
 
     Raises:
-        CxrError: the attention's `attention_of` is neither `heads` nor `findings`.
+        CxrError: the attention's `attention_of` is neither `heads` nor `findings`; or it gives logits itself, which
+            leaves no vector that attributes could join.
     """
 
-    def __init__(self, backbone: Backbone, attention: nn.Module, head: nn.Module, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        attention: nn.Module,
+        head: nn.Module,
+        preprocessing: Preprocessing,
+        fusion: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.backbone, self.attention, self.head = backbone, attention, head
+        self.fusion = fusion or NoFusion(int(attention.out_features))  # type: ignore[arg-type]
+        self.scores_positions = bool(getattr(attention, "scores_positions", False))
+        if self.scores_positions and not isinstance(self.fusion, NoFusion):
+            raise CxrError(
+                f"{type(attention).__name__} scores positions, and {type(self.fusion).__name__} joins attributes to "
+                "one vector an image; choose another attention, or fusion=none"
+            )
         self.preprocessing = preprocessing
         self.attention_of = str(getattr(attention, "attention_of", "heads"))
         if self.attention_of not in MAPS:
             raise CxrError(
                 f"{type(attention).__name__}.attention_of is {self.attention_of!r}; it must be {' or '.join(MAPS)}"
             )
+
+    @property
+    def embedding(self) -> int:
+        """C, the length of the image vector."""
+        return int(self.attention.out_features)  # type: ignore[arg-type]
 
     def forward(self, batch: Mapping[str, Tensor]) -> NetworkOutput:
         """A batch to the output; its `image` is (B, 1, H, W) uint8, where H and W are `preprocessing.size`.
@@ -60,8 +82,12 @@ class Network(nn.Module):
             CxrError: the attention gives other than one map a finding, and says that they are those of findings.
         """
         normalised = self.preprocessing.normalise(batch["image"].float()).contiguous(memory_format=torch.channels_last)
-        vector, attention = self.attention(self.backbone(normalised))
-        logits = self.head(vector)
+        features = self.backbone(normalised)
+        if self.scores_positions:
+            logits, vector, attention = self.attention(features, self.head)
+        else:
+            vector, attention = self.attention(features)
+            logits = self.head(self.fusion(vector, batch))
         if self.attention_of == "findings" and attention is not None and attention.shape[1] != logits.shape[1]:
             raise CxrError(
                 f"{type(self.attention).__name__} gives {attention.shape[1]} maps for {logits.shape[1]} findings; "

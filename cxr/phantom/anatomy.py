@@ -255,4 +255,4 @@ def _vessels(build: Build, canvas: Canvas) -> Field:
     lines.sort(key=lambda line: line[1])
     tree = canvas.stroke(lines, 0.0012)
     texture = canvas.noise(rng, 0.03, 3)
-    return np.asarray((build.vessels * (0.070 * tree + 0.075 * shadow) + 0.008 * texture), np.float32)
+    return np.asarray(build.vessels * (0.070 * tree + 0.075 * shadow) + 0.008 * texture, np.float32)

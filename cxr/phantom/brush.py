@@ -1,12 +1,15 @@
 """Tools for drawing findings: positions in a lung, and the replacement of air by something denser."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr.phantom.anatomy import Scene
 from cxr.phantom.canvas import Field, step
 
 
-def opacify(scene: Scene, opacity: Field, tissue: float = 0.0) -> None:
+def opacify(scene: Scene, opacity: NDArray[Any], tissue: float = 0.0) -> None:
     """Replaces a share `opacity` (0 to 1) of the air by fluid, with additional density `tissue`."""
     opacity = np.asarray(np.clip(opacity, 0, 1), np.float32)
     scene.tissue += tissue * opacity * np.clip(scene.air, 0, 1)

@@ -68,49 +68,49 @@ REACHES = (0.42, 0.58, 0.71, 0.84, 0.945, 1.0, 1.01, 0.99, 0.95)
 
 def draw_build(rng: np.random.Generator, woman: bool, age: float) -> Build:
     """Draws a patient's build; `age` in years at the first visit."""
-    old = np.clip((age - 40) / 45, 0, 1)
-    dome = float(rng.normal(0.715, 0.025))
+    old = float(np.clip((age - 40) / 45, 0, 1))
+    dome = rng.normal(0.715, 0.025)
     return Build(
         woman=woman,
         width=float(np.clip(rng.normal(0.345 if woman else 0.358, 0.017), 0.30, 0.40)),
-        apex=float(rng.normal(0.105, 0.015)),
-        dome=(dome, dome + float(rng.uniform(0.005, 0.035))),
-        bulge=float(rng.uniform(0.085, 0.125)),
+        apex=rng.normal(0.105, 0.015),
+        dome=(dome, dome + rng.uniform(0.005, 0.035)),
+        bulge=rng.uniform(0.085, 0.125),
         flank=float(np.clip(rng.gamma(4, 0.016), 0.018, 0.15)),
         ratio=float(np.clip(rng.normal(0.435, 0.028) + 0.02 * old, 0.36, 0.50)),
-        heart_top=float(rng.normal(0.37, 0.012)),
+        heart_top=rng.normal(0.37, 0.012),
         knob=float(rng.uniform(0.026, 0.034) + 0.012 * old),
         unfolded=float(np.clip(old * rng.uniform(0.2, 1.1), 0, 1)),
         calcified=float(np.clip(2 * old - 0.6, 0, 1) * rng.uniform(0, 1)),
-        rib_gap=float(rng.normal(0.064, 0.003)),
-        rib_width=float(rng.uniform(0.016, 0.021)),
-        rib_drop=float(rng.normal(0.085, 0.015)),
-        shoulder=float(rng.uniform(0.05, 0.12)),
+        rib_gap=rng.normal(0.064, 0.003),
+        rib_width=rng.uniform(0.016, 0.021),
+        rib_drop=rng.normal(0.085, 0.015),
+        shoulder=rng.uniform(0.05, 0.12),
         bone=float(rng.normal(1.08, 0.1) - 0.35 * old * rng.uniform(0.4, 1)),
         clavicle=float(np.clip(rng.normal(0.055, 0.012), 0.03, 0.075)),
-        breast=float(rng.uniform(0.25, 1.0)) if woman else 0.0,
-        breast_drop=float(rng.uniform(-0.04, 0.06)),
+        breast=rng.uniform(0.25, 1.0) if woman else 0.0,
+        breast_drop=rng.uniform(-0.04, 0.06),
         bubble=float(max(0.0, rng.normal(0.5, 0.4))),
-        lean=float(rng.normal(0, 0.006)),
-        vessels=float(rng.uniform(0.8, 1.2)),
+        lean=rng.normal(0, 0.006),
+        vessels=rng.uniform(0.8, 1.2),
         tree=int(rng.integers(2**31)),
     )
 
 
-def stand(build: Build, rng: np.random.Generator, portable: bool, size: int) -> tuple[Build, Canvas]:
+def pose(build: Build, rng: np.random.Generator, portable: bool, size: int) -> tuple[Build, Canvas]:
     """The build at a visit, with depth of breath and pose; on a portable (AP) view magnified and supine."""
-    breath = float(rng.normal(0, 0.010)) - (0.028 if portable else 0.0)
+    breath = rng.normal(0, 0.010) - (0.028 if portable else 0.0)
     changed = replace(
         build,
-        dome=(build.dome[0] + breath, build.dome[1] + breath + float(rng.normal(0, 0.004))),
-        ratio=build.ratio * (1.10 if portable else 1.0) * float(rng.normal(1, 0.012)),
-        clavicle=build.clavicle * float(rng.normal(1, 0.15)) - (0.02 if portable else 0.0),
-        scapula=float(rng.uniform(0.5, 1.0)) if portable else float(rng.uniform(0.0, 0.25)),
-        bubble=build.bubble * float(rng.uniform(0.5, 1.3)),
-        breast_drop=build.breast_drop + float(rng.normal(0, 0.01)),
-        width=build.width * float(rng.normal(1, 0.008)),
+        dome=(build.dome[0] + breath, build.dome[1] + breath + rng.normal(0, 0.004)),
+        ratio=build.ratio * (1.10 if portable else 1.0) * rng.normal(1, 0.012),
+        clavicle=build.clavicle * rng.normal(1, 0.15) - (0.02 if portable else 0.0),
+        scapula=rng.uniform(0.5, 1.0) if portable else rng.uniform(0.0, 0.25),
+        bubble=build.bubble * rng.uniform(0.5, 1.3),
+        breast_drop=build.breast_drop + rng.normal(0, 0.01),
+        width=build.width * rng.normal(1, 0.008),
     )
-    turn = float(rng.normal(0, 2.4 if portable else 1.2))
-    zoom = float(rng.normal(1.03 if portable else 1.0, 0.035))
-    shift = (float(rng.normal(0, 0.014)), float(rng.normal(0, 0.016)))
+    turn = rng.normal(0, 2.4 if portable else 1.2)
+    zoom = rng.normal(1.03 if portable else 1.0, 0.035)
+    shift = (rng.normal(0, 0.014), rng.normal(0, 0.016))
     return changed, Canvas(size, turn, zoom, shift)

@@ -107,8 +107,8 @@ def _patient(rng: np.random.Generator, number: int, most: int) -> list[Visit]:
     shares = np.maximum(np.diag(PAIRS) / np.diag(PAIRS).sum(), 0.045)
     count = 1 if rng.random() < 0.5 else 1 + int(np.ceil(rng.lognormal(1.25, 0.95)))
     woman = bool(rng.random() < 0.435)
-    age = round(15 + 75 * float(rng.beta(2.2, 2.6)))
-    frailty = 0.0 if rng.random() < 0.08 else float(rng.beta(1.8, 1.6))
+    age = round(15 + 75 * rng.beta(2.2, 2.6))
+    frailty = 0.0 if rng.random() < 0.08 else rng.beta(1.8, 1.6)
     stays = np.array([PERSISTENCE[name] for name in NIH14])
     present = np.zeros(len(NIH14), bool)
     visits = []
@@ -157,7 +157,7 @@ def _views(rng: np.random.Generator, visits: Sequence[Visit], shown: NDArray[np.
     tendency: dict[int, float] = {}
     views = []
     for visit, row in zip(visits, shown, strict=True):
-        logit = tendency.setdefault(visit.patient, float(rng.normal(-0.65, 1.3))) + float(row @ shift)
+        logit = tendency.setdefault(visit.patient, rng.normal(-0.65, 1.3)) + float(row @ shift)
         views.append(rng.random() < 1 / (1 + np.exp(-logit)))
     return np.array(views)
 

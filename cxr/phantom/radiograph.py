@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cxr.findings import NIH14
 from cxr.phantom.anatomy import draw_chest
-from cxr.phantom.build import Build, draw_build, stand
+from cxr.phantom.build import Build, draw_build, pose
 from cxr.phantom.disease import Box, paint, rebuild
 from cxr.phantom.film import expose
 from cxr.phantom.population import Visit
@@ -17,7 +17,7 @@ ORDER = (
     "Emphysema", "Fibrosis", "Edema", "Infiltration", "Pneumonia", "Consolidation", "Atelectasis", "Mass", "Nodule",
     "Pneumothorax", "Pleural_Thickening", "Effusion", "Hernia", "Cardiomegaly",
 )  # fmt: skip
-_BUILD, _STAND, _FILM, _PLACE, _SEVERITY = 1, 2, 3, 100, 200  # streams of random numbers
+_BUILD, _POSE, _FILM, _PLACE, _SEVERITY = 1, 2, 3, 100, 200  # streams of random numbers
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def patient_build(visit: Visit, seed: int) -> Build:
 def render(visit: Visit, seed: int = 0, size: int = 256) -> Radiograph:
     """Draws the radiograph of a visit; the same arguments give the same bytes in every process."""
     day = visit.followup + 1
-    build, canvas = stand(patient_build(visit, seed), _stream(seed, visit.patient, day, _STAND), visit.portable, size)
+    build, canvas = pose(patient_build(visit, seed), _stream(seed, visit.patient, day, _POSE), visit.portable, size)
     findings = sorted(visit.shown, key=ORDER.index)
     grade = {finding: _severity(visit, finding, seed) for finding in findings}
     for finding in findings:

@@ -125,6 +125,11 @@ class ClassificationTask(pl.LightningModule, ABC):
         self.finite: Tensor | None = None  # whether all windows since the last check were, over all ranks
         return self
 
+    @property
+    def switch_epoch(self) -> int | None:
+        """The epoch, from 0, at which deferred weights of the loss begin; selection and early stopping start anew."""
+        return getattr(self.loss, "switch_epoch", None)
+
     def forward(self, batch: Batch) -> NetworkOutput:
         """The network's output, with logits in float32."""
         output = self.network(batch)

@@ -18,9 +18,10 @@ from torch import nn
 from cxr import __version__
 from cxr.configuration.private import without_places
 from cxr.configuration.targets import accepted_arguments, build
+from cxr.data.attributes import ATTRIBUTES
 from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
-from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData
+from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sampling import Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
@@ -40,10 +41,11 @@ from cxr.training.build import (
     build_network,
     build_task,
     check_loss,
+    label_vectors,
 )
 from cxr.training.catalog import read_catalog
 from cxr.training.devices import Devices, accumulation, loader_processes
-from cxr.training.initial import ancestry_of_options, start_from
+from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
 from cxr.training.resumption import Restored
@@ -86,6 +88,7 @@ class Parts:
             rank=self.rank.number,
             ranks=self.rank.count,
             pin_memory=self.devices.accelerator == "gpu",
+            attribute_dropout=getattr(self.task.network.fusion, "attribute_dropout", 0.0),
         )
         catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
         partners = self.task.mix.partners if self.task.mix else None
@@ -121,6 +124,7 @@ def assemble(
     check_loggers(config)
     augmentation, order = build_augmentation(config)
     mix = build_mixing(config)
+    check_frozen(config)
     optimizer, scheduler = _optimizers(config)
     batches = accumulation(config, devices.count) * devices.count
     pl.seed_everything(int(config["seed"]), verbose=False)
@@ -131,14 +135,18 @@ def assemble(
     catalog = prepared.catalog if prepared else read_catalog(config)
     check_test_names(catalog.tests)
     task.check(catalog)
+    stored = restored.content["cxr"].get("label_vectors") if restored else None
+    vectors = label_vectors(config, catalog.findings) if stored is None else stored
     torch.set_rng_state(random_state)  # initial weights depend on the seed alone
-    network, ancestry = _network(config, catalog, restored, None if _has_weights(config, restored) else backbone)
+    built = None if _has_weights(config, restored) else backbone
+    network, ancestry = _network(config, catalog, restored, built, vectors)
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
-    loss = build_loss(config, catalog.targets("train"), catalog.findings)
+    loss = build_loss(config, catalog.targets("train"), catalog.findings, network.embedding, vectors)
     check_loss(loss, task, batches)
     if rank.count == 1:
         _check_forward(network, loss)
+    freeze(network, config["freeze"])
     provenance = {
         "version": __version__,
         "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
@@ -148,6 +156,8 @@ def assemble(
         "preprocessing": dict(vars(network.preprocessing)),
         "ancestry": ancestry,
     }
+    if vectors is not None:
+        provenance["label_vectors"] = vectors
     task.attach(
         network=network,
         loss=loss,
@@ -180,7 +190,11 @@ def _backbone_without_weights(config: Mapping[str, Any], restored: Restored | No
 
 
 def _network(
-    config: Mapping[str, Any], catalog: Catalog, restored: Restored | None, backbone: Backbone | None
+    config: Mapping[str, Any],
+    catalog: Catalog,
+    restored: Restored | None,
+    backbone: Backbone | None,
+    vectors: torch.Tensor | None,
 ) -> tuple[Network, dict[str, Any]]:
     """The network with its initial weights, and the data of its training and of those weights as plain values.
 
@@ -193,13 +207,17 @@ def _network(
     if restored:
         about, path = restored.content["cxr"], str(restored.path)
         preprocessing = read_preprocessing(about.get("preprocessing"), path)
-        network = build_network(config, findings, preprocessing, backbone)
+        network = build_network(config, findings, preprocessing, backbone, vectors)
         ancestry, known = read_ancestry(about.get("ancestry"), path), about.get("ancestry") is not None
         return network, _as_plain(ancestry if known else ancestry.extended(*training))
     init = config["init"]
-    network = build_network(config, findings, backbone=backbone)
+    network = build_network(config, findings, backbone=backbone, label_vectors=vectors)
     evaluated = {split: table for split, table in rows.items() if split != "train"}
-    ancestry = start_from(network, init, catalog.findings, evaluated) if init else ancestry_of_options(config)
+    ancestry = (
+        start_from(network, init, catalog.findings, evaluated, config["init_head"])
+        if init
+        else ancestry_of_options(config)
+    )
     return network, _as_plain(ancestry.extended(*training))
 
 
@@ -244,15 +262,15 @@ def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerF
 
 def _check_without_data(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone, batches: int) -> None:
     """Builds attention, head and loss for one finding to check their arguments before data are read."""
+    vectors = torch.zeros(1, 8) if config["text"] else None
     with torch.device("meta"):
-        network = build_network(config, 1, backbone=backbone)
+        network = build_network(config, 1, backbone=backbone, label_vectors=vectors)
     norms = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     if int(config["batch_size"]) == 1 and norms and backbone.map_size == (1, 1):
         raise CxrError(
             f"batch_size=1 gives batch norm one value per channel on the 1x1 feature map of image_size="
             f"{config['image_size']}; increase batch_size or image_size"
         )
-    if not accepted_arguments(
-        config["loss"], {"findings": ()}
-    ):  # a loss that takes finding names is built with the catalog
-        check_loss(build_loss(config, np.zeros((1, 1), np.float32), ["finding"]), task, batches)
+    if not accepted_arguments(config["loss"], {"findings": ()}):  # finding names are known with the catalog
+        loss = build_loss(config, np.zeros((1, 1), np.float32), ["finding"], network.embedding, vectors)
+        check_loss(loss, task, batches)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cxr.configuration.targets import accepted_arguments, build
 from cxr.data.augment import Augmentation
@@ -26,10 +26,12 @@ def build_network(
     findings: int,
     preprocessing: Preprocessing | None = None,
     backbone: Backbone | None = None,
+    label_vectors: Tensor | None = None,
 ) -> Network:
     """The network of a resolved configuration, with `findings` outputs.
 
-    An attention whose constructor has the parameter `findings` receives their number.
+    An attention whose constructor has the parameter `findings` receives their number; a head with `label_vectors`
+    receives the vectors of the findings' texts.
 
     Args:
         config: resolved.
@@ -37,15 +39,18 @@ def build_network(
         preprocessing: of a trained network, which is built without pretrained weights; by default that of the
             configuration.
         backbone: by default it is built here.
+        label_vectors: (L, E), see `label_vectors`.
     """
     backbone = backbone or build_backbone(config, preprocessing)
     extra = accepted_arguments(config["attention"], {"findings": findings})
     attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **extra)
-    head: nn.Module = build(config["head"], in_features=attention.out_features, findings=findings)
+    fusion: nn.Module = build(config["fusion"], in_features=attention.out_features)
+    text = _of_text(config, "head", label_vectors)
+    head: nn.Module = build(config["head"], in_features=fusion.out_features, findings=findings, **text)
     if preprocessing is None:
         size, cached, crop = int(config["image_size"]), CacheSettings.of(config).size, config["crop"]
         preprocessing = Preprocessing(size, cached, crop, backbone.mean, backbone.std)
-    network = Network(backbone, attention, head, preprocessing)
+    network = Network(backbone, attention, head, preprocessing, fusion)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -58,6 +63,24 @@ def build_backbone(config: Mapping[str, Any], preprocessing: Preprocessing | Non
     if missing:
         raise CxrError(f"backbone._target_={config['backbone']['_target_']} has no attribute {', '.join(missing)}")
     return backbone
+
+
+def label_vectors(config: Mapping[str, Any], findings: Sequence[str]) -> Tensor | None:
+    """The vectors (L, E) of the findings' texts; none with `text=none`.
+
+    Raises:
+        CxrError: they cannot be read or computed.
+    """
+    return build(config["text"]).vectors(findings) if config["text"] else None  # type: ignore[no-any-return]
+
+
+def _of_text(config: Mapping[str, Any], part: str, vectors: Tensor | None) -> dict[str, Any]:
+    """The argument `label_vectors` of a part whose constructor has that parameter."""
+    if not accepted_arguments(config[part], {"label_vectors": None}):
+        return {}
+    if vectors is None:
+        raise CxrError(f"{part}._target_={config[part]['_target_']} needs label text; add text=file or text=sentence")
+    return {"label_vectors": vectors}
 
 
 def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
@@ -75,17 +98,25 @@ def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
     return Augmentation(transforms, int(config["seed"])), order
 
 
-def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings: Sequence[str]) -> nn.Module:
+def build_loss(
+    config: Mapping[str, Any],
+    training_targets: np.ndarray,
+    findings: Sequence[str],
+    in_features: int = 0,
+    label_vectors: Tensor | None = None,
+) -> nn.Module:
     """The loss of a resolved configuration.
 
     Its constructor receives the arguments it has parameters for: `findings` (L names), `positive` and
     `negative` (L counts of the training targets), `epochs` (of the whole run), `activation` (by which the task scores),
-    and `head_scale` (the option `scale` of the head, or none).
+    `head_scale` (the option `scale` of the head, or none), `in_features` (of the image vector) and `label_vectors`.
 
     Args:
         config: resolved.
         training_targets: (N, L), NaN unknown.
         findings: L names.
+        in_features: of the image vector.
+        label_vectors: (L, E), see `label_vectors`.
     """
     offered = {
         "findings": lambda: list(findings),
@@ -94,9 +125,10 @@ def build_loss(config: Mapping[str, Any], training_targets: np.ndarray, findings
         "epochs": lambda: int(config["trainer"]["max_epochs"]),
         "activation": lambda: build_task(config).activation,
         "head_scale": lambda: config["head"].get("scale"),
+        "in_features": lambda: in_features,
     }
-    arguments = accepted_arguments(config["loss"], offered)
-    loss = build(config["loss"], **{name: value() for name, value in arguments.items()})
+    arguments = {name: value() for name, value in accepted_arguments(config["loss"], offered).items()}
+    loss = build(config["loss"], **arguments, **_of_text(config, "loss", label_vectors))
     if not isinstance(loss, nn.Module):
         raise CxrError(f"loss._target_={config['loss']['_target_']} is not a torch.nn.Module")
     return loss

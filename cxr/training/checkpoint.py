@@ -70,7 +70,7 @@ def load_network(path: Path, content: dict[str, Any] | None = None) -> LoadedNet
     config = read_configuration(about["config"], f"the configuration in {path}")
     findings, preprocessing = tuple(about["findings"]), read_preprocessing(about.get("preprocessing"), str(path))
     try:
-        network = build_network(config, len(findings), preprocessing)
+        network = build_network(config, len(findings), preprocessing, label_vectors=about.get("label_vectors"))
         task = build_task(config)
     except CxrError:
         raise

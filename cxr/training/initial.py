@@ -1,4 +1,4 @@
-"""Initial weights from a finished run, `init=runs/a`, and the data that initial weights were trained on."""
+"""Initial weights from a finished run, `init=runs/a`, the data they were trained on, and frozen parts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from cxr.configuration.kinds import written
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.model.network import Network
@@ -14,6 +15,7 @@ from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
 from cxr.training.checkpoint import network_state, read_checkpoint
 
+PARTS = ("backbone", "attention", "head")
 _HEAD = "head."
 
 
@@ -36,7 +38,11 @@ def ancestry_of_options(config: Mapping[str, Any]) -> Ancestry:
 
 
 def start_from(
-    network: Network, init: str, findings: Sequence[str], evaluated: Mapping[str, pd.DataFrame] | None = None
+    network: Network,
+    init: str,
+    findings: Sequence[str],
+    evaluated: Mapping[str, pd.DataFrame] | None = None,
+    with_head: bool = True,
 ) -> Ancestry:
     """Loads the weights of a finished run's best checkpoint, and returns the data they were trained on.
 
@@ -48,6 +54,7 @@ def start_from(
         init: a run directory or a checkpoint file.
         findings: L names of the network's outputs.
         evaluated: rows (`patient`, `image`) of the splits on which the network will be evaluated, by name.
+        with_head: load the head's weights if they fit.
 
     Raises:
         CxrError: there is no checkpoint, its weights do not fit, or they were trained on one of these splits.
@@ -62,7 +69,8 @@ def start_from(
     def fits(name: str) -> bool:
         return name in source and source[name].shape == target[name].shape
 
-    same_head = tuple(about["findings"]) == tuple(findings) and all(fits(k) for k in target if k.startswith(_HEAD))
+    same_head = with_head and tuple(about["findings"]) == tuple(findings)
+    same_head = same_head and all(fits(name) for name in target if name.startswith(_HEAD))
     loaded = [name for name in target if same_head or not name.startswith(_HEAD)]
     wrong = [name for name in loaded if not fits(name)]
     wrong += [name for name in source if name not in target and not name.startswith(_HEAD)]
@@ -87,3 +95,33 @@ def start_from(
         ancestry.check(f"init={init}", split, rows["patient"].tolist(), rows["image"].tolist())
     print(f"initial weights: {path}" + ("" if same_head else "; the head is initialized randomly"), flush=True)
     return ancestry
+
+
+def check_frozen(config: Mapping[str, Any]) -> None:
+    """Raises CxrError if `freeze` names no part of a network, or freezes a backbone of random weights."""
+    backbone, parts = config["backbone"], config["freeze"]
+    for name in parts:
+        if name not in PARTS:
+            raise CxrError(f"freeze={written(parts)} names {name}; the parts of a network are {', '.join(PARTS)}")
+    custom = not str(backbone["_target_"]).startswith("cxr.")
+    if "backbone" in parts and not custom and not (config["init"] or backbone["pretrained"] or backbone["weights"]):
+        raise CxrError(
+            f"freeze={written(parts)} freezes the initial weights of the backbone, which are random; pass "
+            "init=runs/<name>, a finished run, or backbone.pretrained=true"
+        )
+
+
+def freeze(network: Network, parts: Sequence[str]) -> None:
+    """Freezes parts of a network: no gradients, and batch norm in evaluation mode, which keeps its buffers.
+
+    Args:
+        network: in training mode.
+        parts: of `backbone`, `attention` and `head`.
+
+    Raises:
+        CxrError: nothing is left to train.
+    """
+    for name in parts:
+        network.get_submodule(name).eval().requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise CxrError(f"freeze={written(list(parts))} leaves nothing to train; remove a part")

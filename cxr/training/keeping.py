@@ -13,7 +13,7 @@ from torch import Tensor
 from cxr.errors import CxrError
 from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
-from cxr.task.base import Monitor
+from cxr.task.base import ClassificationTask, Monitor
 from cxr.training.callbacks.ema import averaged
 from cxr.training.checkpoint import is_within_epoch
 
@@ -74,9 +74,16 @@ class RunCheckpoints(Checkpoint):
             self._stop_if(stop, trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes `best.ckpt` if this epoch is the best; as long as the value is undefined, the latest epoch is."""
+        """Writes `best.ckpt` if this epoch is the best; as long as the value is undefined, the latest epoch is.
+
+        From the task's `switch_epoch` on, earlier epochs no longer compete.
+        """
         value, epoch = float(trainer.callback_metrics[self.monitor.name]), trainer.current_epoch
         score = -math.inf if math.isnan(value) else value if self.monitor.mode == "max" else -value
+        former = set(self.best)
+        assert isinstance(pl_module, ClassificationTask)
+        if epoch == pl_module.switch_epoch:
+            self.best = []
         best = not self.best or score > self.best[0][0] or score == -math.inf == self.best[0][0]
         ranked = sorted([*self.best, (score, epoch)], key=lambda one: (-one[0], one[1]))
         if best:  # also the latest of several epochs without a value
@@ -87,7 +94,7 @@ class RunCheckpoints(Checkpoint):
             for path in paths:
                 trainer.save_checkpoint(path, weights_only=True)
         if trainer.is_global_zero:
-            for _, worse in set(ranked) - set(self.best):
+            for _, worse in (former | set(ranked)) - set(self.best):
                 trainer.strategy.remove_checkpoint(self._of_epoch(worse))
 
     def _kept(self) -> set[int]:

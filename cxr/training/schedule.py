@@ -4,7 +4,7 @@ import math
 from typing import Any, SupportsFloat
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, ReduceLROnPlateau
 
 from cxr.errors import CxrError
 
@@ -43,6 +43,13 @@ def plateau(
     """
     scheduler = _Plateau(optimizer, mode="min", patience=patience, factor=factor)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+
+
+def step(optimizer: Optimizer, steps: int, after_epochs: int = 10, factor: float = 0.1) -> dict[str, Any]:
+    """Multiplies the rate by `factor` once, after `after_epochs` epochs."""
+    if not isinstance(after_epochs, int) or isinstance(after_epochs, bool) or after_epochs < 1:
+        raise CxrError(f"scheduler.after_epochs={after_epochs} must be a positive whole number")
+    return {"scheduler": MultiStepLR(optimizer, [after_epochs], factor), "interval": "epoch"}
 
 
 class _Plateau(ReduceLROnPlateau):

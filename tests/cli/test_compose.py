@@ -24,7 +24,7 @@ NEEDED = {"train": (), "ensemble": ("runs=a",), "cache": (), "evaluate": ("run=a
 
 
 @pytest.mark.parametrize("program", NEEDED)
-def test_a_key_that_nothing_reads_is_refused_by_every_program(program: str) -> None:
+def test_an_unknown_key_is_refused_by_every_program(program: str) -> None:
     assert "there is no option nosuch.thing" in said(program, *NEEDED[program], "+nosuch.thing=1")
 
 
@@ -44,7 +44,7 @@ def test_a_key_that_nothing_reads_is_refused_by_every_program(program: str) -> N
         ("+traner.x=1", "did you mean trainer?"),
         ("callbacks=erly_stopping", "did you mean early_stopping? choose one of early_stopping, ema"),
         ("callbacks.ema.decay=0.9", "without that callback; write callbacks=[early_stopping,ema]"),
-        ("+callbacks.swa.epochs=3", "options of a callback stand below its name: early_stopping, ema"),
+        ("+callbacks.swa.epochs=3", "options of a callback are below its name: early_stopping, ema"),
         ("callbacks.early_stopping.patience=1", "are early_stopping.*: write early_stopping.patience="),
         ("+callbacks.early_stopping.min_delta=1", "are early_stopping.*: write early_stopping.min_delta="),
         ("+callbacks.ema.epochs=1", "there is no option callbacks.ema.epochs without that callback"),
@@ -63,7 +63,7 @@ def test_a_key_that_nothing_reads_is_refused_by_every_program(program: str) -> N
         ("logger=null", "logger cannot be null; choose one of csv"),
     ],
 )
-def test_an_unknown_key_is_answered_with_the_closest_that_works(words: str, closest: str) -> None:
+def test_an_unknown_key_is_answered_with_the_closest_valid_one(words: str, closest: str) -> None:
     assert closest in said("train", words)
 
 
@@ -76,7 +76,7 @@ def test_early_stopping_has_no_options_where_it_is_not_chosen() -> None:
 
 
 @pytest.mark.parametrize("words", [["loss=bce,mae", "+traner.x=1"], ["+traner.x=1,2"]])
-def test_a_sweep_is_checked_as_a_run_is(words: list[str]) -> None:
+def test_a_sweep_is_checked_like_a_run(words: list[str]) -> None:
     assert "there is no option traner.x" in said("train", "-m", *words)
 
 
@@ -88,13 +88,13 @@ def test_a_sweep_is_checked_as_a_run_is(words: list[str]) -> None:
         ["data.test_lists={other: o.txt}"], ["++data.test_lists.other=p.txt", "data.test_lists.other=o.txt"],
     ],
 )  # fmt: skip
-def test_names_of_further_test_splits_are_the_users(program: str, words: list[str]) -> None:
+def test_further_test_splits_may_have_any_name(program: str, words: list[str]) -> None:
     line = read_command_line(program, [*NEEDED[program], *words], str(conf_dir()))
     assert line.config is not None and line.config.data.test_lists.other == "o.txt"
 
 
 @pytest.mark.parametrize("word", ["data.test_listss.a=b", "data.test_lists.a.b=c", "data.test_list.a=b"])
-def test_what_only_looks_like_a_further_test_split_is_refused(word: str) -> None:
+def test_a_key_similar_to_a_further_test_split_is_refused(word: str) -> None:
     assert "there is no option data.test_list" in said("train", word)
 
 
@@ -113,7 +113,7 @@ def test_a_long_value_is_not_repeated() -> None:
         ["backbone=vgg19", "--cfg", "job", "seed=1"], ["--help"], ["seed=1", "-m"],
     ],
 )  # fmt: skip
-def test_what_can_be_added_and_shown_still_is(words: list[str]) -> None:
+def test_valid_additions_and_flags_are_accepted(words: list[str]) -> None:
     read_command_line("train", words, str(conf_dir()))
 
 
@@ -140,14 +140,14 @@ def test_what_can_be_added_and_shown_still_is(words: list[str]) -> None:
         (["-m", "help=all"], "-m and --help exclude each other"),
         (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
         (["--info", "job"], "invalid choice: 'job'"),
-        (["seed=range(1,3"], "seed=range(1,3 cannot be read"),
+        (["seed=range(1,3"], "seed=range(1,3 cannot be parsed"),
         (
             ["data.findings=[Mass]", "data.test_lists=[o.txt]"],
             "data.test_lists is no list; write data.test_lists.NAME=",
         ),
     ],
 )
-def test_what_is_no_override_is_one_sentence(words: list[str], sentence: str) -> None:
+def test_an_invalid_override_gives_one_sentence(words: list[str], sentence: str) -> None:
     assert sentence in said("train", *words)
 
 

@@ -42,7 +42,7 @@ def test_the_version_is_that_of_the_package(call: Any) -> None:
         (["\x1b[2J"], "?[2J is not a program"),
     ],
 )  # fmt: skip
-def test_what_is_no_program_is_one_sentence(call: Any, words: list[str], sentence: str) -> None:
+def test_an_unknown_program_gives_one_sentence(call: Any, words: list[str], sentence: str) -> None:
     said = call(*words)
     assert said.code == 1 and said.out == "" and said.err.count("\n") == 1
     assert said.err.startswith("error: ") and sentence in said.err

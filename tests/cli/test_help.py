@@ -70,7 +70,7 @@ def test_help_shows_the_values_and_options_of_its_command_line(call: Any) -> Non
     assert "logger.wandb.offline=" in call("train", "help=all", "logger=wandb").out
 
 
-def test_an_option_file_of_ones_own_is_listed(call: Any, tmp_path: Path) -> None:
+def test_a_custom_option_file_is_listed(call: Any, tmp_path: Path) -> None:
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "mine.yaml").write_text("# Mine, of 2026.\n_target_: cxr.loss.bce.BinaryCrossEntropy\n")
     said = call("train", "--help", f"hydra.searchpath=[file://{tmp_path}]", "loss=mine").out

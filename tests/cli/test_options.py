@@ -93,7 +93,7 @@ def test_a_wrong_value_is_named_with_what_is_expected(line: str, said: str) -> N
         ("compare runs=[a,b]", "runs", ["a", "b"]),
     ],
 )
-def test_a_value_that_can_be_meant_stays_as_it_is(line: str, key: str, value: Any) -> None:
+def test_a_valid_value_is_unchanged(line: str, key: str, value: Any) -> None:
     found: Any = read(line)
     for part in key.split("."):
         found = found[part]
@@ -126,7 +126,7 @@ def saved(tmp_path: Path) -> dict[str, Any]:
         ("checkpoint", None, "config.yaml: checkpoint=null must be a group of options"),
     ],
 )
-def test_what_a_run_from_disk_lacks_or_has_of_another_kind_is_named(
+def test_missing_keys_and_wrong_types_of_a_saved_run_are_named(
     tmp_path: Path, saved: dict[str, Any], key: str, value: Any, said: str
 ) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(saved | {key: value}))
@@ -135,7 +135,9 @@ def test_what_a_run_from_disk_lacks_or_has_of_another_kind_is_named(
     assert said in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
-def test_a_run_without_keys_of_this_version_goes_on_with_what_it_did(tmp_path: Path, saved: dict[str, Any]) -> None:
+def test_a_run_without_keys_of_this_version_resumes_with_its_former_behaviour(
+    tmp_path: Path, saved: dict[str, Any]
+) -> None:
     earlier = {key: value for key, value in saved.items() if key not in ("crop", "task", "sampler")}
     earlier |= {"checkpoint": {"every_steps": None, "every_seconds": 300}, "optimizer": {"_target_": "x"}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))

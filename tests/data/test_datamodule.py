@@ -15,11 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxr.data.attributes import ATTRIBUTES, attributes
 from cxr.data.augment import Affine, Augmentation, Draws, Flip
 from cxr.data.boxes import no_boxes, shown_boxes
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog, check_images_exist, choose_findings
-from cxr.data.datamodule import ATTRIBUTES, LoaderSettings, RadiographData, Radiographs, attributes
+from cxr.data.datamodule import LoaderSettings, RadiographData, Radiographs
 from cxr.data.sampling import Balanced, ClassAware, Order, WeightedByFindings
 from cxr.data.sources.nih import read_nih
 from cxr.data.split import split_catalog

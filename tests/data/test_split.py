@@ -437,7 +437,7 @@ def test_unknown_labels_are_no_positives_in_the_draw() -> None:
 
 
 def test_single_patient_cannot_be_cut() -> None:
-    with pytest.raises(CxrError, match="1 training patients cannot be cut"):
+    with pytest.raises(CxrError, match="1 training patients cannot be split"):
         draw_patients(population(1, 0), FINDINGS, 0.5, 0)
 
 

@@ -171,7 +171,7 @@ def test_many_members_are_searched_without_the_whole_grid(ensemble: Callable[...
     [
         (lambda runs: make_run(runs / "b", 1, ("Mass", "Nodule", "Edema")), "their findings differ in Edema, Hernia"),
         (lambda runs: make_run(runs / "b", 1, images=59), "1 val images are in one of them only, such as val059.png"),
-        (lambda runs: shutil.rmtree(runs / "b"), "runs names runs/b, which is not a run directory"),
+        (lambda runs: shutil.rmtree(runs / "b"), "runs contains runs/b, which is not a run directory"),
         (lambda runs: shutil.rmtree(runs / "b" / "predictions"), "runs/b has no checkpoints/best.ckpt and no"),
         (lambda runs: (runs / "b" / "predictions" / "val.parquet").write_text("x"), "cannot be read as predictions"),
         (lambda runs: ((runs / "b/checkpoints").mkdir(), (runs / "b/checkpoints/best.ckpt").write_text("x")),
@@ -316,7 +316,7 @@ def test_other_objectives_are_searched_and_drawn(ensemble: Callable[..., Any], r
         ("method.step=-0.05", "method.step=-0.05 must be above 0"),
         ("bootstrap=-1", "bootstrap=-1 must be 0 or a positive whole number"),
         ("leave_one_out=maybe", "leave_one_out=maybe must be true or false"),
-        ("runs=[runs/a]", "an ensemble needs two runs or more"),
+        ("runs=[runs/a]", "an ensemble needs at least two runs"),
     ],
 )
 def test_unknown_values_are_refused_with_the_valid_ones(

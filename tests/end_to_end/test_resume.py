@@ -281,6 +281,32 @@ def test_a_loss_with_parameters_a_buffer_and_a_schedule_goes_on_to_the_byte(
     assert float(state["loss.scale"]) < 0 and float(state["loss.seen"]) > 30
 
 
+MIXED = (
+    "image_size=32", "batch_size=4", "synthetic_batch_size=8", "task=single_label", "data.single_finding=true",
+    "data.findings=[Infiltration,Effusion]", "mix=balanced_mixup", "mix.alpha=1.0", "loss=ldam", "head=normalised",
+    "loss.weights=effective_number", "loss.defer_epochs=1", "scheduler=step", "scheduler.after_epochs=1",
+    "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "checkpoint.every_steps=1", "checkpoint.every_seconds=null",
+    "early_stopping.monitor=null",
+)  # fmt: skip
+
+
+def test_mixing_and_deferred_weights_go_on_to_the_byte_before_and_after_the_switch(
+    train: Callable[..., Any], here: Path, kill: Callable[[str, int], None]
+) -> None:
+    assert train(*MIXED, "name=straight").code == 0
+    rows = logged(here / "runs" / "straight" / "metrics.csv")
+    assert [row["train/balanced_accuracy"] for row in rows] == ["nan"] * 3 and all(row["train/loss"] for row in rows)
+    batches = 2 * int(rows[0]["step"])  # of an epoch, or one fewer
+    kill("training_step", batches - 2)
+    die(train, *MIXED, "name=a")
+    kill("training_step", 6)
+    with pytest.raises(Killed):
+        train("name=a", "resume=true", plain=True)
+    assert last_of(here / "runs" / "a")["global_step"] > int(rows[0]["step"])
+    assert train("name=a", "resume=true", plain=True).code == 0
+    same_end(here / "runs" / "a", here / "runs" / "straight")
+
+
 def test_a_run_that_version_0_1_left_within_an_epoch_is_refused(
     train: Callable[..., Any], here: Path, kill: Callable[[str, int], None]
 ) -> None:

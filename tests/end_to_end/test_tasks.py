@@ -13,9 +13,11 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 import cxr.task
+from cxr.findings import NIH14
 from cxr.run.directory import Run
 from cxr.task.base import Monitor
 from cxr.training.build import build_task
+from cxr.training.checkpoint import load_network
 from cxr.training.finish import selected
 from tests.parts import add
 
@@ -134,3 +136,17 @@ def test_what_a_sweep_is_told_is_the_number_of_metrics_json_or_else_of_the_best_
     if metrics:
         expected = [0.3, 0.2][metrics["best_epoch"]]
         assert selected(Run(tmp_path), Monitor("val/loss", "min")) == expected
+
+
+def test_label_text_is_read_once_and_then_stored_with_the_run(train: Callable[..., Any], here: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(here / "v.npz", **{name: rng.normal(size=6) for name in NIH14})
+    options = ("text=file", "text.file=v.npz", "head=label_vectors", "loss=dwml", "name=text")
+    assert train(*options, "trainer.max_epochs=1").code == 0
+    (here / "v.npz").unlink()
+    resumed = train("name=text", "resume=true", "trainer.max_epochs=2")
+    assert resumed.code == 0, resumed.err
+    network = load_network(here / "runs/text/checkpoints/best.ckpt").network
+    assert network.head.vectors.shape == (14, 6)  # type: ignore[union-attr]
+    refused = train("loss=dwml", "name=without")
+    assert refused.code == 1 and "needs label text; add text=file or text=sentence" in refused.err

@@ -125,7 +125,7 @@ class TestNames:
         self, train: Callable[..., Any], here: Path
     ) -> None:
         missing = train("name=a", "resume=true", plain=True)
-        assert missing.code == 1 and "runs/a does not exist, so it cannot go on" in missing.err
+        assert missing.code == 1 and "runs/a does not exist, so it cannot be resumed" in missing.err
         assert train(*ONE, "name=a").code == 0
         done = train("name=a", "resume=true", plain=True)
         assert done.code == 0 and "runs/a is finished" in done.out

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr.ensemble.members import Members, Reader, gather
+from cxr.ensemble.members import Members, gather
 from cxr.ensemble.splits import Test, Validation
 from cxr.errors import CxrError
 from cxr.run.predictions import Predictions
@@ -66,7 +66,6 @@ def test_scores_are_kept_only_where_they_are_small(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("cxr.ensemble.members.KEPT_BYTES", 0)
     read = gathered(tmp_path, *runs).validation
     np.testing.assert_array_equal(kept.read(1), read.read(1))
-    assert isinstance(kept.read, Reader) and isinstance(read.read, Reader)
     assert kept.read(1) is kept.read(1) and read.read(1) is not read.read(1)
 
 
@@ -75,8 +74,8 @@ def test_validation_patients_of_one_in_the_test_split_of_another_are_refused(tmp
     b = write(tmp_path / "b", val=("p4", "p6"), test=("p1", "p3"))
     with pytest.raises(CxrError) as refused:
         gathered(tmp_path, a, b)
-    said = str(refused.value)
-    assert f"2 validation patients of {a} are test patients of {b}, such as p1, p3" in said
+    message = str(refused.value)
+    assert f"2 validation patients of {a} are test patients of {b}, such as p1, p3" in message
     with pytest.raises(CxrError, match=r"1 validation patients of .*c are test patients of .*a, such as p4"):
         gathered(tmp_path, a, write(tmp_path / "c", val=("p1", "p4"), test=("p5", "p9")))
 
@@ -121,7 +120,7 @@ DRAWN = {"train_list": "t.txt", "val_list": None, "test_list": "e.txt", "val_sha
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         ({"split_seed": 1}, "data.split_seed is 0 in one and 1 in the other"),
         ({"val_share": 0.2}, "data.val_share is 0.1 in one and 0.2 in the other"),
@@ -130,13 +129,13 @@ DRAWN = {"train_list": "t.txt", "val_list": None, "test_list": "e.txt", "val_sha
     ],
 )
 def test_configurations_that_split_differently_are_refused_where_no_fingerprint_is_left(
-    tmp_path: Path, other: dict[str, Any], said: str
+    tmp_path: Path, other: dict[str, Any], message: str
 ) -> None:
     a = write(tmp_path / "a", split_options=DRAWN)
     b = write(tmp_path / "b", split_options={**DRAWN, **other})
     with pytest.raises(CxrError) as refused:
         gathered(tmp_path, a, b)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_the_seed_of_a_draw_that_did_not_happen_does_not_matter(tmp_path: Path) -> None:

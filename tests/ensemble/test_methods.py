@@ -1,4 +1,4 @@
-"""Every method that learns nothing, recomputed by loops and SciPy; the laws that all methods keep; and bad options."""
+"""Methods that learn nothing against loops and SciPy, invariances of all methods, and invalid options."""
 
 import itertools
 import math
@@ -22,8 +22,9 @@ from cxr.ensemble.combine import (
     RankAverage,
     Stacking,
     Weighted,
-    others_of,
+    baselines,
 )
+from cxr.ensemble.method import Fit
 from cxr.ensemble.splits import Validation
 from cxr.errors import CxrError
 
@@ -45,10 +46,14 @@ def drawn(members: int = 3, images: int = 200, findings: int = 2, seed: int = 0)
 
 def combined(method: Method, scores: np.ndarray, target: np.ndarray) -> np.ndarray:
     data = Validation.stacked(scores, target)
-    return method.combine_split(data, method.fit(data))
+    return apply(method, data, method.fit(data))
 
 
-def test_votes_and_means_are_what_each_image_says() -> None:
+def apply(method: Method, data: Validation, fit: Fit) -> np.ndarray:
+    return np.stack([method.combine(data.read(k), fit, k) for k in range(len(data.findings))], axis=1)
+
+
+def test_votes_and_means_are_those_of_each_image() -> None:
     scores, target = drawn()
     for i, k in itertools.product(range(scores.shape[1]), range(scores.shape[2])):
         values = [float(v) for v in scores[:, i, k]]
@@ -71,7 +76,7 @@ def test_rank_average_is_the_mean_of_scipys_midranks() -> None:
 
 @given(st.integers(0, 10**6), st.sampled_from([0.2, 1.0, 3.0]))
 @settings(deadline=None, max_examples=25)
-def test_rank_average_sees_only_the_order_of_each_member(seed: int, power: float) -> None:
+def test_rank_average_depends_only_on_the_order_of_each_member(seed: int, power: float) -> None:
     scores, target = drawn(images=30, seed=seed)
     scores = scores.round(2)
     bent = scores.copy()
@@ -99,7 +104,7 @@ def test_the_order_of_members_changes_nothing_but_the_order_of_weights(make: Cal
     one, other = make(), make()
     a, b = Validation.stacked(scores, target), Validation.stacked(scores[order], target)
     first, second = one.fit(a), other.fit(b)
-    np.testing.assert_allclose(other.combine_split(b, second), one.combine_split(a, first), atol=1e-6)
+    np.testing.assert_allclose(apply(other, b, second), apply(one, a, first), atol=1e-6)
     if first.weights is not None and second.weights is not None:
         np.testing.assert_allclose(second.weights, first.weights[:, order], atol=1e-9)
     if first.coefficients is not None and second.coefficients is not None:
@@ -114,9 +119,7 @@ def test_the_order_of_images_changes_nothing(make: Callable[[], Method]) -> None
     method = make()
     a = Validation.stacked(scores, target, patient)
     b = Validation.stacked(scores[:, order], target[order], [patient[i] for i in order])
-    np.testing.assert_allclose(
-        method.combine_split(b, method.fit(b)), method.combine_split(a, method.fit(a))[order], atol=1e-6
-    )
+    np.testing.assert_allclose(apply(method, b, method.fit(b)), apply(method, a, method.fit(a))[order], atol=1e-6)
 
 
 @pytest.mark.parametrize("make", [m for m in ALL if m not in (HardVote, RankAverage, Stacking)])
@@ -139,12 +142,12 @@ def test_a_score_that_is_no_number_is_refused(make: Callable[[], Method]) -> Non
     scores, target = drawn()
     target[7] = 1
     scores[1, 7, 0] = np.nan
-    with pytest.raises(ValueError, match=r"NaN|probabilities"):
+    with pytest.raises(ValueError, match="score is NaN"):
         combined(make(), scores, target)
 
 
 @pytest.mark.parametrize(
-    ("make", "options", "said"),
+    ("make", "options", "message"),
     [
         (Weighted, {"weights": "mine"}, "method.weights=mine is unknown; choose shared or per_finding"),
         (Weighted, {"search": "gradient"}, "choose grid, greedy, coordinate, differential_evolution"),
@@ -170,8 +173,8 @@ def test_a_score_that_is_no_number_is_refused(make: Callable[[], Method]) -> Non
         (Geometric, {"weights": "equal"}, "must be numbers of 0 or more"),
     ],
 )
-def test_unusable_options_are_refused_with_what_would_do(make: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(CxrError, match=re.escape(said)):
+def test_invalid_options_are_refused_with_the_valid_ones(make: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(CxrError, match=re.escape(message)):
         make(**options)
 
 
@@ -181,6 +184,6 @@ def test_geometric_weights_for_another_number_of_members_are_refused() -> None:
         Geometric([1, 2]).fit(Validation.stacked(scores, target))
 
 
-def test_tables_show_the_methods_without_weights_beside_another_one() -> None:
-    assert [other.label for other in others_of(Weighted())] == ["average", "max vote", "hard vote"]
-    assert [other.label for other in others_of(MaxVote())] == ["average", "hard vote"]
+def test_baselines_are_the_methods_without_parameters_other_than_the_method_itself() -> None:
+    assert [other.label for other in baselines(Weighted())] == ["average", "max vote", "hard vote"]
+    assert [other.label for other in baselines(MaxVote())] == ["average", "hard vote"]

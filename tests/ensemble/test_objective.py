@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score  # type: ignore[import-untyped]
 
-from cxr.ensemble.objective import Column, Landscape, evaluate
-from cxr.ensemble.search import best_of, simplex_grid
+from cxr.ensemble.objective import Landscape, evaluate
+from cxr.ensemble.search import best_row, simplex_grid
 from cxr.ensemble.splits import Validation
 
 ORACLES = {
@@ -37,7 +37,7 @@ def test_every_point_of_the_grid_has_scikit_learns_value(objective: str, seed: i
     target[:2] = [[0, 1], [1, 0]]
     target[rng.random(target.shape) < 0.2] = np.nan
     grid = simplex_grid(members, 4)
-    order = rng.permutation(len(grid))  # kept partial sums must not depend on lexical order
+    order = rng.permutation(len(grid))
     found = evaluate(grid[order], Validation.stacked(scores, target), objective)
     for row, k in itertools.product(range(len(grid)), range(2)):
         known = ~np.isnan(target[:, k])
@@ -46,37 +46,34 @@ def test_every_point_of_the_grid_has_scikit_learns_value(objective: str, seed: i
             assert found.value[row, k] == pytest.approx(expected, abs=1e-12)
 
 
+def one_finding(scores: list[list[float]], target: list[float]) -> Validation:
+    return Validation.stacked(np.array(scores, np.float32)[:, :, None], np.array(target, np.float32)[:, None])
+
+
 def test_neighbouring_float32_scores_are_no_tie_and_equal_ones_are_half() -> None:
     low = np.float32(0.3)
     high = np.nextafter(low, np.float32(1))
     for scores, expected in (([low, high], 1.0), ([high, low], 0.0), ([low, low], 0.5), ([0.0, 1.0], 1.0)):
-        column = Column(np.array([scores], np.float32), np.array([0, 1], np.float32))
-        assert column.auroc(np.array([1.0])) == expected
+        assert evaluate(np.array([[1.0]]), one_finding([scores], [0, 1])).value.tolist() == [[expected]]
 
 
 @pytest.mark.parametrize("target", [[0, 0, np.nan], [1, 1, np.nan], [np.nan] * 3])
-def test_ranks_of_a_finding_without_both_classes_are_undefined(target: list[float]) -> None:
-    column = Column(np.full((2, 3), 0.5, np.float32), np.array(target, np.float32))
-    weights = np.array([0.5, 0.5])
-    assert np.isnan(column.auroc(weights)) and np.isnan(column.average_precision(weights))
-    assert np.isnan(column.brier(weights)) == bool(np.isnan(target).all())
+def test_a_finding_without_both_classes_has_no_rank_metric(target: list[float]) -> None:
+    data, weights = one_finding([[0.5] * 3] * 2, target), np.array([[0.5, 0.5]])
+    for objective in ("macro_auroc", "average_precision"):
+        assert np.isnan(evaluate(weights, data, objective).value).all()
+    assert np.isnan(evaluate(weights, data, "brier").value[0, 0]) == bool(np.isnan(target).all())
 
 
-@pytest.mark.parametrize("score", [-0.1, 1.1, np.nan, np.inf])
-def test_scores_that_are_no_probabilities_are_refused(score: float) -> None:
-    with pytest.raises(ValueError, match=r"probabilities in \[0, 1\]"):
-        Column(np.array([[0.5, score]], np.float32), np.array([0, 1], np.float32))
-
-
-def test_only_the_findings_asked_for_are_judged() -> None:
+def test_only_the_given_findings_are_evaluated() -> None:
     rng = np.random.default_rng(0)
     data = Validation.stacked(rng.random((2, 30, 3)).astype(np.float32), rng.integers(0, 2, (30, 3)).astype(np.float32))
-    whole, part = (evaluate(simplex_grid(2, 3), data, findings=asked) for asked in (None, [1]))
+    whole, part = (evaluate(simplex_grid(2, 3), data, findings=some) for some in (None, [1]))
     np.testing.assert_array_equal(part.value[:, 1], whole.value[:, 1])
     assert np.isnan(part.value[:, [0, 2]]).all() and np.isnan(part.macro).sum() == 0
 
 
-def test_macro_is_undefined_where_a_finding_was_not_asked_for() -> None:
+def test_macro_is_undefined_where_a_finding_was_not_evaluated() -> None:
     seen = Landscape(np.eye(2), np.array([[0.5, 0.7, np.nan], [0.9, np.nan, np.nan]]))
     np.testing.assert_allclose(seen.macro, [0.6, np.nan])
     assert Landscape(np.eye(2), np.full((2, 2), np.nan)).macro.tolist() == [0, 0]
@@ -84,4 +81,4 @@ def test_macro_is_undefined_where_a_finding_was_not_asked_for() -> None:
 
 def test_of_equal_values_the_weights_nearest_to_equal_ones_win() -> None:
     weights = np.array([[1, 0], [0.6, 0.4], [0, 1], [0.3, 0.7]])
-    assert best_of(weights, np.array([0.8, 0.8, 0.8 + 1e-14, np.nan])).tolist() == [0.6, 0.4]
+    assert best_row(weights, np.array([0.8, 0.8, 0.8 + 1e-14, np.nan])) == 1

@@ -1,12 +1,12 @@
-"""The report on over-fitting: resamples against repeated rows and scikit-learn, members left out against refits."""
+"""The report on overfitting: resamples against repeated rows and scikit-learn, members left out against refits."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score  # type: ignore[import-untyped]
 
 from cxr.ensemble.combine import Average, Geometric, MaxVote, Stacking, Weighted
-from cxr.ensemble.overfitting import candidates, examine, refits, without_member
-from cxr.ensemble.resample import patient_counts, resampled_values
+from cxr.ensemble.objective import Resamples, evaluate_resamples
+from cxr.ensemble.overfitting import candidates, overfitting_report, refits, without_member
 from cxr.ensemble.splits import Validation
 
 ORACLES = {
@@ -34,13 +34,20 @@ def macro(target: np.ndarray, score: np.ndarray) -> float:
     return float(np.mean([roc_auc_score(target[known[:, k], k], score[known[:, k], k]) for k in range(2)]))
 
 
+def images_drawn(data: Validation, resamples: int, seed: int) -> np.ndarray:
+    """How often each resample has each image, (N, R)."""
+    drawn = Resamples.draw(data.patient, resamples, seed)
+    return np.asarray(drawn.times[:, drawn.number].T)
+
+
 @pytest.mark.parametrize("objective", sorted(ORACLES))
 @pytest.mark.parametrize("digits", [1, 7])
 def test_a_resamples_value_is_that_of_its_images_written_out(objective: str, digits: int) -> None:
     data = drawn(digits=digits)
-    counts = patient_counts(data.patient, 5, seed=1)
+    drawn_patients = Resamples.draw(data.patient, 5, seed=1)
+    counts = images_drawn(data, 5, seed=1)
     points = np.array([[0.2, 0.3, 0.5], [1.0, 0, 0]])
-    values = resampled_values(points, data, objective, counts)
+    values = evaluate_resamples(points, data, objective, drawn_patients)
     assert values.shape == (5, 2, 2)
     for r in range(5):
         rows = np.repeat(np.arange(len(data)), counts[:, r].astype(int))
@@ -54,19 +61,19 @@ def test_a_resamples_value_is_that_of_its_images_written_out(objective: str, dig
 
 def test_patients_are_drawn_whole_and_as_many_as_there_are() -> None:
     data = drawn()
-    counts = patient_counts(data.patient, 50, seed=2)
+    counts = images_drawn(data, 50, seed=2)
     assert (counts.reshape(60, 3, 50) == counts.reshape(60, 3, 50)[:, :1]).all()
     np.testing.assert_array_equal(counts.sum(axis=0), np.full(50, 180))
     assert len(np.unique(counts, axis=1).T) == 50
-    np.testing.assert_array_equal(counts, patient_counts(data.patient, 50, seed=2))
+    np.testing.assert_array_equal(counts, images_drawn(data, 50, seed=2))
 
 
 def test_a_resample_without_positives_leaves_the_finding_out() -> None:
     data = drawn()
     data.target[:, 0] = 0
     data.target[:3, 0] = 1  # one patient
-    counts = patient_counts(data.patient, 30, seed=0)
-    values = resampled_values(np.eye(3), data, "macro_auroc", counts)
+    counts = images_drawn(data, 30, seed=0)
+    values = evaluate_resamples(np.eye(3), data, "macro_auroc", Resamples.draw(data.patient, 30, seed=0))
     np.testing.assert_array_equal(np.isnan(values[:, :, 0]).all(axis=1), counts[0] == 0)
     assert (counts[0] == 0).any()
     fit = Weighted("per_finding").fit(data)
@@ -81,7 +88,7 @@ def test_every_refit_is_the_best_candidate_on_its_resample() -> None:
     assert fit.weights is not None and fit.shared is not None
     points = candidates(fit.weights, fit.shared, 0)
     np.testing.assert_allclose(points.sum(axis=1), 1)
-    counts = patient_counts(data.patient, 4, 0)
+    counts = images_drawn(data, 4, 0)
     scores = stack(data)
     for r, weights in enumerate(refits(method, data, fit, 4, 0)[:2]):
         rows = np.repeat(np.arange(len(data)), counts[:, r].astype(int))
@@ -97,7 +104,9 @@ def test_weights_move_less_with_more_patients() -> None:
     small, large = drawn(images=90), drawn(images=3000)
     spread = []
     for data in (small, large):
-        report = examine(Weighted(), data, Weighted().fit(data), "abc", {"weighted": (0.8, 0.7)}, 40, False, 0)
+        report = overfitting_report(
+            Weighted(), data, Weighted().fit(data), "abc", {"weighted": (0.8, 0.7)}, 40, False, 0
+        )
         assert report.weights is not None
         assert (report.weights["low"] <= report.weights["high"]).all()
         spread.append(report.weights["sd"].mean())
@@ -123,7 +132,8 @@ def test_without_a_member_weights_are_the_best_of_the_grid_of_the_others(kind: s
     left = without_member(method, data, method.fit(data), 0)
     fewer = data.without(0)
     again = Weighted(kind, step=0.1, shrinkage=0, robust=False)
-    refitted = macro(data.target, again.combine_split(fewer, again.fit(fewer)))
+    fit = again.fit(fewer)
+    refitted = macro(data.target, np.stack([again.combine(fewer.read(k), fit, k) for k in range(2)], axis=1))
     assert left >= refitted - 1e-12 and left == pytest.approx(refitted, abs=0.01)
 
 
@@ -138,8 +148,8 @@ def test_without_a_member_stacking_is_fitted_again() -> None:
 def test_the_gap_is_validation_less_test() -> None:
     data = drawn()
     macros = {"a": (0.7, 0.65), "average": (0.8, 0.81), "weighted": (0.9, 0.8)}
-    report = examine(Weighted(), data, Weighted().fit(data), "abc", macros, 0, False, 0)
+    report = overfitting_report(Weighted(), data, Weighted().fit(data), "abc", macros, 0, False, 0)
     np.testing.assert_allclose(report.gap["gap"], [0.05, -0.01, 0.1])
-    assert report.said("weighted") == ["validation - test macro AUROC: weighted +0.1000 (average -0.0100)"]
+    assert report.summary("weighted") == ["validation - test macro AUROC: weighted +0.1000 (average -0.0100)"]
     assert report.record()["weights"] is None and report.record()["resamples"] == 0
     assert report.markdown().count("| weighted | 0.9000 | 0.8000 | 0.1000 |") == 1

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm  # type: ignore[import-untyped]
 
 from cxr.ensemble.combine import Greedy, Weighted
-from cxr.ensemble.robust import learnt_share
+from cxr.ensemble.robust import kept_share
 from cxr.ensemble.splits import Validation
 
 # Shares of the fourteen findings of ChestX-ray14 among its images, roughly.
@@ -113,7 +113,7 @@ def test_images_of_one_patient_are_one_patient() -> None:
     assert errors[0] > 1.5 * errors[1]
 
 
-def test_the_version_that_was_not_asked_for_stands_beside() -> None:
+def test_a_fit_also_has_the_version_that_was_not_chosen() -> None:
     data = UNLIKE["one useless"].validation(300, np.random.default_rng(5))
     searched, robust = Weighted(robust=False).fit(data), Weighted().fit(data)
     assert searched.other is not None and robust.other is not None
@@ -124,11 +124,11 @@ def test_the_version_that_was_not_asked_for_stands_beside() -> None:
 
 def test_the_share_is_zero_without_a_gain_and_grows_with_it() -> None:
     gains = np.array([np.nan, -1.0, 0.0, 0.5, 1.0, 2.0, 8.0])
-    share = learnt_share(gains, np.ones(7), members=2)
+    share = kept_share(gains, np.ones(7), members=2)
     assert (share[:4] == 0).all() and (np.diff(share[3:]) > 0).all() and share[-1] < 1
-    assert (learnt_share(gains, np.ones(7), members=3) <= share).all()
-    assert learnt_share(1.0, 0.0, members=3) == 1
-    assert learnt_share(1.0, 0.0, members=3, known=0.25) == 0.5
+    assert (kept_share(gains, np.ones(7), members=3) <= share).all()
+    assert kept_share(1.0, 0.0, members=3) == 1
+    assert kept_share(1.0, 0.0, members=3, known=0.25) == 0.5
 
 
 def test_weights_of_identical_members_are_equal_in_the_fit_and_in_its_spread() -> None:

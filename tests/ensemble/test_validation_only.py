@@ -1,4 +1,4 @@
-"""Nothing but validation can be learnt from: attempts to get round it."""
+"""Methods learn from validation only: attempts to fit other data."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ METHODS = [Weighted(), Stacking(), Greedy(), Average(), MaxVote()]
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.label)
 def test_no_method_learns_from_the_test_split(method: Method) -> None:
     test = cast(Any, Test.stacked(SCORES, TARGET))
-    with pytest.raises(CxrError, match="asked to learn from the test split; ensembles learn from the validation split"):
+    with pytest.raises(CxrError, match="cannot learn from the test split; ensembles learn from the validation split"):
         method.fit(test)
 
 
@@ -37,8 +37,8 @@ def test_a_test_split_cannot_be_renamed() -> None:
         Weighted().fit(cast(Any, test.without(0)))
 
 
-def test_look_alikes_are_refused() -> None:
-    class Disguised(Test):
+def test_lookalikes_are_refused() -> None:
+    class Renamed(Test):
         name = "val"
 
     class Wider(Validation):
@@ -46,16 +46,16 @@ def test_look_alikes_are_refused() -> None:
 
     validation = Validation.stacked(SCORES, TARGET)
     fields = {field.name: getattr(validation, field.name) for field in dataclasses.fields(validation)}
-    impostors = [
-        Disguised.stacked(SCORES, TARGET), Wider.stacked(SCORES, TARGET), Split.stacked(SCORES, TARGET),
+    others = [
+        Renamed.stacked(SCORES, TARGET), Wider.stacked(SCORES, TARGET), Split.stacked(SCORES, TARGET),
         SimpleNamespace(**fields, name="val"), SCORES, None, "val",
     ]  # fmt: skip
-    for impostor in impostors:
-        with pytest.raises(CxrError, match="asked to learn from"):
-            Weighted().fit(cast(Any, impostor))
+    for other in others:
+        with pytest.raises(CxrError, match="cannot learn from"):
+            Weighted().fit(cast(Any, other))
 
 
-def test_a_method_cannot_bring_a_fit_that_does_not_check() -> None:
+def test_a_method_cannot_define_its_own_fit() -> None:
     with pytest.raises(TypeError, match="defines fit"):
 
         class Careless(Average):

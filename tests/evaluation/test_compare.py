@@ -51,7 +51,7 @@ def sweep(folder: Path, seeds: int, target: np.ndarray, owner: np.ndarray, quali
     ]  # fmt: skip
 
 
-def test_rows_of_a_sweep_are_called_by_what_differs_and_count_seeds(tmp_path: Path) -> None:
+def test_rows_of_a_sweep_are_named_by_their_differences_and_count_seeds(tmp_path: Path) -> None:
     frame = compared(tmp_path / "out", sweep(tmp_path, 2, *truth(0), {"location": 2.0, "none": 0.1}))
     assert frame["configuration"].tolist() == ["1. attention=location (2 seeds)", "2. attention=none (2 seeds)"]
     assert (
@@ -59,7 +59,7 @@ def test_rows_of_a_sweep_are_called_by_what_differs_and_count_seeds(tmp_path: Pa
     )
 
 
-def test_the_verdict_on_single_runs_says_that_it_ignores_seeds(tmp_path: Path) -> None:
+def test_the_verdict_on_single_runs_states_that_it_ignores_seeds(tmp_path: Path) -> None:
     target, owner = truth(1)
     frame = compared(tmp_path / "out", sweep(tmp_path, 1, target, owner, {"location": 3.0, "none": 0.1}))
     assert frame["verdict"].tolist() == ["best", "beyond noise"] and frame["noise"][1] == "patients"
@@ -90,7 +90,7 @@ def test_equal_runs_are_within_noise_and_other_patients_are_other_data(tmp_path:
     assert "images, patients, findings or labels differ: " + str(other) in (tmp_path / "out.md").read_text()
 
 
-def test_findings_of_few_patients_are_in_no_macro_average_and_named(tmp_path: Path) -> None:
+def test_findings_with_few_patients_are_named_and_not_in_the_macro_average(tmp_path: Path) -> None:
     target, owner = truth(4)
     target[:, 1] = owner < 3
     rng = np.random.default_rng(0)
@@ -106,7 +106,7 @@ def test_findings_of_few_patients_are_in_no_macro_average_and_named(tmp_path: Pa
     assert by_finding.loc["macro average", "difference"] == pytest.approx(by_finding.loc["A", "difference"])
 
 
-def test_without_patients_enough_runs_are_ranked_without_a_verdict(tmp_path: Path) -> None:
+def test_runs_with_too_few_patients_are_ranked_without_a_verdict(tmp_path: Path) -> None:
     target, owner = truth(5, images=8, prevalence=(0.5, 0.5))
     rng = np.random.default_rng(0)
     frame = compared(tmp_path / "out", [write(tmp_path / n, scores(rng, target, 1), target, owner) for n in "ab"])

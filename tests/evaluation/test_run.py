@@ -1,4 +1,4 @@
-"""`cxr.evaluate` and `cxr.compare` on folders of predictions, recomputed with scikit-learn and plain loops."""
+"""`evaluate` and `compare` on folders of predictions, recomputed with scikit-learn and plain loops."""
 
 import json
 import shutil
@@ -21,7 +21,9 @@ from cxr.run.predictions import Predictions, read_predictions
 FINDINGS = ("Mass", "Nodule", "Hernia")
 
 
-def make_run(path: Path, seed: int, signal: float = 1.0, images: int = 240) -> Path:
+def make_run(
+    path: Path, seed: int, signal: float = 1.0, images: int = 240, findings: tuple[str, str, str] = FINDINGS
+) -> Path:
     """Predictions of patients with several images, some labels unknown, scores with ties."""
     for split in ("val", "test"):
         truth, rng = np.random.default_rng(len(split)), np.random.default_rng([seed, len(split)])
@@ -35,7 +37,7 @@ def make_run(path: Path, seed: int, signal: float = 1.0, images: int = 240) -> P
         )  # fmt: skip
         names = np.array([f"{split}{k:04}.png" for k in range(images)], object)
         patients = np.array([f"{split}-{k}" for k in owner], object)
-        made = Predictions(names, patients, FINDINGS, score.round(2).astype(np.float32), target, "", split, known)
+        made = Predictions(names, patients, findings, score.round(2).astype(np.float32), target, "", split, known)
         made.write(path / "predictions" / f"{split}.parquet")
     return path
 
@@ -98,7 +100,7 @@ def test_thresholds_come_from_validation_and_rates_from_test(evaluated: tuple[Pa
         assert points["youden"]["mcc"][name]["value"] == pytest.approx(sk.matthews_corrcoef(truth, called))
 
 
-def test_subgroups_are_the_images_that_they_say(evaluated: tuple[Path, dict[str, Any]]) -> None:
+def test_subgroups_contain_the_images_of_their_name(evaluated: tuple[Path, dict[str, Any]]) -> None:
     run, metrics = evaluated
     p = read_predictions(run / "predictions" / "test.parquet")
     assert p.attributes is not None
@@ -115,7 +117,7 @@ def test_subgroups_are_the_images_that_they_say(evaluated: tuple[Path, dict[str,
     assert divisions["sex"]["unknown"] == (p.attributes["sex"] == "").sum()
 
 
-def test_calibration_is_fitted_on_validation_kept_and_applied(evaluated: tuple[Path, dict[str, Any]]) -> None:
+def test_calibration_is_fitted_on_validation_saved_and_applied(evaluated: tuple[Path, dict[str, Any]]) -> None:
     run, metrics = evaluated
     scaling = json.loads((run / "calibration.json").read_text())
     before = read_predictions(run / "predictions" / "test.parquet").score.astype(float)
@@ -126,7 +128,7 @@ def test_calibration_is_fitted_on_validation_kept_and_applied(evaluated: tuple[P
     assert metrics["calibration"]["after"]["macro_brier"] < metrics["calibration"]["before"]["macro_brier"]
 
 
-def test_every_table_says_which_split_it_is_and_how_often_it_was_scored(evaluated: tuple[Path, dict[str, Any]]) -> None:
+def test_every_table_states_its_split_and_how_often_it_was_scored(evaluated: tuple[Path, dict[str, Any]]) -> None:
     run, metrics = evaluated
     tables = sorted((run / "evaluation").glob("*.md"))
     assert {path.stem for path in tables} == {"auroc", "operating_points", "subgroups", "calibration"}
@@ -140,7 +142,7 @@ def test_every_table_says_which_split_it_is_and_how_often_it_was_scored(evaluate
     assert {"intervals_test.png", "reliability_test.png", "precision_recall_test.png", "subgroups_test.png"} == drawn
 
 
-def test_test_scores_in_the_place_of_validation_are_refused(tmp_path: Path) -> None:
+def test_test_scores_in_place_of_validation_are_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs" / "a", 1)
     shutil.copy(run / "predictions" / "test.parquet", run / "predictions" / "val.parquet")
     with pytest.raises(CxrError, match="chosen on validation only"):
@@ -157,7 +159,9 @@ def test_test_scores_in_the_place_of_validation_are_refused(tmp_path: Path) -> N
         ({"run": "nowhere"}, "run=nowhere is no directory"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_written(tmp_path: Path, given: Mapping[str, Any], message: str) -> None:
+def test_mistakes_are_reported_before_anything_is_written(
+    tmp_path: Path, given: Mapping[str, Any], message: str
+) -> None:
     run = make_run(tmp_path / "runs" / "a", 1, images=60)
     with pytest.raises(CxrError, match=message):
         evaluate(options("evaluate", **{"run": str(run), "resamples": 20, **given}))
@@ -170,7 +174,7 @@ def ranked(tmp_path: Path, *runs: Path, **given: object) -> pd.DataFrame:
     return pd.read_csv(tmp_path / "out.csv")
 
 
-def test_runs_are_ranked_and_noise_is_told_from_difference(tmp_path: Path) -> None:
+def test_runs_are_ranked_and_differences_are_tested_against_noise(tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path / "runs" / name, k, signal)
         for k, (name, signal) in enumerate([("a", 1.5), ("b", 1.45), ("c", 0.2)])
@@ -213,7 +217,7 @@ def test_seeds_of_one_configuration_are_one_row(tmp_path: Path) -> None:
     assert frame["sd_over_seeds"][0] == pytest.approx(np.std(values, ddof=1))
 
 
-def test_runs_on_other_images_are_left_out_and_named(tmp_path: Path) -> None:
+def test_runs_on_other_images_are_left_out_and_listed(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "runs" / name, k) for k, name in enumerate("ab")]
     other = make_run(tmp_path / "runs" / "other", 3, images=90)
     assert len(ranked(tmp_path, *runs, other)) == 2
@@ -224,7 +228,7 @@ def test_runs_on_other_images_are_left_out_and_named(tmp_path: Path) -> None:
         ranked(tmp_path, runs[0], other)
 
 
-def test_no_result_hangs_on_a_picture(
+def test_no_result_depends_on_a_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(tmp_path / "runs" / "a", 1)
@@ -239,9 +243,8 @@ def test_no_result_hangs_on_a_picture(
     assert len(said) == 4 and all(line.endswith("cannot be drawn: the renderer broke") for line in said)
 
 
-def test_a_finding_of_any_name_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(globals(), "FINDINGS", ("Cost $5 {x$", "$a_{", "_[a]"))
-    run = make_run(tmp_path / "runs" / "$5 {x$", 1)
+def test_a_finding_of_any_name_is_evaluated(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs" / "$5 {x$", 1, findings=("Cost $5 {x$", "$a_{", "_[a]"))
     evaluate(options("evaluate", run=str(run), resamples=20))
     drawn = {path.name for path in (run / "figures").iterdir()}
     assert {"intervals_test.png", "reliability_test.png", "precision_recall_test.png", "subgroups_test.png"} == drawn

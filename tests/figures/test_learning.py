@@ -33,6 +33,12 @@ def test_learning_curves_draw_known_values_and_mark_the_best_epoch() -> None:
     assert lr.get_yscale() == "log"
 
 
+def test_learning_curves_mark_the_epoch_of_the_checkpoint_where_it_is_given() -> None:
+    figure = learning.learning_curves(LOG, "a", selected=2)
+    assert points(figure.axes[1].get_lines()[-1])[:, 0].tolist() == [3, 3]
+    assert "best epoch 3 (validation macro AUROC 0.7500)" in texts(figure)
+
+
 def test_learning_curves_shade_and_state_the_gap_where_both_are_known() -> None:
     loss, auroc, _ = learning.learning_curves(LOG, "").axes
     assert loss.get_title("right") == "training − validation at epoch 3: −0.1000"

@@ -75,9 +75,7 @@ def test_order_of_images_changes_nothing(pairs: list[tuple[float, int]], random)
 
 
 @given(rows, st.lists(st.floats(0, 1, width=32), min_size=1, max_size=10))
-def test_unknown_targets_change_nothing_whatever_their_score(
-    pairs: list[tuple[float, int]], scores: list[float]
-) -> None:
+def test_unknown_targets_change_nothing_for_any_score(pairs: list[tuple[float, int]], scores: list[float]) -> None:
     target, score = columns(pairs)
     more = np.array([[s] for s in [*scores, NAN]], np.float32)
     longer = auroc(np.vstack([target, np.full_like(more, NAN)]), np.vstack([score, more]))

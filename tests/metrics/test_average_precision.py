@@ -75,11 +75,11 @@ def test_zeros_of_both_signs_tie_and_infinity_is_a_score() -> None:
     assert auroc([[0.0], [NAN], [1.0], [1.0]], score).tolist() == [1.0]
 
 
-@pytest.mark.parametrize("strange", [2.0, -1.0, 0.5, np.inf])
-def test_target_that_is_no_label_is_refused(strange: float) -> None:
+@pytest.mark.parametrize("invalid", [2.0, -1.0, 0.5, np.inf])
+def test_target_that_is_no_label_is_refused(invalid: float) -> None:
     for metric in (auroc, average_precision):
         with pytest.raises(ValueError, match="must be 0, 1 or NaN"):
-            metric([[0.0], [1.0], [strange]], [[0.1], [0.2], [0.3]])
+            metric([[0.0], [1.0], [invalid]], [[0.1], [0.2], [0.3]])
 
 
 @pytest.mark.parametrize("kind", [bool, np.int64, np.uint8])

@@ -101,9 +101,9 @@ def test_resamples_of_the_error_are_those_of_repeated_images() -> None:
     np.testing.assert_allclose(found.findings.value, expected_calibration_error(target, score, 8), atol=1e-12)
 
 
-@pytest.mark.parametrize("strange", [-0.01, 1.5, NAN])
-def test_score_that_is_no_probability_is_refused_where_it_counts(strange: float) -> None:
+@pytest.mark.parametrize("invalid", [-0.01, 1.5, NAN])
+def test_score_that_is_no_probability_is_refused_where_it_counts(invalid: float) -> None:
     for metric in (brier, expected_calibration_error):
         with pytest.raises(ValueError, match="probability"):
-            metric([[1.0], [0.0]], [[0.5], [strange]])
-        assert not np.isnan(metric([[1.0], [NAN]], [[0.5], [strange]])).any()
+            metric([[1.0], [0.0]], [[0.5], [invalid]])
+        assert not np.isnan(metric([[1.0], [NAN]], [[0.5], [invalid]])).any()

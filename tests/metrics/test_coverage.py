@@ -1,4 +1,4 @@
-"""How often nominal 95% intervals hold the truth, and how often equal models are called different, by simulation."""
+"""Coverage of nominal 95% intervals, and rejection rate for equal models, by simulation."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def held(ours, theirs, separation: float, simulations: int, resamples: int) -> i
 
 
 @pytest.mark.parametrize("area", ["0.80", "0.95"])
-def test_interval_of_auroc_covers_about_as_often_as_it_says(area: str) -> None:
+def test_interval_of_auroc_has_its_nominal_coverage(area: str) -> None:
     simulations = 200
     low, high = binom.interval(0.999, simulations, 0.95)
     assert low <= held(bootstrap_auroc, roc_auc_score, SEPARATION[area], simulations, 200) <= high
@@ -59,13 +59,13 @@ def false_alarms(simulations: int, resamples: int) -> int:
     return count
 
 
-def test_equal_models_are_called_different_about_one_time_in_twenty() -> None:
+def test_equal_models_differ_significantly_in_one_case_of_twenty() -> None:
     low, high = binom.interval(0.999, 200, 0.05)
     assert low <= false_alarms(200, 200) <= high
 
 
 @pytest.mark.slow
-def test_equal_models_are_called_different_2_to_8_percent_of_the_time() -> None:
+def test_equal_models_differ_significantly_in_2_to_8_percent() -> None:
     assert 0.02 <= false_alarms(1000, 1000) / 1000 <= 0.08
 
 
@@ -88,7 +88,7 @@ def test_fewer_than_five_positive_patients_give_no_interval(positive: int) -> No
 
 
 @pytest.mark.parametrize("positive", [5, 10])
-def test_five_or_ten_positive_patients_cover_about_as_often_as_they_say(positive: int) -> None:
+def test_intervals_of_five_or_ten_positive_patients_have_nearly_nominal_coverage(positive: int) -> None:
     held = few(positive, 200, 150)
     assert len(held) > 190 and binom.ppf(0.001, 200, 0.92) <= sum(held)
 
@@ -113,5 +113,5 @@ def of_means(rare: int, simulations: int, resamples: int) -> list[bool]:
 
 
 @pytest.mark.parametrize("rare", [1, 3])
-def test_a_mean_without_the_rare_finding_covers_about_as_often_as_it_says(rare: int) -> None:
+def test_a_mean_without_the_rare_finding_has_nearly_nominal_coverage(rare: int) -> None:
     assert binom.ppf(0.001, 150, 0.93) <= sum(of_means(rare, 150, 150))

@@ -1,4 +1,4 @@
-"""No interval where fewer than five positive or negative patients speak for it, whatever the number of images."""
+"""No interval with fewer than five positive or negative patients, for any number of images."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_boxes_of_five_patients_are_needed() -> None:
     assert bounded(found.findings) == [False, True]
 
 
-def test_two_models_are_not_told_apart_by_four_patients() -> None:
+def test_four_positive_patients_give_no_p_value() -> None:
     target, score, patient = case((4, 20))
     other = np.random.default_rng(1).random(score.shape)
     found = compare(target, score, other, patient, plan=PLAN)
@@ -85,17 +85,17 @@ def test_two_models_are_not_told_apart_by_four_patients() -> None:
     assert found.p_macro == pytest.approx(found.p[1])
 
 
-def test_summary_says_which_findings_have_no_interval_and_what_was_left_out() -> None:
+def test_summary_lists_findings_without_interval_and_undefined_resamples() -> None:
     target, score, patient = case((2, 20, 58))
-    told = summarise(target, score, ["A", "B", "C"], rich=True, ci=PLAN, patient=patient)
-    assert isinstance(told["auroc"]["A"], float) and set(told["auroc"]["B"]) == {"value", "ci"}
-    about = told["intervals"]
+    summary = summarise(target, score, ["A", "B", "C"], rich=True, ci=PLAN, patient=patient)
+    assert isinstance(summary["auroc"]["A"], float) and set(summary["auroc"]["B"]) == {"value", "ci"}
+    about = summary["intervals"]
     few = {"A": {"positive": 2, "negative": 58}, "C": {"positive": 58, "negative": 2}}
     assert about["too_few_patients"] == few and (about["resamples"], about["fewest_patients"]) == (200, 5)
     area = bootstrap_auroc(target, score, patient, PLAN).findings
     lost = np.isnan(area.resamples)
     assert about["undefined_resamples"]["auroc"] == {"A": lost[:, 0].sum(), "C": lost[:, 2].sum()}
     assert about["undefined_resamples"]["macro_auroc"] == lost.any(axis=1).sum() > 0
-    assert isinstance(told["macro_auroc"], float) and isinstance(told["weighted_auroc"], float)
-    assert about["macro_of_supported"]["auroc"] == told["auroc"]["B"]
-    assert set(told["macro_brier"]) == {"value", "ci"} and "brier" not in about["macro_of_supported"]
+    assert isinstance(summary["macro_auroc"], float) and isinstance(summary["weighted_auroc"], float)
+    assert about["macro_of_supported"]["auroc"] == summary["auroc"]["B"]
+    assert set(summary["macro_brier"]) == {"value", "ci"} and "brier" not in about["macro_of_supported"]

@@ -67,7 +67,7 @@ def test_nearly_certain_scores_stay_finite_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("fit", [fit_platt, fit_temperature])
-def test_what_cannot_be_fitted_is_left_as_it_is_and_named(fit) -> None:
+def test_findings_that_cannot_be_fitted_are_left_unchanged_and_listed(fit) -> None:
     target, score = overconfident(5, 400)
     seen = np.nan_to_num(target[:, 0])
     targets = np.stack([target[:, 1], np.zeros(400), np.ones(400), np.full(400, NAN), seen, 1 - seen], axis=1)

@@ -77,32 +77,32 @@ def test_rich_summary_agrees_with_scikit_learn_and_keeps_the_plain_one() -> None
     assert set(rich["ece"]) == {"A", "B", "C"} and 0 < rich["macro_ece"] < 1
 
 
-def test_intervals_stand_beside_the_same_values() -> None:
+def test_values_with_intervals_are_those_without() -> None:
     target, score, patient = rich_split()
     plan = Resampling(resamples=50)
-    told = summarise(target, score, ["A", "B", "C"], rich=True, ci=plan, patient=patient)
+    summary = summarise(target, score, ["A", "B", "C"], rich=True, ci=plan, patient=patient)
     values = summarise(target, score, ["A", "B", "C"], rich=True)
-    assert json.loads(json.dumps(told, allow_nan=False)) == told and set(told) == {*values, "intervals"}
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary and set(summary) == {*values, "intervals"}
     for key in ("n", "positives", "unknown", "left_out_of_macro_auroc"):
-        assert told[key] == values[key]
-    pairs = [(told[key], values[key]) for key in told if key.startswith(("macro_", "micro_", "weighted_"))]
+        assert summary[key] == values[key]
+    pairs = [(summary[key], values[key]) for key in summary if key.startswith(("macro_", "micro_", "weighted_"))]
     for key in ("auroc", "accuracy", "average_precision", "brier", "ece"):
-        pairs += [(told[key][name], values[key][name]) for name in "AB"]
+        pairs += [(summary[key][name], values[key][name]) for name in "AB"]
     assert len(pairs) == 7 + 10
     for with_ci, alone in pairs:
         assert with_ci["value"] == pytest.approx(alone, abs=1e-12)
         assert with_ci["ci"][0] < alone < with_ci["ci"][1]
-    assert told["auroc"]["C"] is None and told["average_precision"]["C"] is None
+    assert summary["auroc"]["C"] is None and summary["average_precision"]["C"] is None
     expected = bootstrap_auroc(target, score, patient, plan)
-    assert told["macro_auroc"]["ci"] == [expected.macro.low, expected.macro.high]
+    assert summary["macro_auroc"]["ci"] == [expected.macro.low, expected.macro.high]
     pooled = bootstrap_auroc(target.reshape(-1, 1), score.reshape(-1, 1), np.repeat(patient, 3), plan).macro
-    assert told["micro_auroc"]["ci"] == [pooled.low, pooled.high]
+    assert summary["micro_auroc"]["ci"] == [pooled.low, pooled.high]
 
 
 def test_value_without_an_interval_stays_a_number() -> None:
     target, score = np.array([[0.0], [1.0], [0.0], [1.0]]), np.array([[0.1], [0.8], [0.2], [0.9]], np.float32)
-    told = summarise(target, score, ["A"], ci=Resampling(resamples=20), patient=[1, 2, 3, 4])
-    assert told["auroc"] == {"A": 1.0} and told["macro_auroc"] == 1.0
+    summary = summarise(target, score, ["A"], ci=Resampling(resamples=20), patient=[1, 2, 3, 4])
+    assert summary["auroc"] == {"A": 1.0} and summary["macro_auroc"] == 1.0
 
 
 def test_intervals_without_patients_are_refused() -> None:

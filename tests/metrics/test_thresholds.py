@@ -90,7 +90,7 @@ def test_half_is_always_defined_and_the_others_need_both_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "at_least", "said"),
+    ("rule", "at_least", "message"),
     [
         ("best", None, "'best' is unknown; choose one of half, youden, f1, sensitivity, specificity"),
         ("sensitivity", None, "need a value"),
@@ -98,8 +98,8 @@ def test_half_is_always_defined_and_the_others_need_both_classes() -> None:
         ("youden", 0.9, "the others none"),
     ],
 )
-def test_impossible_rules_are_refused(rule: str, at_least: float | None, said: str) -> None:
-    with pytest.raises(CxrError, match=said):
+def test_impossible_rules_are_refused(rule: str, at_least: float | None, message: str) -> None:
+    with pytest.raises(CxrError, match=message):
         choose_thresholds([[0.0], [1.0]], [[0.1], [0.2]], rule, at_least)
 
 

@@ -15,35 +15,39 @@ from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.attention import AveragePooling, GapMaskAttention, LocationAttention, smooth
 from cxr.model.backbone import Backbone
-from cxr.model.network import Network
+from cxr.model.simple import Blank, CustomNet
 from cxr.training.build import build_network
+from tests.training.conftest import composed
 
 CONF = Path(__file__).parents[2] / "conf"
-BACKBONES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
 
 
 def option(group: str, name: str) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_one_backward_pass_gives_every_parameter_a_gradient(name: str) -> None:
-    backbone = build(option("backbone", name), image_size=80)
-    image = torch.randint(0, 256, (2, 1, 80, 80), dtype=torch.uint8)
-    for attention in sorted(path.stem for path in (CONF / "attention").glob("*.yaml")):
-        pool = build(option("attention", attention), in_features=backbone.out_features)
-        for head in sorted(path.stem for path in (CONF / "head").glob("*.yaml")):
-            top = build(option("head", head), in_features=pool.out_features, findings=5)
-            network = Network(backbone, pool, top, Preprocessing(80, 80, mean=backbone.mean, std=backbone.std)).train()
-            network.zero_grad(set_to_none=True)
-            output = network({"image": image})
-            assert output.logits.shape == (2, 5) and output.embedding.shape == (2, pool.out_features)
-            output.logits.square().sum().backward()
-            missing = [key for key, p in network.named_parameters() if p.grad is None]
-            assert not missing, f"{name} with {attention} and {head}"
+def options_of(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "timm"])
+BACKBONES = options_of("backbone")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "attention", "head"),
+    [(name, "location", "linear") for name in BACKBONES]
+    + [("resnet10", attention, head) for attention in options_of("attention") for head in options_of("head")],
+)
+def test_one_backward_pass_gives_every_parameter_a_gradient(backbone: str, attention: str, head: str) -> None:
+    config = composed(f"backbone={backbone}", f"attention={attention}", f"head={head}", "image_size=80")
+    network = build_network(config, 5).train()
+    output = network({"image": torch.randint(0, 256, (2, 1, 80, 80), dtype=torch.uint8)})
+    assert output.logits.shape == (2, 5) and output.embedding.shape == (2, network.attention.out_features)
+    output.logits.square().sum().backward()
+    assert [key for key, p in network.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in ("timm", "blank", "custom")])
 def test_stated_mean_and_std_are_the_mean_over_the_weights_channels(name: str) -> None:
     stated = option("backbone", name)
     published = timm.get_pretrained_cfg(stated["name"])
@@ -74,6 +78,33 @@ def test_unknown_model_is_refused_with_close_names() -> None:
 def test_transformers_of_one_image_size_are_built_for_ours() -> None:
     assert Backbone("vit_tiny_patch16_224", 96)(torch.zeros(2, 1, 96, 96)).shape == (2, 192, 6, 6)
     assert Backbone("swin_tiny_patch4_window7_224", 112)(torch.zeros(1, 1, 112, 112)).shape[:2] == (1, 768)
+
+
+def test_drop_path_skips_branches_in_training_alone() -> None:
+    torch.manual_seed(0)
+    image, skips = torch.randn(4, 1, 32, 32), Backbone("vit_tiny_patch16_224", 32, drop_path=0.5)
+    assert torch.equal(skips.eval()(image), skips(image)) and not torch.equal(skips.train()(image), skips(image))
+    with pytest.raises(CxrError, match=r"vgg16 has no residual branches to skip; pass backbone\.drop_path=0"):
+        Backbone("vgg16", 64, drop_path=0.1)
+    with pytest.raises(CxrError, match=r"backbone\.drop_path=1 must be 0 or more and below 1"):
+        Backbone("resnet10t", 32, drop_path=1)
+
+
+def test_customnet_halves_four_times() -> None:
+    network = CustomNet(80)
+    features = network(torch.zeros(2, 1, 80, 80))
+    assert features.shape == (2, 256, 5, 5) == (2, network.out_features, *network.map_size)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    widths = [(m.in_channels, m.out_channels) for m in convolutions]
+    assert widths == [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256)]
+    with pytest.raises(CxrError, match=r"image_size=15 does not fit backbone=custom; the least is 16"):
+        CustomNet(15)
+
+
+def test_backbones_without_weights_say_so() -> None:
+    for backbone, name in ((CustomNet, "custom"), (Blank, "blank")):
+        with pytest.raises(CxrError, match=rf"backbone={name} has no pretrained weights"):
+            backbone(64, pretrained=True)
 
 
 class TestWeights:
@@ -175,6 +206,7 @@ def test_the_network_normalises_bytes_itself() -> None:
         "crop": True,
         "backbone": option("backbone", "mobilenet"),
         "attention": option("attention", "none"),
+        "fusion": option("fusion", "none"),
         "head": option("head", "linear"),
     }
     network = build_network(config, 2).eval()

@@ -118,7 +118,7 @@ def test_finding_changes_the_picture_where_its_box_says(finding: str) -> None:
         assert inside > 0.7 * total
 
 
-def test_only_the_finding_tells_the_pictures_apart() -> None:
+def test_pictures_differ_only_at_the_finding() -> None:
     visit = Visit(7, 0, 50, False, True, shown=("Nodule",))
     drawn, normal = render(visit, size=128).picture, render(replace(visit, shown=()), size=128).picture
     far = np.ones((128, 128), bool)
@@ -138,7 +138,7 @@ def test_patients_never_cross_lists(thousand: list[Visit]) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_every_finding_can_be_learned_and_measured(seed: int) -> None:
+def test_every_finding_is_frequent_enough_to_learn_and_evaluate(seed: int) -> None:
     visits = draw_population(1200, seed)
     labels, test = table(visits), np.array([visit.test for visit in visits])
     patients = np.array([visit.patient for visit in visits])
@@ -196,7 +196,7 @@ def test_label_noise_flips_labels_and_keeps_what_is_drawn(thousand: list[Visit])
     assert abs(written.mean() - shown.mean()) < 0.01
 
 
-def test_written_data_are_left_alone_when_asked_for_again(root: Path) -> None:
+def test_existing_data_are_not_written_again(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     write_phantoms(root, **SMALL)
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}

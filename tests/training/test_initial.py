@@ -12,7 +12,7 @@ import torch
 from cxr.errors import CxrError
 from cxr.model.network import Network
 from cxr.training.build import build_network
-from cxr.training.initial import ancestry_of_options, start_from
+from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
 from tests.training.conftest import Trained, composed
 
 OURS = "cxr.model.backbone.Backbone"
@@ -117,3 +117,45 @@ def test_weights_of_a_file_or_of_another_hub_may_have_learnt_from_anything(
 ) -> None:
     found = ancestry_of_options({"backbone": backbone})
     assert found.unknown == unknown and len(found.trained) == len(found.selected) == 0
+
+
+def test_a_head_that_fits_starts_anew_where_that_is_asked_for(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, untouched = network(), network()
+    start_from(made, str(trained.run.path), names(trained), with_head=False)
+    assert capsys.readouterr().out.endswith("best.ckpt; the head is initialized randomly\n")
+    first, own, before = stored(trained), made.state_dict(), untouched.state_dict()
+    assert all(torch.equal(own[name], (before if name.startswith("head.") else first)[name]) for name in own)
+
+
+def test_frozen_parts_keep_weights_and_buffers_and_the_others_learn() -> None:
+    made = network(findings=3).train()
+    freeze(made, ["backbone"])
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    image = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    made({"image": image}).logits.sum().backward()
+    optimizer = torch.optim.SGD([p for p in made.parameters() if p.requires_grad], 0.1, weight_decay=0.1)
+    optimizer.step()
+    changed = {name.split(".")[0] for name, value in made.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"attention", "head"} or changed == {"head"}  # the attention's gradient may be exactly zero
+    assert any("running_mean" in name for name in before)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["freeze=[bakbone]"], r"freeze=\[bakbone\] names bakbone; the parts of a network are backbone, attention, head"),
+     (["freeze=[backbone,head]"], r"backbone, which are random; pass init=runs/<name>"),
+     (["experiment=holste_crt"], r"backbone, which are random; pass init=runs/<name>"),
+     (["experiment=holste_tau_norm"], r"backbone, which are random; pass init=runs/<name>")],
+)  # fmt: skip
+def test_parts_that_do_not_exist_or_are_random_are_not_frozen(options: list[str], said: str) -> None:
+    with pytest.raises(CxrError, match=said):
+        check_frozen(composed(*options))
+    for rest in ("init=runs/a", "backbone.pretrained=true"):
+        check_frozen(composed("freeze=[backbone]", rest))
+
+
+def test_a_network_without_a_rest_to_train_is_refused() -> None:
+    with pytest.raises(CxrError, match=r"freeze=\[head, backbone\] leaves nothing to train"):
+        freeze(network("attention=none"), ["head", "backbone"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from cxr.loss.bce import BinaryCrossEntropy
 from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
 from cxr.task.base import Monitor
@@ -78,6 +79,28 @@ def test_more_than_one_best_epoch_is_kept_under_its_number(
     assert epochs(run) == {"best": best} | {f"epoch-{epoch}": epoch for epoch in kept} and best in kept
     sums = {path.name for path in run.best.parent.glob("epoch-*.sha256")}
     assert sums == {f"epoch-{epoch}.ckpt.sha256" for epoch in kept}, "a file that goes takes its sum with it"
+
+
+class Switching(BinaryCrossEntropy):
+    """With deferred weights from the third epoch on."""
+
+    switch_epoch = 2
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [([0.9, 0.8, 0.1, 0.3], {3, 2}), ([0.1, 0.2, 0.5], {2}), ([0.9, 0.8, NAN], {2}), ([0.9, 0.8], {0, 1})],
+)  # fmt: skip
+def test_selection_starts_anew_where_the_weights_of_the_loss_begin(
+    tmp_path: Path, values: list[float], kept: set[int]
+) -> None:
+    run = Run(tmp_path)
+    fit(
+        RunCheckpoints(run, MONITOR, keep_best=2), epochs=len(values), task=Told(values), plugins=[CheckpointFiles(run)],
+        loss=lambda: Switching([1, 1], [1, 1]),
+    )  # fmt: skip
+    best = max(kept, key=lambda epoch: values[epoch])
+    assert epochs(run) == {"best": best} | {f"epoch-{epoch}": epoch for epoch in kept}
 
 
 def written(run: Run, values: list[float], monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[int]:

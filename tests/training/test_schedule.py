@@ -8,7 +8,8 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, ReduceLROnPlateau
 
-from cxr.training.schedule import constant, cosine, plateau
+from cxr.errors import CxrError
+from cxr.training.schedule import constant, cosine, plateau, step
 from tests.training.constant import UNKNOWN, Labels, fit
 
 HIGHEST = 0.5
@@ -56,6 +57,15 @@ def test_cosine_reaches_its_highest_rate_and_stays_at_zero_after_its_last_step(s
 def test_a_constant_rate_has_no_schedule() -> None:
     made = optimizer()
     assert constant(made, 10) is None and made.param_groups[0]["lr"] == HIGHEST
+
+
+def test_step_lowers_the_rate_once_after_the_given_epochs() -> None:
+    made = optimizer()
+    entry = step(made, 99, after_epochs=3, factor=0.5)
+    assert entry["interval"] == "epoch"
+    assert rates(made, entry["scheduler"], 6) == pytest.approx([HIGHEST] * 3 + [HIGHEST / 2] * 3)
+    with pytest.raises(CxrError, match=r"scheduler\.after_epochs=0 must be"):
+        step(made, 99, after_epochs=0)
 
 
 def test_plateau_falls_as_pytorchs_does_and_passes_over_undefined_values() -> None:

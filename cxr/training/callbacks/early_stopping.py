@@ -4,9 +4,11 @@ import math
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch import callbacks
 
 from cxr.errors import CxrError
+from cxr.task.base import ClassificationTask
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -30,6 +32,10 @@ class EarlyStopping(callbacks.EarlyStopping):
         super().__init__(monitor, mode=mode, patience=patience, **more)  # type: ignore[arg-type]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Counts an epoch whose value is defined."""
+        """Counts an epoch whose value is defined; from the task's `switch_epoch` on, earlier ones no longer count."""
+        assert isinstance(pl_module, ClassificationTask)
+        if trainer.current_epoch == pl_module.switch_epoch:
+            self.wait_count = 0
+            self.best_score = torch.tensor(math.inf if self.mode == "min" else -math.inf)
         if self.patience is not None and not math.isnan(float(trainer.callback_metrics.get(self.monitor, 0.0))):
             super().on_train_epoch_end(trainer, pl_module)
