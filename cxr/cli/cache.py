@@ -13,7 +13,7 @@ def job(config: DictConfig) -> float:
     """Builds or verifies the cache; returns its number of usable images."""
     from cxr.data.cache import CacheSettings, open_or_build
     from cxr.data.cache.verify import verify
-    from cxr.training.reading import read_catalog
+    from cxr.training.catalog import read_catalog
 
     chosen = plain(config, CacheAlone)
     root, settings = chosen["data"]["root"], CacheSettings.of(chosen)

@@ -13,7 +13,7 @@ from cxr.configuration.schema import Evaluate
 def evaluate(options: Mapping[str, Any]) -> float:
     """Evaluates stored predictions, or those of the checkpoint, and returns the test macro AUROC."""
     from cxr.evaluation.run import evaluate_run
-    from cxr.training.scored import FinishedRun
+    from cxr.training.finished_run import FinishedRun
 
     return evaluate_run(options, FinishedRun)
 

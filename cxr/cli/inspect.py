@@ -20,7 +20,7 @@ _SHOWN = 3  # findings without a label that are named
 
 def job(config: DictConfig) -> float:
     """Prints the report; returns the number of images."""
-    from cxr.training.reading import read_source, split_source
+    from cxr.training.catalog import read_source, split_source
 
     chosen = plain(config, Inspect)
     data = chosen["data"]

@@ -15,7 +15,7 @@ from cxr.configuration.plugins import own_configuration
 from cxr.configuration.private import shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
-from cxr.run.directory import Run, taken
+from cxr.run.directory import Run, name_taken_error
 from cxr.run.naming import free_name, legal_name
 
 
@@ -58,7 +58,7 @@ def _begin(config: DictConfig, context: Any) -> float:
     config.name = config.name or free_name(folder, derived)
     run = Run(folder / config.name)
     if run.path.exists():
-        raise taken(run.path)
+        raise name_taken_error(run.path)
     from cxr.training.run import train
 
     with own_configuration():

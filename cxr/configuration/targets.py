@@ -82,7 +82,7 @@ def build(config: Any, *args: Any, acting: tuple[str, ...] = (), **kwargs: Any) 
         raise CxrError(f"the configuration of {target} does not work: {first_line(cause)}") from error
 
 
-def taken(config: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+def accepted_arguments(config: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the arguments `offered` that the signature of a node's `_target_` names.
 
     Raises:

@@ -25,7 +25,7 @@ from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused
 from cxr.run.splits import check_chosen_on_validation
-from cxr.training.scored import FinishedRun
+from cxr.training.finished_run import FinishedRun
 
 SPLITS = ("val", "test")
 KEPT_BYTES = 256 * 2**20  # scores of a split up to this size stay in memory once they are read

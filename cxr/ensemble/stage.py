@@ -17,7 +17,7 @@ from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
 from cxr.figures.tables import method_table
 from cxr.files.writing import staged, unwritable
-from cxr.run.directory import Run, taken
+from cxr.run.directory import Run, name_taken_error
 from cxr.run.ledger import ledger_beside
 
 _PRINTED = 6  # members whose weights are printed
@@ -32,7 +32,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
         CxrError: members that do not fit together, or a name that is taken.
     """
     if run.path.exists():
-        raise taken(run.path, "choose another name=")
+        raise name_taken_error(run.path, "choose another name=")
     config = checked(Options, config)
     with own_configuration():
         method: Method = build(config["method"])
@@ -54,7 +54,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
             written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
             shutil.rmtree(scratch, ignore_errors=True)  # written by `gather`
             if run.path.exists():
-                raise taken(run.path, "choose another name=")
+                raise name_taken_error(run.path, "choose another name=")
             os.rename(staging, run.path)
     except OSError as error:
         raise unwritable(run.path, error) from error

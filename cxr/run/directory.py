@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from cxr import __version__
 from cxr.configuration.private import with_places, without_places
-from cxr.configuration.reading import read_configuration
+from cxr.configuration.saved import read_configuration
 from cxr.errors import CxrError
 from cxr.files.locking import locked
 from cxr.files.reading import read_text
@@ -219,13 +219,17 @@ class Run:
             with staged(self.path) as staging:
                 self.save_config(config, staging)
                 if os.path.lexists(self.path):
-                    raise taken(self.path)
+                    raise name_taken_error(self.path)
                 os.rename(staging, self.path)
         except OSError as error:
-            raise (taken(self.path) if os.path.lexists(self.path) else unwritable(self.path, error)) from error
+            raise (
+                name_taken_error(self.path) if os.path.lexists(self.path) else unwritable(self.path, error)
+            ) from error
 
 
-def taken(path: Path, remedy: str = "choose another name=, or pass resume=true to go on with it") -> CxrError:
+def name_taken_error(
+    path: Path, remedy: str = "choose another name=, or pass resume=true to go on with it"
+) -> CxrError:
     """The sentence for a run name that exists."""
     return CxrError(f"{path} exists; {remedy}")
 

@@ -42,7 +42,7 @@ class Monitor:
     mode: str
 
 
-class _Seen(NamedTuple):
+class _Unchecked(NamedTuple):
     """A batch whose loss has not been looked at yet: whether it is finite, on the device, and whose it is."""
 
     finite: Tensor
@@ -147,7 +147,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         self.window: Tensor | None = None  # terms of the open window and their summed loss, on this rank
         self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks; NaN if nothing was known
         self.nominal = 1.0  # a batch's usual number of targets; keeps summed losses in the range of float16
-        self.unchecked: list[_Seen] = []
+        self.unchecked: list[_Unchecked] = []
         self.finite: Tensor | None = None  # whether all windows since the last check were, over all ranks
         return self
 
@@ -173,7 +173,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         self.nominal = float(self.trainer.datamodule.settings.batch_size * len(self.findings))  # type: ignore[attr-defined]
         sums = torch.stack([terms.number.detach().float(), terms.total.detach().float()])
         self.window = sums if self.window is None else self.window + sums
-        self.unchecked.append(_Seen(torch.isfinite(sums[1]), batch["index"], self.global_step))
+        self.unchecked.append(_Unchecked(torch.isfinite(sums[1]), batch["index"], self.global_step))
         self.train_scores.add(batch, output.logits, terms)
         return terms.total / self.nominal
 
@@ -185,14 +185,14 @@ class ClassificationTask(pl.LightningModule, ABC):
         self.step_loss, self.window = total / count, None
         finite = torch.isfinite(total)
         self.finite = finite if self.finite is None else self.finite & finite
-        if self.looks(finite):
+        if self.checks_now(finite):
             self.check_finite()
         batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
         factor = self.nominal * batches / torch.where(count > 0, count, 1.0)  # a sum of weights may be below 1
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
 
-    def looks(self, value: Tensor) -> bool:
+    def checks_now(self, value: Tensor) -> bool:
         """Whether a value is read after this step: reading waits for a GPU, so there at the log interval alone."""
         every = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         return value.device.type == "cpu" or (self.global_step + 1) % every == 0

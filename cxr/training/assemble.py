@@ -1,7 +1,7 @@
-"""From a configuration to the parts of a training, each built once and before the run directory appears.
+"""Builds the parts of a training from a configuration, each once, before the run directory is created.
 
-Checks go from fast to slow: what needs no data, the data set's table, the network with its first weights, and last the
-images, whose caching may take hours.
+Checks go from fast to slow: parts that need no data, the table of the data set, the network with its initial weights,
+and last the images, whose caching may take hours.
 """
 
 import copy
@@ -17,7 +17,7 @@ from torch import nn
 
 from cxr import __version__
 from cxr.configuration.private import without_places
-from cxr.configuration.targets import build, taken
+from cxr.configuration.targets import accepted_arguments, build
 from cxr.data.attributes import ATTRIBUTES
 from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
@@ -43,28 +43,28 @@ from cxr.training.build import (
     check_loss,
     label_vectors,
 )
+from cxr.training.catalog import read_catalog
 from cxr.training.devices import Devices, accumulation, loader_processes
 from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
-from cxr.training.reading import read_catalog
 from cxr.training.resumption import Restored
-from cxr.training.trainer import quieten, trainer_of
+from cxr.training.trainer import build_trainer, silence_lightning
 from cxr.training.world import Rank
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a process trains with.
+    """The parts of a training in one process.
 
     Attributes:
         config: resolved.
-        run: the directory that it trains.
+        run: the run directory.
         devices: of the whole run.
         rank: of this process.
-        prepared: data.
+        prepared: the data.
         task: with network, loss and optimizer.
-        trainer: Lightning's.
+        trainer: Lightning's Trainer.
         augmentation: of training images.
         order: of training images.
     """
@@ -80,7 +80,7 @@ class Parts:
     order: Order
 
     def loaders(self, start: tuple[int, int]) -> RadiographData:
-        """The loaders of this process, from (epoch, batches of it already had)."""
+        """The loaders of this process; `start` is (epoch, number of its batches that are already done)."""
         settings = LoaderSettings(
             batch_size=int(self.config["batch_size"]),
             workers=loader_processes(self.config["data"]["workers"], self.devices.accelerator),
@@ -103,25 +103,24 @@ def assemble(
     rank: Rank | None = None,
     prepared: Prepared | None = None,
 ) -> Parts:
-    """Builds and checks everything that a training needs.
+    """Builds and checks all parts of a training.
 
     Args:
         config: resolved.
-        run: which need not exist yet.
-        devices: that it trains on.
-        restored: checkpoint that it resumes from; first weights are not loaded then.
-        rank: of this process, one of several that another process started; by default it is the one that the user
-            started.
-        prepared: data that the other process has read and checked; by default they are read, and cached if need be.
+        run: the run directory, which need not exist yet.
+        devices: of the run.
+        restored: checkpoint to resume from, in place of initial weights.
+        rank: of this process if `launch` started it; by default this is the process that the user started.
+        prepared: data that the parent process has read and checked; by default they are read, and cached if necessary.
 
     Raises:
-        CxrError: any part of the configuration, the data, or a weights file.
+        CxrError: an error in the configuration, the data or a weights file.
     """
-    quieten()
+    silence_lightning()
     task = build_task(config)
     trains = rank is not None or devices.count == 1
     rank = rank or Rank()
-    trainer = trainer_of(config, run if trains else None, devices, rank, task)
+    trainer = build_trainer(config, run if trains else None, devices, rank, task)
     check_loggers(config)
     augmentation, order = build_augmentation(config)
     mix = build_mixing(config)
@@ -130,15 +129,15 @@ def assemble(
     batches = accumulation(config, devices.count) * devices.count
     pl.seed_everything(int(config["seed"]), verbose=False)
     backbone = _backbone_without_weights(config, restored)
-    drawn = torch.get_rng_state()
+    random_state = torch.get_rng_state()
     if prepared is None:
-        _rehearse(config, task, backbone, batches)
+        _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     check_test_names(catalog.tests)
     task.check(catalog)
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored
-    torch.set_rng_state(drawn)  # first weights depend on the seed alone
+    torch.set_rng_state(random_state)  # initial weights depend on the seed alone
     built = None if _has_weights(config, restored) else backbone
     network, ancestry = _network(config, catalog, restored, built, vectors)
     prepared = prepared or cached(catalog, config)
@@ -146,7 +145,7 @@ def assemble(
     loss = build_loss(config, catalog.targets("train"), catalog.findings, network.embedding, vectors)
     check_loss(loss, task, batches)
     if rank.count == 1:
-        _try(network, loss)
+        _check_forward(network, loss)
     freeze(network, config["freeze"])
     provenance = {
         "version": __version__,
@@ -175,15 +174,15 @@ def assemble(
 
 
 def _has_weights(config: Mapping[str, Any], restored: Restored | None) -> bool:
-    """Whether the backbone loads weights of its own, which is done when the table has been read."""
-    own = bool(config["backbone"].get("pretrained") or config["backbone"].get("weights"))
-    return own and not config["init"] and restored is None
+    """Whether the backbone loads pretrained weights, which happens after the table is read."""
+    pretrained = bool(config["backbone"].get("pretrained") or config["backbone"].get("weights"))
+    return pretrained and not config["init"] and restored is None
 
 
 def _backbone_without_weights(config: Mapping[str, Any], restored: Restored | None) -> Backbone:
-    """The backbone; without memory where it is built once more for its weights."""
+    """The backbone without pretrained weights; on the meta device if it is built again with them."""
     if config["init"] and config["backbone"].get("weights") and restored is None:
-        raise CxrError("init and backbone.weights both name first weights; leave one of them out")
+        raise CxrError("init and backbone.weights both name initial weights; remove one of them")
     about = restored.content["cxr"] if restored else {}
     preprocessing = read_preprocessing(about.get("preprocessing"), str(restored.path)) if restored else None
     with torch.device("meta" if _has_weights(config, restored) else "cpu"):
@@ -197,81 +196,81 @@ def _network(
     backbone: Backbone | None,
     vectors: torch.Tensor | None,
 ) -> tuple[Network, dict[str, Any]]:
-    """The network with its first weights, and as plain values what they and this run's own training learn from.
+    """The network with its initial weights, and the data of its training and of those weights as plain values.
 
     Raises:
-        CxrError: first weights do not fit, or have learnt from a validation or test split of this run.
+        CxrError: initial weights do not fit, or were trained on a validation or test split of this run.
     """
     findings = len(catalog.findings)
-    seen = {split: catalog.rows(split)[["patient", "image"]] for split in ("train", "val", *catalog.test_splits)}
-    learns = [(seen[split]["patient"], seen[split]["image"]) for split in ("train", "val")]
+    rows = {split: catalog.rows(split)[["patient", "image"]] for split in ("train", "val", *catalog.test_splits)}
+    training = [(rows[split]["patient"], rows[split]["image"]) for split in ("train", "val")]
     if restored:
         about, path = restored.content["cxr"], str(restored.path)
         preprocessing = read_preprocessing(about.get("preprocessing"), path)
         network = build_network(config, findings, preprocessing, backbone, vectors)
         ancestry, known = read_ancestry(about.get("ancestry"), path), about.get("ancestry") is not None
-        return network, _as_plain(ancestry if known else ancestry.extended(*learns))
+        return network, _as_plain(ancestry if known else ancestry.extended(*training))
     init = config["init"]
     network = build_network(config, findings, backbone=backbone, label_vectors=vectors)
-    judged = {split: rows for split, rows in seen.items() if split != "train"}
+    evaluated = {split: table for split, table in rows.items() if split != "train"}
     ancestry = (
-        start_from(network, init, catalog.findings, judged, config["init_head"])
+        start_from(network, init, catalog.findings, evaluated, config["init_head"])
         if init
         else ancestry_of_options(config)
     )
-    return network, _as_plain(ancestry.extended(*learns))
+    return network, _as_plain(ancestry.extended(*training))
 
 
-def _try(network: Network, loss: nn.Module) -> None:
-    """Calls both once, on two blank images, to refuse before the run appears what does not keep the contracts."""
+def _check_forward(network: Network, loss: nn.Module) -> None:
+    """Calls network and loss once on two blank images; an error is raised before the run directory is created."""
     size, name = network.preprocessing.size, type(loss).__name__
     batch = {
         "image": torch.zeros(2, 1, size, size, dtype=torch.uint8),
         "attributes": torch.zeros(2, len(ATTRIBUTES)),
         "index": torch.arange(2),
     }
-    what = f"the network, given two images of {size} px,"
+    call = f"the network on two images of {size} px"
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             output = network.eval()(batch)
             target = torch.zeros_like(output.logits)
             target[:, 0] = 1
-            what = f"{name}, called with output, batch and epoch,"
+            call = f"{name}(output, batch, epoch)"
             terms = copy.deepcopy(loss)(output, {**batch, "target": target}, 0)
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-        raise CxrError(f"{what} does not work: {first_line(error)}") from error
+        raise CxrError(f"{call} fails: {first_line(error)}") from error
     network.train()
     if not isinstance(terms, LossTerms):
-        raise CxrError(f"{name} returns {type(terms).__name__}; a loss returns LossTerms(total, number)")
+        raise CxrError(f"{name} returns {type(terms).__name__}; a loss must return LossTerms(total, number)")
 
 
 def _as_plain(ancestry: Ancestry) -> dict[str, Any]:
-    """As a checkpoint holds it."""
+    """The ancestry as a checkpoint stores it."""
     hashes = {name: torch.from_numpy(getattr(ancestry, name)) for name in ("trained", "selected")}
     return hashes | {"unknown": list(ancestry.unknown)}
 
 
 def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerFactory | None]:
-    """The factories, tried on one weight."""
+    """The factories of optimizer and scheduler, called once to check their arguments."""
     optimizer, scheduler = build(config["optimizer"]), build(config["scheduler"])
     try:
         scheduler(optimizer([nn.Parameter(torch.zeros(1))]), 1)
     except (TypeError, ValueError) as error:
-        raise CxrError(f"the optimizer or its scheduler refuses its arguments: {first_line(error)}") from error
+        raise CxrError(f"the optimizer or its scheduler rejects its arguments: {first_line(error)}") from error
     return optimizer, scheduler
 
 
-def _rehearse(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone, batches: int) -> None:
-    """Builds attention, head and loss for one finding, to refuse their arguments before data are read."""
+def _check_without_data(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone, batches: int) -> None:
+    """Builds attention, head and loss for one finding to check their arguments before data are read."""
     vectors = torch.zeros(1, 8) if config["text"] else None
     with torch.device("meta"):
         network = build_network(config, 1, backbone=backbone, label_vectors=vectors)
     norms = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     if int(config["batch_size"]) == 1 and norms and backbone.map_size == (1, 1):
         raise CxrError(
-            f"batch_size=1 gives batch norm one value a channel on the 1x1 feature map of image_size="
-            f"{config['image_size']}; raise batch_size or image_size"
+            f"batch_size=1 gives batch norm one value per channel on the 1x1 feature map of image_size="
+            f"{config['image_size']}; increase batch_size or image_size"
         )
-    if not taken(config["loss"], {"findings": ()}):  # a loss that takes finding names is built with the catalog
+    if not accepted_arguments(config["loss"], {"findings": ()}):  # finding names are known with the catalog
         loss = build_loss(config, np.zeros((1, 1), np.float32), ["finding"], network.embedding, vectors)
         check_loss(loss, task, batches)

@@ -1,4 +1,4 @@
-"""From a configuration to the network, its loss and its task, and to how training images are shown."""
+"""Builds network, loss, task, augmentation and mixing from a configuration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cxr.configuration.targets import build, taken
+from cxr.configuration.targets import accepted_arguments, build
 from cxr.data.augment import Augmentation
 from cxr.data.cache import CacheSettings
 from cxr.data.sampling import Order
@@ -36,14 +36,14 @@ def build_network(
     Args:
         config: resolved.
         findings: L.
-        preprocessing: of a trained network, whose weights are then loaded from its checkpoint; by default that of the
-            configuration, with first weights as the backbone's options say.
-        backbone: built already; by default it is built here.
+        preprocessing: of a trained network, which is built without pretrained weights; by default that of the
+            configuration.
+        backbone: by default it is built here.
         label_vectors: (L, E), see `label_vectors`.
     """
     backbone = backbone or build_backbone(config, preprocessing)
-    told = taken(config["attention"], {"findings": findings})
-    attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **told)
+    extra = accepted_arguments(config["attention"], {"findings": findings})
+    attention: nn.Module = build(config["attention"], in_features=backbone.out_features, **extra)
     fusion: nn.Module = build(config["fusion"], in_features=attention.out_features)
     text = _of_text(config, "head", label_vectors)
     head: nn.Module = build(config["head"], in_features=fusion.out_features, findings=findings, **text)
@@ -55,13 +55,13 @@ def build_network(
 
 
 def build_backbone(config: Mapping[str, Any], preprocessing: Preprocessing | None = None) -> Backbone:
-    """The backbone of a resolved configuration; of a trained network, whose preprocessing is given, without weights."""
+    """The backbone of a resolved configuration; without pretrained weights if `preprocessing` is given."""
     size = preprocessing.size if preprocessing else int(config["image_size"])
-    first = NO_WEIGHTS if preprocessing else {}
-    backbone: Backbone = build({**config["backbone"], **first}, image_size=size)
-    lacks = [name for name in ("out_features", "map_size", "mean", "std") if not hasattr(backbone, name)]
-    if lacks:
-        raise CxrError(f"backbone._target_={config['backbone']['_target_']} has no attribute {', '.join(lacks)}")
+    weights = NO_WEIGHTS if preprocessing else {}
+    backbone: Backbone = build({**config["backbone"], **weights}, image_size=size)
+    missing = [name for name in ("out_features", "map_size", "mean", "std") if not hasattr(backbone, name)]
+    if missing:
+        raise CxrError(f"backbone._target_={config['backbone']['_target_']} has no attribute {', '.join(missing)}")
     return backbone
 
 
@@ -76,7 +76,7 @@ def label_vectors(config: Mapping[str, Any], findings: Sequence[str]) -> Tensor 
 
 def _of_text(config: Mapping[str, Any], part: str, vectors: Tensor | None) -> dict[str, Any]:
     """The argument `label_vectors` of a part whose constructor has that parameter."""
-    if not taken(config[part], {"label_vectors": None}):
+    if not accepted_arguments(config[part], {"label_vectors": None}):
         return {}
     if vectors is None:
         raise CxrError(f"{part}._target_={config[part]['_target_']} needs label text; add text=file or text=sentence")
@@ -84,10 +84,10 @@ def _of_text(config: Mapping[str, Any], part: str, vectors: Tensor | None) -> di
 
 
 def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
-    """How training images are changed, and in which order they come.
+    """Augmentation and order of the training images.
 
     Raises:
-        CxrError: an argument of either.
+        CxrError: one of them rejects an argument.
     """
     transforms = [build(transform) for transform in config["augment"]["transforms"]]
     order: Order = build(config["sampler"])
@@ -107,7 +107,7 @@ def build_loss(
 ) -> nn.Module:
     """The loss of a resolved configuration.
 
-    Its constructor receives those of these arguments that it has as parameters: `findings` (L names), `positive` and
+    Its constructor receives the arguments it has parameters for: `findings` (L names), `positive` and
     `negative` (L counts of the training targets), `epochs` (of the whole run), `activation` (by which the task scores),
     `head_scale` (the option `scale` of the head, or none), `in_features` (of the image vector) and `label_vectors`.
 
@@ -127,32 +127,32 @@ def build_loss(
         "head_scale": lambda: config["head"].get("scale"),
         "in_features": lambda: in_features,
     }
-    arguments = {name: value() for name, value in taken(config["loss"], offered).items()}
+    arguments = {name: value() for name, value in accepted_arguments(config["loss"], offered).items()}
     loss = build(config["loss"], **arguments, **_of_text(config, "loss", label_vectors))
     if not isinstance(loss, nn.Module):
-        raise CxrError(f"loss._target_={config['loss']['_target_']} is no torch.nn.Module")
+        raise CxrError(f"loss._target_={config['loss']['_target_']} is not a torch.nn.Module")
     return loss
 
 
 def build_task(config: Mapping[str, Any], findings: Sequence[str] = ()) -> ClassificationTask:
-    """The task of a resolved configuration, which can turn logits into scores.
+    """The task of a resolved configuration.
 
     Args:
         config: resolved.
         findings: L names of the logits; needed where scores depend on them, as in a hierarchy.
 
     Raises:
-        CxrError: what the configuration names is no task, or one that selects by what it does not log.
+        CxrError: the configured class is not a task, or its monitor is not a value that it logs.
     """
     node = config["task"]
     task = build(node)
     if not isinstance(task, ClassificationTask):
-        raise CxrError(f"task._target_={node['_target_']} is no task; it must be a subclass of ClassificationTask")
+        raise CxrError(f"task._target_={node['_target_']} is not a subclass of ClassificationTask")
     columns = ["val/loss", *(f"val/{name}" for name in task.logged)]
     if task.monitor.name not in columns or task.monitor.mode not in ("max", "min"):
         raise CxrError(
-            f"{type(task).__name__} selects by {task.monitor.mode} of {task.monitor.name}; it must be max or min of "
-            f"what it logs, {', '.join(columns)}"
+            f"{type(task).__name__} selects by {task.monitor.mode} of {task.monitor.name}; choose max or min of a "
+            f"value that it logs: {', '.join(columns)}"
         )
     task.findings = tuple(findings)
     return task

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cxr.configuration.reading import read_configuration
+from cxr.configuration.saved import read_configuration
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
 from cxr.findings import check_names
@@ -23,7 +23,7 @@ _PREFIX = "network."
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of a state dict in the order of its names, not over a file."""
+    """SHA-256 over the names, dtypes, shapes and bytes of a state dict, sorted by name; it is not a file's hash."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -42,8 +42,8 @@ class LoadedNetwork:
         epoch: of the checkpoint.
         sha256: of its weights, see `state_sha256`.
         config: the run's resolved configuration.
-        task: turns its logits into scores.
-        split_fingerprint: of its data, see `cxr.data.split`.
+        task: converts its logits into scores.
+        split_fingerprint: of the training data, see `cxr.data.split`.
     """
 
     network: Network
@@ -60,7 +60,7 @@ def load_network(path: Path, content: dict[str, Any] | None = None) -> LoadedNet
 
     Args:
         path: of the file.
-        content: what `read_checkpoint` has read from it; by default it is read.
+        content: the result of `read_checkpoint`; by default the file is read.
 
     Raises:
         CxrError: the file is missing, broken, or not one of this framework's checkpoints.
@@ -74,7 +74,7 @@ def load_network(path: Path, content: dict[str, Any] | None = None) -> LoadedNet
         task = build_task(config, findings)
     except CxrError:
         raise
-    except Exception as error:  # any value of a configuration may be of another kind than ours
+    except Exception as error:  # the configuration is untrusted: its values may have any type
         raise CxrError(f"no network can be built from the configuration in {path}: {first_line(error)}") from error
     return loaded_into(network, checkpoint, path, config, task)
 
@@ -90,14 +90,14 @@ def loaded_into(
     try:
         network.load_state_dict(network_state(checkpoint))
     except RuntimeError as error:
-        raise CxrError(f"{path} does not fit the network of its own configuration: {first_line(error)}") from error
+        raise CxrError(f"the weights in {path} do not fit its configuration: {first_line(error)}") from error
     findings, epoch = tuple(checkpoint["cxr"]["findings"]), int(checkpoint["epoch"])
     sha256, fingerprint = state_sha256(checkpoint["state_dict"]), str(checkpoint["cxr"]["split_fingerprint"])
     return LoadedNetwork(network.eval(), findings, epoch, sha256, config, task, fingerprint)
 
 
 def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of the network alone, under its own names."""
+    """The weights of the network, without those of the loss, by parameter name."""
     state = checkpoint["state_dict"]
     return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
 
@@ -106,25 +106,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint file, read with `weights_only=True`.
 
     Raises:
-        CxrError: the file is missing, broken, or not one of this framework's checkpoints: every value that others
-            take from it without looking is of the kind that they expect.
+        CxrError: the file is missing, broken, or not a checkpoint of this framework. Values that the callers use
+            without further checks have the expected types.
     """
     try:
         with open_regular(path, None) as file:
             content = file.read()
     except FileNotFoundError:
-        raise CxrError(f"{path} is missing; has the run made a checkpoint yet?") from None
+        raise CxrError(f"{path} is missing; has the run written a checkpoint yet?") from None
     return parse_checkpoint(content, path)
 
 
 def parse_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
-    """The same from the bytes of the file; `path` is what errors call it."""
+    """Parses and checks the bytes of a checkpoint, see `read_checkpoint`; errors name `path`."""
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CxrError(
-            f"{path} is not a checkpoint that can be read (cut short, damaged, or no checkpoint at all)"
-        ) from error
+        raise CxrError(f"{path} is not a readable checkpoint (truncated, damaged, or not a checkpoint)") from error
     if not isinstance(checkpoint, dict) or not {"cxr", "state_dict", "epoch"} <= checkpoint.keys():
         raise CxrError(f"{path} is not a checkpoint of this framework: it lacks the network's configuration")
     about, state = checkpoint["cxr"], checkpoint["state_dict"]
@@ -139,12 +137,12 @@ def parse_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
         raise CxrError(f"{path} is not a checkpoint of this framework: its epoch is {checkpoint['epoch']!r}")
     odd = [name for name, value in state.items() if not _is_weight(name, value)] if isinstance(state, dict) else ["all"]
     if odd:
-        raise CxrError(f"{path} is not a checkpoint of this framework: {odd[0]!r} among its weights is no plain tensor")
+        raise CxrError(f"{path} is not a checkpoint of this framework: its weight {odd[0]!r} is not a plain tensor")
     return checkpoint
 
 
 def _is_weight(name: object, value: object) -> bool:
-    """Whether it is a named tensor with each of its numbers in memory; a view can claim any number of them."""
+    """Whether it is a named dense tensor whose storage holds all its elements; an expanded view can claim any size."""
     if not isinstance(name, str) or not isinstance(value, Tensor):
         return False
     if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
@@ -152,21 +150,21 @@ def _is_weight(name: object, value: object) -> bool:
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
-def place(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
-    """(epoch, batches of it that were trained on) where training resumes from the content of `last.ckpt`.
+def resume_position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+    """(epoch, number of its batches already trained on) at which training resumes from the content of `last.ckpt`.
 
     Raises:
-        CxrError: it does not say so.
+        CxrError: the counts of Lightning's loops are missing or not numbers.
     """
     try:
         loop = checkpoint["loops"]["fit_loop"]
         epoch = loop["epoch_progress"]["current"]
-        had = loop["epoch_loop.batch_progress"]["current"]["processed"] if within_epoch(epoch) else 0
-        return int(epoch["completed"]), int(had)
+        batches = loop["epoch_loop.batch_progress"]["current"]["processed"] if is_within_epoch(epoch) else 0
+        return int(epoch["completed"]), int(batches)
     except (KeyError, TypeError, ValueError):
-        raise CxrError("last.ckpt does not say where training goes on; was it written by this framework?") from None
+        raise CxrError("last.ckpt holds no epoch to resume from; was it written by this framework?") from None
 
 
-def within_epoch(progress: Mapping[str, int]) -> bool:
-    """Whether Lightning's counts of epochs say that one has begun and is not over."""
+def is_within_epoch(progress: Mapping[str, int]) -> bool:
+    """Whether an epoch has begun and not ended, by Lightning's counts of epochs."""
     return progress["started"] > progress["processed"]

@@ -1,4 +1,4 @@
-"""What the trainer group resolves to on this machine: accelerator, number of devices, precision, loader processes."""
+"""The trainer group resolved on this machine: accelerator, number of devices, precision and loader processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ _AUTO_WORKERS = 8
 
 @dataclass(frozen=True)
 class Devices:
-    """What a run computes on.
+    """The devices of a run.
 
     Attributes:
         accelerator: `cpu` or `gpu`.
-        count: processes, one a device.
-        precision: Lightning's name.
+        count: number of devices and processes.
+        precision: Lightning's name of it.
     """
 
     accelerator: str
@@ -30,7 +30,7 @@ def resolve_devices(trainer: Mapping[str, Any]) -> Devices:
     """Accelerator, number of devices and precision from what this machine has.
 
     Raises:
-        CxrError: a GPU is asked for and there is none, or more devices than there are.
+        CxrError: a GPU or a number of GPUs is requested that this machine does not have.
     """
     gpus = torch.cuda.device_count()
     accelerator = trainer["accelerator"]
@@ -38,20 +38,20 @@ def resolve_devices(trainer: Mapping[str, Any]) -> Devices:
         accelerator = "gpu" if gpus else "cpu"
     accelerator = {"cuda": "gpu"}.get(accelerator, accelerator)
     if accelerator == "gpu" and not gpus:
-        raise CxrError("trainer.accelerator=gpu, but no CUDA GPU is found here; use trainer=cpu")
+        raise CxrError("trainer.accelerator=gpu, but this machine has no CUDA GPU; use trainer=cpu")
     count = trainer["devices"]
     if count == "auto":
         count = (gpus if accelerator == "gpu" else 2) if trainer["strategy"] == "ddp" else 1
     if accelerator == "gpu" and count > gpus:
-        raise CxrError(f"trainer.devices={count}, but {gpus} GPUs are found here; lower trainer.devices")
+        raise CxrError(f"trainer.devices={count}, but this machine has {gpus} GPUs; lower trainer.devices")
     return Devices(accelerator, count, _precision(str(trainer["precision"]), accelerator))
 
 
 def accumulation(config: Mapping[str, Any], devices: int) -> int:
-    """Batches a window: the synthetic batch over what all devices take at once.
+    """Batches per optimizer step on each device: synthetic_batch_size / (batch_size * devices).
 
     Raises:
-        CxrError: they do not divide.
+        CxrError: the result is not a whole number.
     """
     batch, synthetic = config["batch_size"], config["synthetic_batch_size"]
     if synthetic is None:
@@ -59,20 +59,20 @@ def accumulation(config: Mapping[str, Any], devices: int) -> int:
     if synthetic % (batch * devices):
         raise CxrError(
             f"synthetic_batch_size={synthetic} is not a multiple of batch_size={batch} times {devices} device(s); "
-            f"make it one, for example {batch * devices * max(1, round(synthetic / (batch * devices)))}"
+            f"pass for example {batch * devices * max(1, round(synthetic / (batch * devices)))}"
         )
     return int(synthetic // (batch * devices))
 
 
 def loader_processes(value: int | str, accelerator: str) -> int:
-    """The number that `data.workers` stands for; auto is 8 with a GPU, 0 without."""
+    """The number of `data.workers`; `auto` is 8 with a GPU, 0 without."""
     if isinstance(value, int):
         return value
     return _AUTO_WORKERS if accelerator == "gpu" else 0
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device of Lightning's accelerator name, for work outside its Trainer."""
+    """The device of a Lightning accelerator name, for use outside its Trainer."""
     wants_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
     return torch.device("cuda", torch.cuda.current_device()) if wants_gpu else torch.device("cpu")
 

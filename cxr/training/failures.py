@@ -1,4 +1,4 @@
-"""What breaks a training from outside, as one sentence with a remedy."""
+"""Errors of loader processes, memory and disk as one sentence with a remedy."""
 
 import errno
 
@@ -6,17 +6,17 @@ from cxr.errors import CxrError, first_line
 from cxr.files.writing import unwritable
 from cxr.run.directory import Run
 
-_GO_ON = "the run resumes from its last checkpoint with resume=true"
+_RESUMES = "the run resumes from its last checkpoint with resume=true"
 
 
-def explained(error: RuntimeError | OSError | CxrError, run: Run) -> Exception:
-    """The sentence for an error that a loader process, the memory, or the disk has made; else the error itself.
+def readable_error(error: RuntimeError | OSError | CxrError, run: Run) -> Exception:
+    """A `CxrError` with a remedy for an error of a loader process, memory or disk; any other error is returned as is.
 
-    PyTorch hands on what a loader process raises with that process's traceback, of which the sentence is the end.
+    PyTorch raises the error of a loader process with its traceback in the message; the last line is kept.
 
     Args:
         error: as PyTorch or the system raised it.
-        run: that was training.
+        run: the run that was training.
     """
     text = str(error)
     if isinstance(error, CxrError):
@@ -26,16 +26,15 @@ def explained(error: RuntimeError | OSError | CxrError, run: Run) -> Exception:
     if "shared memory" in text or "bus error" in text.lower() or "/torch_" in text:
         return CxrError(
             "loader processes have too little shared memory; raise it (docker: --shm-size=8g) or pass data.workers=0; "
-            + _GO_ON
+            + _RESUMES
         )
     if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
         return CxrError(
-            f"a loader process was ended from outside (out of memory?): {first_line(error)}; pass fewer data.workers; "
-            + _GO_ON
+            f"a loader process was killed (out of memory?): {first_line(error)}; pass fewer data.workers; " + _RESUMES
         )
     if "out of memory" in text.lower():
         return CxrError(
-            "the device is out of memory; pass a smaller batch_size, with synthetic_batch_size=... the step stays the "
-            f"same; {_GO_ON}"
+            "the device is out of memory; pass a smaller batch_size, and synthetic_batch_size=... to keep the images "
+            f"per step; {_RESUMES}"
         )
     return error

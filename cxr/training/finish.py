@@ -1,4 +1,4 @@
-"""The end of a training: what its best checkpoint scores on validation and, unless that is left out, on test."""
+"""The end of a training: predictions, metrics and figures of the best checkpoint on validation and test."""
 
 import json
 import math
@@ -25,9 +25,10 @@ from cxr.training.prepare import Prepared
 
 
 def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, trainer: pl.Trainer) -> None:
-    """Predictions, metrics and figures of the best checkpoint; `metrics.json` last: it says that the run is done.
+    """Writes predictions, metrics and figures of the best checkpoint.
 
-    Scores of test splits are entered in the ledger before anything is written of them.
+    Test scores are entered in the ledger before any of their files is written. `metrics.json` is written last: a run
+    that has it is finished. Test splits are left out with `score_test=false`.
     """
     task = trainer.lightning_module
     assert isinstance(task, ClassificationTask)
@@ -45,17 +46,17 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
         **({UNKNOWN: unknown} if unknown else {}),
     }
     val.write(run.predictions("val"))
-    for path in run.results_of_tests():  # of an earlier end, by other weights
+    for path in run.results_of_tests():  # results of an earlier best checkpoint
         path.unlink()
     notes = {split: notes_of(run, val, test, about_data, "train") for split, test in tests.items()}
-    for split in reversed(tests):  # `test` last: where it is, all are
+    for split in reversed(tests):  # `test` last: if it exists, all do
         tests[split].write(run.predictions(split))
     train = catalog.targets("train")
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
     results = evaluate(val, tests, train_positives=positives)
-    for split, predicted in predictions.items():  # what the task adds to what every run says
-        own = loaded.task.report(predicted.target, predicted.score, predicted.findings, predicted.patient)
-        results[split] = own | results[split]
+    for split, predicted in predictions.items():  # add the task's metrics to those of every run
+        of_task = loaded.task.report(predicted.target, predicted.score, predicted.findings, predicted.patient)
+        results[split] = of_task | results[split]
     metrics: dict[str, Any] = {**results, "train": {"n": len(train), "positives": positives}}
     if is_smoke(config):
         metrics["smoke"] = True
@@ -79,9 +80,9 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
 
 
 def selected(run: Run, monitor: Monitor) -> float:
-    """The value by which a finished run's checkpoint was selected; NaN where it is undefined.
+    """The value by which a finished run's checkpoint was selected; NaN if it is undefined.
 
-    It is that of `metrics.json`, or of the best epoch's row in `metrics.csv` where the predictions do not tell it.
+    It is read from `metrics.json`, or from the best epoch's row of `metrics.csv` (such as a loss).
     """
     split, _, name = monitor.name.partition("/")
     value = run.metric(split, name)

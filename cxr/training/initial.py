@@ -1,4 +1,4 @@
-"""First weights: those of a finished run, `init=runs/a`, what they have learnt from, and which of them are frozen."""
+"""Initial weights from a finished run, `init=runs/a`, the data they were trained on, and frozen parts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,19 +20,19 @@ _HEAD = "head."
 
 
 def ancestry_of_options(config: Mapping[str, Any]) -> Ancestry:
-    """What the weights that the backbone's options name have learnt from.
+    """The training data of the weights that the backbone's options name.
 
-    The weights of timm's own hub are of photographs; those of a file, or of another hub, may be of anything. So may
-    those of a backbone of the user's own, if one of its options is a text, which may name a file.
+    Weights of timm's own hub were trained on photographs. The training data of a file or of another hub are unknown. So
+    are those of a custom backbone with a string option, which may name a file.
     """
     backbone = config["backbone"]
     if backbone.get("weights"):
         return Ancestry(unknown=(f"backbone.weights={Path(str(backbone['weights'])).name}",))
-    ours = str(backbone["_target_"]).startswith("cxr.")
+    custom = not str(backbone["_target_"]).startswith("cxr.")
     texts = [key for key, value in backbone.items() if isinstance(value, str) and key not in ("_target_", "name")]
-    if backbone.get("pretrained") and (not ours or ":" in str(backbone.get("name"))):
+    if backbone.get("pretrained") and (custom or ":" in str(backbone.get("name"))):
         return Ancestry(unknown=(f"the pretrained weights of {backbone.get('name') or backbone['_target_']}",))
-    if texts and not ours:
+    if texts and custom:
         return Ancestry(unknown=(f"the first weights of {backbone['_target_']}",))
     return Ancestry()
 
@@ -41,79 +41,78 @@ def start_from(
     network: Network,
     init: str,
     findings: Sequence[str],
-    judged: Mapping[str, pd.DataFrame] | None = None,
+    evaluated: Mapping[str, pd.DataFrame] | None = None,
     with_head: bool = True,
 ) -> Ancestry:
-    """Loads the weights of a finished run's best checkpoint, and returns what they have learnt from.
+    """Loads the weights of a finished run's best checkpoint, and returns the data they were trained on.
 
-    Backbone and attention must be those of the run. The head is taken over if it fits and its findings are the same;
-    otherwise it starts anew, which is printed.
+    Backbone and attention must be those of the run. The head's weights are loaded if its shapes and findings are the
+    same; otherwise it keeps its random initialization, which is printed.
 
     Args:
-        network: whose weights are replaced.
-        init: a run directory, or a checkpoint file.
+        network: the network whose weights are replaced.
+        init: a run directory or a checkpoint file.
         findings: L names of the network's outputs.
-        judged: rows (`patient`, `image`) of the splits that the network will be judged on, by name.
-        with_head: whether the head is taken over where it fits.
+        evaluated: rows (`patient`, `image`) of the splits on which the network will be evaluated, by name.
+        with_head: load the head's weights if they fit.
 
     Raises:
-        CxrError: there is no checkpoint, its weights do not fit, or they have learnt from one of these splits.
+        CxrError: there is no checkpoint, its weights do not fit, or they were trained on one of these splits.
     """
-    place = Path(init).expanduser()
-    path = Run(place).best if place.is_dir() else place
+    given = Path(init).expanduser()
+    path = Run(given).best if given.is_dir() else given
     if not path.exists():
-        raise CxrError(f"init={init} is no finished run: {path} is missing; give runs/<name>, or a checkpoint file")
+        raise CxrError(f"init={init} is no finished run: {path} is missing; pass runs/<name> or a checkpoint file")
     checkpoint = read_checkpoint(path)
-    about, state, own = checkpoint["cxr"], network_state(checkpoint), network.state_dict()
-    head = [name for name in own if name.startswith(_HEAD)]
-    fits = all(name in state and state[name].shape == own[name].shape for name in head)
-    same = with_head and fits and tuple(about["findings"]) == tuple(findings)
-    taken = [name for name in own if same or not name.startswith(_HEAD)]
-    wrong = [name for name in taken if name not in state or state[name].shape != own[name].shape]
-    wrong += [name for name in state if name not in own and not name.startswith(_HEAD)]
+    about, source, target = checkpoint["cxr"], network_state(checkpoint), network.state_dict()
+
+    def fits(name: str) -> bool:
+        return name in source and source[name].shape == target[name].shape
+
+    same_head = with_head and tuple(about["findings"]) == tuple(findings)
+    same_head = same_head and all(fits(name) for name in target if name.startswith(_HEAD))
+    loaded = [name for name in target if same_head or not name.startswith(_HEAD)]
+    wrong = [name for name in loaded if not fits(name)]
+    wrong += [name for name in source if name not in target and not name.startswith(_HEAD)]
     if wrong:
         raise CxrError(
             f"init={init} has the weights of another network: {wrong[0]} and {len(wrong) - 1} more do not fit; choose "
             "its backbone and attention"
         )
-    learnt = read_preprocessing(about.get("preprocessing"), str(path))
+    preprocessing = read_preprocessing(about.get("preprocessing"), str(path))
     for name in ("mean", "std"):
-        theirs, mine = getattr(learnt, name), getattr(network.preprocessing, name)
-        if theirs != mine:
+        before, now = getattr(preprocessing, name), getattr(network.preprocessing, name)
+        if before != now:
             raise CxrError(
-                f"init={init} learnt with backbone.{name}={theirs}, and this network has {mine}; pass "
-                f"backbone.{name}={theirs}"
+                f"init={init} was trained with backbone.{name}={before}, and this network has {now}; pass "
+                f"backbone.{name}={before}"
             )
     with torch.no_grad():
-        for name in taken:
-            own[name].copy_(state[name])
+        for name in loaded:
+            target[name].copy_(source[name])
     ancestry = read_ancestry(about.get("ancestry"), str(path))
-    for split, rows in (judged or {}).items():
+    for split, rows in (evaluated or {}).items():
         ancestry.check(f"init={init}", split, rows["patient"].tolist(), rows["image"].tolist())
-    print(f"first weights are those of {path}" + ("" if same else "; the head starts anew"), flush=True)
+    print(f"initial weights: {path}" + ("" if same_head else "; the head is initialized randomly"), flush=True)
     return ancestry
 
 
 def check_frozen(config: Mapping[str, Any]) -> None:
-    """Refuses `freeze` where it names no part of a network, or would keep a backbone of random weights.
-
-    Raises:
-        CxrError: either.
-    """
+    """Raises CxrError if `freeze` names no part of a network, or freezes a backbone of random weights."""
     backbone, parts = config["backbone"], config["freeze"]
     for name in parts:
         if name not in PARTS:
             raise CxrError(f"freeze={written(parts)} names {name}; the parts of a network are {', '.join(PARTS)}")
-    ours = str(backbone["_target_"]).startswith("cxr.")
-    if "backbone" in parts and ours and not (config["init"] or backbone["pretrained"] or backbone["weights"]):
+    custom = not str(backbone["_target_"]).startswith("cxr.")
+    if "backbone" in parts and not custom and not (config["init"] or backbone["pretrained"] or backbone["weights"]):
         raise CxrError(
-            f"freeze={written(parts)} keeps the first weights of the backbone, which are random; pass "
+            f"freeze={written(parts)} freezes the initial weights of the backbone, which are random; pass "
             "init=runs/<name>, a finished run, or backbone.pretrained=true"
         )
 
 
 def freeze(network: Network, parts: Sequence[str]) -> None:
-    """Keeps parts of a network as they are: no gradient, and batch norm in evaluation mode, which keeps its buffers.
+    """Freezes parts of a network: no gradients, and batch norm in evaluation mode, which keeps its buffers.
 
     Args:
         network: in training mode.
@@ -125,4 +124,4 @@ def freeze(network: Network, parts: Sequence[str]) -> None:
     for name in parts:
         network.get_submodule(name).eval().requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise CxrError(f"freeze={written(list(parts))} leaves nothing to train; take a part out")
+        raise CxrError(f"freeze={written(list(parts))} leaves nothing to train; remove a part")

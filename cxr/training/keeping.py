@@ -1,4 +1,4 @@
-"""When checkpoints are written: after optimizer steps, between epochs, at the end, and when the process must stop."""
+"""When checkpoints are written: after optimizer steps, between epochs, at the end, and on a request to stop."""
 
 import math
 import time
@@ -15,24 +15,24 @@ from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask, Monitor
 from cxr.training.callbacks.ema import averaged
-from cxr.training.checkpoint import within_epoch
+from cxr.training.checkpoint import is_within_epoch
 
 
 class RunCheckpoints(Checkpoint):
-    """Keeps `last.ckpt`, everything that training needs to go on, and `best.ckpt`, the epoch that the task selects.
+    """Writes `last.ckpt`, from which training resumes, and `best.ckpt`, the epoch that the task selects.
 
-    Where the process was asked to stop, it stops after the next `last`. `last` holds the raw weights; the best epochs
-    hold the averaged ones where the run averages, as their validation was of those.
+    `last` holds the raw weights. With weight averaging, the best epochs hold the averages, which were validated.
 
-    `last` is written after optimizer steps, when an interval is over; between epochs, when schedulers and early
-    stopping have seen the epoch; and at the end. After the last step of an epoch it waits for the validation.
+    `last` is written after optimizer steps, when an interval is over; between epochs, after schedulers and early
+    stopping; and at the end of training. After the last step of an epoch it is written after the validation. If the
+    process was asked to stop, it stops after the next `last`.
 
     Args:
-        run: whose `checkpoints/` they go to.
-        every_steps: optimizer steps between two of `last`; none writes between epochs only.
-        every_seconds: the same by the clock.
-        keep_best: how many of the best epochs are kept; more than one are also called `epoch-<n>.ckpt`.
-        monitor: the column of `metrics.csv` that says which they are.
+        run: whose `checkpoints/` the files go to.
+        monitor: the value that selects the best epochs.
+        every_steps: optimizer steps between two writes of `last`; by default it is written between epochs only.
+        every_seconds: the same in seconds.
+        keep_best: how many of the best epochs are kept; if more than one, each is also saved as `epoch-<n>.ckpt`.
     """
 
     def __init__(
@@ -48,24 +48,24 @@ class RunCheckpoints(Checkpoint):
         self.best: list[tuple[float, int]] = []  # value (negative where less is better) and epoch, best first
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes where this process began.
+        """Starts the clocks.
 
         Raises:
-            CxrError: a callback has a state that could be written and never read again.
+            CxrError: the state of a callback could be written and not be read again.
         """
         _refuse_objects({callback.state_key: callback.state_dict() for callback in trainer.callbacks})  # type: ignore[attr-defined]
         self._began = trainer.current_epoch
-        self._step = self._look = self._saved_step = trainer.global_step
-        self._saved = self._looked = time.monotonic()
+        self._step = self._next_check = self._saved_step = trainer.global_step
+        self._saved = self._checked = time.monotonic()
         requests.can_wait = True
-        requests.listen()  # Lightning has handlers of its own, which would wait for other ranks inside them
+        requests.listen()  # replaces Lightning's signal handlers, which would wait for other ranks
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes `last.ckpt` after an optimizer step when it is due."""
         if trainer.global_step == self._step:
-            return  # within a window: its gradients are in no checkpoint
+            return  # inside an accumulation window, whose gradients no checkpoint holds
         self._step = trainer.global_step
         due = bool(self.every_steps) and self._step - self._saved_step >= (self.every_steps or 0)
         by_clock, stop = self._asked(trainer)
@@ -74,7 +74,7 @@ class RunCheckpoints(Checkpoint):
             self._stop_if(stop, trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes `best.ckpt` if this epoch is the best; without a defined value the latest epoch is.
+        """Writes `best.ckpt` if this epoch is the best; as long as the value is undefined, the latest epoch is.
 
         From the task's `switch_epoch` on, earlier epochs no longer compete.
         """
@@ -86,7 +86,7 @@ class RunCheckpoints(Checkpoint):
             self.best = []
         best = not self.best or score > self.best[0][0] or score == -math.inf == self.best[0][0]
         ranked = sorted([*self.best, (score, epoch)], key=lambda one: (-one[0], one[1]))
-        if best:  # of equals, too, where no value is defined
+        if best:  # also the latest of several epochs without a value
             ranked = [(score, epoch), *(one for one in ranked if one[1] != epoch)]
         self.best = ranked[: self.keep_best]
         paths = [self.run.best] * best + [self._of_epoch(epoch)] * (self.keep_best > 1 and epoch in self._kept())
@@ -104,7 +104,7 @@ class RunCheckpoints(Checkpoint):
         return self.run.best.with_name(f"epoch-{epoch}.ckpt")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes `last.ckpt` when an epoch has been completed since the start or the resumption."""
+        """Writes `last.ckpt` if an epoch was completed since training started or resumed."""
         if trainer.current_epoch > self._began:
             self._save_last(trainer)
         self._stop_if(trainer.strategy.broadcast(requests.asked), trainer)
@@ -116,14 +116,14 @@ class RunCheckpoints(Checkpoint):
         self._stop_if(trainer.strategy.broadcast(requests.asked), trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """From now on nothing is waited for."""
+        """A request to stop no longer waits for a checkpoint."""
         requests.can_wait = False
 
     def _stop_if(self, asked: str | None, trainer: pl.Trainer) -> None:
         if asked:
             raise Stopped(
                 f"stopped by {asked} after step {trainer.global_step}: {self.run.last} is written; the same command "
-                "with resume=true goes on"
+                "with resume=true resumes"
             )
 
     def _save_last(self, trainer: pl.Trainer) -> None:
@@ -131,50 +131,50 @@ class RunCheckpoints(Checkpoint):
         self._saved, self._saved_step = time.monotonic(), trainer.global_step
 
     def _asked(self, trainer: pl.Trainer) -> tuple[bool, str | None]:
-        """Whether the clock wants a checkpoint, and the signal that wants an end.
+        """Whether `every_seconds` are over, and the signal that asked to stop, if any.
 
-        The first rank decides for all; it is asked about once a second, since ranks have to wait for it.
+        The first rank decides for all. It does so about once a second, since the other ranks wait for it.
         """
-        if self._step < self._look:
+        if self._step < self._next_check:
             return False, None
         now = time.monotonic()
-        a_step = (now - self._looked) / max(1, self._step - (self._looked_step or self._step - 1))
-        self._looked, self._looked_step = now, self._step
+        a_step = (now - self._checked) / max(1, self._step - (self._checked_step or self._step - 1))
+        self._checked, self._checked_step = now, self._step
         seconds = self.every_seconds or math.inf
         pause = max(1, int(min(1.0, seconds / 10) / max(a_step, 1e-6)))
         answer = (now - self._saved >= seconds, requests.asked, self._step + pause)
-        due, stop, self._look = trainer.strategy.broadcast(answer)
+        due, stop, self._next_check = trainer.strategy.broadcast(answer)
         return due, stop
 
-    _looked_step: int | None = None
+    _checked_step: int | None = None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Between epochs, says that the last one is over: Lightning has already counted the next, and would skip it."""
+        """Between epochs, resets Lightning's counts, which include the next epoch: resuming would skip it."""
         _refuse_objects(checkpoint["callbacks"])
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
-        if within_epoch(progress["current"]):
+        if is_within_epoch(progress["current"]):
             return
         for counts in progress.values():
             counts.update(dict.fromkeys(("ready", "started", "processed", "completed"), counts["completed"]))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on comparing with."""
+        """The best epochs so far and their values."""
         return {"best": [list(one) for one in self.best]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores it."""
+        """Restores them."""
         self.best = [(float(score), int(epoch)) for score, epoch in state_dict.get("best", [])]
 
 
 def _refuse_objects(states: Mapping[str, Any]) -> None:
-    """Raises CxrError if the state of a callback would make a checkpoint that cannot be read without unpickling."""
+    """Raises CxrError if the state of a callback cannot be read without unpickling."""
     for name, state in states.items():
         if not _is_plain(state):
             raise CxrError(
-                f"the callback {name} has a state that no checkpoint can hold; its state_dict() may have tensors, "
-                "numbers, texts, lists, tuples and dicts alone"
+                f"the state of the callback {name} cannot be saved; its state_dict() may hold only tensors, numbers, "
+                "strings, lists, tuples and dicts"
             )
 
 

@@ -1,4 +1,4 @@
-"""Several processes for one run: each child reads the run's own configuration and never the parent's command line."""
+"""Starts the processes of a run on several devices; they read the run's configuration, not the command line."""
 
 import json
 import os
@@ -19,25 +19,25 @@ from cxr.training.devices import Devices
 from cxr.training.prepare import Prepared
 from cxr.training.world import Rank
 
-_PATIENCE = 10  # seconds a child has to end after it was asked to
-_NEWS = 0.5  # seconds from the first death that is seen until all that caused it can be seen
+_GRACE = 10  # seconds for a child to end after SIGTERM
+_SETTLE = 0.5  # seconds after the first failure, in which its cause in another process becomes visible
 
 
 def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
-    """Runs one process a device and waits; when one fails the others, which cannot go on without it, are killed.
+    """Runs one process per device and waits for them; when one fails, the others are ended.
 
     Args:
-        run: whose configuration they read.
+        run: the run, whose configuration they read.
         devices: one process each.
-        prepared: the data, which they read as this process has checked them.
+        prepared: the checked data, which they read from a temporary folder.
 
     Raises:
-        CxrError: a process failed: the first that did, and why.
+        CxrError: a process failed; the message names the first one and its reason.
     """
     threads = max(1, (os.cpu_count() or 1) // devices.count)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("TORCHELASTIC_")}
     common = inherited | {
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(os.path.abspath, sys.path))),  # what this process can import
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(os.path.abspath, sys.path))),  # imports work as here
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(devices.count),
@@ -61,7 +61,7 @@ def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Pat
     try:
         while any(child.poll() is None for child in children) or _failed(children, reasons):
             if _failed(children, reasons):
-                time.sleep(_NEWS)
+                time.sleep(_SETTLE)
                 sentence = _first_failure(run, children, reasons)
                 for child in children:
                     child.kill()
@@ -72,7 +72,7 @@ def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Pat
         pass_on([child.pid for child in children if child.poll() is None])
         while all(child.poll() is None for child in children):
             time.sleep(0.1)
-        deadline = time.monotonic() + _PATIENCE  # the others are done too, or wait for one that is gone
+        deadline = time.monotonic() + _GRACE  # the others are done too, or wait for one that is gone
         while any(child.poll() is None for child in children) and time.monotonic() < deadline:
             time.sleep(0.1)
         for reason in sorted(filter(Path.exists, reasons), key=lambda one: one.stat().st_mtime_ns)[:1]:
@@ -83,16 +83,19 @@ def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Pat
 
 
 def _failed(children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> list[int]:
-    """Ranks; one that has given its reason may hang in its end."""
+    """Ranks that ended with an error, or wrote a reason and may hang while ending."""
     return [rank for rank, child in enumerate(children) if child.poll() not in (None, 0) or reasons[rank].exists()]
 
 
 def _first_failure(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> str:
-    """A process that was killed gives no reason; those that miss it fail afterwards, and give theirs or abort."""
+    """The error of the first process that failed.
+
+    A killed process writes no reason. The others fail after it: they write a reason, or abort.
+    """
 
     def when(rank: int) -> tuple[bool, int]:
-        told = reasons[rank].stat().st_mtime_ns if reasons[rank].exists() else 0
-        return children[rank].poll() == -signal.SIGABRT, told
+        written = reasons[rank].stat().st_mtime_ns if reasons[rank].exists() else 0
+        return children[rank].poll() == -signal.SIGABRT, written
 
     first = min(_failed(children, reasons), key=when)
     name = f"process {first} of {len(children)} of {run.path}"
@@ -106,7 +109,7 @@ def _end(children: list["subprocess.Popen[bytes]"]) -> None:
     for child in children:
         if child.poll() is None:
             child.terminate()
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _GRACE
     for child in children:
         try:
             child.wait(max(0.1, deadline - time.monotonic()))
@@ -122,5 +125,5 @@ def _free_port() -> int:
 
 
 def rank_of_this_process() -> Rank:
-    """As the launcher set it."""
+    """This process's rank, from the variables that `launch` set."""
     return Rank(int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"]))

@@ -1,4 +1,4 @@
-"""Attention maps of the test images that radiologists drew boxes on, judged against these boxes."""
+"""Evaluation of attention maps against radiologists' boxes on the test images that have them."""
 
 from typing import Any
 
@@ -24,22 +24,22 @@ def localisation(
     Args:
         data: loaders of the run.
         loaded: its network.
-        device: where it runs.
+        device: of the network.
         resampling: of patients, for the intervals.
         split: `test` or a further test split.
 
     Returns:
-        Plain values: `pairs`, and a measure each with `macro` and its findings; none for a network without attention,
-        or data without boxes.
+        Plain values: `pairs`, and for each measure `macro` and `findings`; none for a network without attention, or
+        data without boxes.
     """
     rows = data.catalog.rows(split).reset_index(drop=True)
     boxes, findings = data.catalog.boxes, data.catalog.findings
     boxes = boxes[boxes["image"].isin(rows["image"])]
     if boxes.empty:
         return None
-    place = {image: position for position, image in enumerate(rows["image"])}
+    position_of = {image: position for position, image in enumerate(rows["image"])}
     pairs = [
-        (place[str(image)], findings.index(str(finding)), shown_boxes(drawn, data.preprocessing))
+        (position_of[str(image)], findings.index(str(finding)), shown_boxes(drawn, data.preprocessing))
         for (image, finding), drawn in boxes.groupby(["image", "finding"], sort=True)
     ]
     positions, columns = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
@@ -50,12 +50,12 @@ def localisation(
     patients = rows["patient"].to_numpy()[positions]
     measures = {"pointing_game": found.pointing, "energy": found.energy}
     measures |= {f"iou_{limit:g}": found.iou[:, k] for k, limit in enumerate(THRESHOLDS)}
-    said: dict[str, Any] = {"pairs": len(pairs)}
+    result: dict[str, Any] = {"pairs": len(pairs)}
     spread = {
         name: by_finding(values, columns, len(findings), patients, resampling) for name, values in measures.items()
     }
     for name, mean in spread.items():
-        said[name] = {"macro": single(mean.macro), "findings": named(findings, mean.findings)}
+        result[name] = {"macro": single(mean.macro), "findings": named(findings, mean.findings)}
     boxed = {name: len(set(patients[columns == k])) for k, name in enumerate(findings)}
     few = {name: count for name, count in boxed.items() if 0 < count < FEWEST}
-    return said | {"intervals": intervals_of(resampling.resamples, few, findings, spread)}
+    return result | {"intervals": intervals_of(resampling.resamples, few, findings, spread)}

@@ -1,4 +1,7 @@
-"""`metrics.csv`, a row an epoch, `steps.csv`, a row every few steps, both kept over resumptions; the epoch's line."""
+"""The logs of a run: `metrics.csv`, one row per epoch, which is also printed, and `steps.csv`, one row every few steps.
+
+Both are continued when a run resumes.
+"""
 
 import csv
 import io
@@ -30,10 +33,10 @@ _LABELS = {"macro_auroc": "AUROC"}
 class EpochLog(Callback):
     """Writes the epoch's metrics as a row of a CSV file, and prints them as one line.
 
-    The columns are those that every task has and, for training and validation, what the task logs.
+    The columns are those of every run, and the metrics of the task for training and validation.
 
     Args:
-        path: the file. When a run goes on, rows from the epoch it goes on with are written again.
+        path: the file. When a run resumes, rows from the resumed epoch on are replaced.
         show: print the line.
     """
 
@@ -41,19 +44,19 @@ class EpochLog(Callback):
         self.path, self.show = path, show
         self._began = 0.0
         self._training_seconds = 0.0
-        self._share = 1.0  # of the epoch's images that this process has trained on
+        self._share = 1.0  # of the epoch's images that were trained on since the start of this process
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
         self._began, self._share = time.perf_counter(), 1.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock where a run goes on in the middle of an epoch."""
-        had = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        self._began, self._share = time.perf_counter(), 1 - had / max(1, trainer.num_training_batches)
+        """Starts the clock; also for a run that resumes in the middle of an epoch."""
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        self._began, self._share = time.perf_counter(), 1 - done / max(1, trainer.num_training_batches)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stops it: the rate is that of training alone."""
+        """Stops the clock: images per second are those of training alone."""
         self._training_seconds = time.perf_counter() - self._began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -85,7 +88,7 @@ class EpochLog(Callback):
 class StepLog(Callback):
     """Appends a row to `steps.csv` every `trainer.log_every_n_steps` optimizer steps.
 
-    When a run goes on, rows after the step of its checkpoint are cut off, and written again as they come.
+    When a run resumes, rows after the step of its checkpoint are removed, and written again by the resumed training.
 
     Args:
         path: the file, which the first rank writes.
@@ -98,7 +101,7 @@ class StepLog(Callback):
         self._step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Cuts the file off after the restored step, and opens it."""
+        """Removes the rows after the restored step, and opens the file for appending."""
         self._step = trainer.global_step
         if trainer.is_global_zero:
             rows = [row for row in read_steps(self.path) if int(row["step"]) <= self._step]
@@ -129,7 +132,7 @@ class StepLog(Callback):
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Closes it where training broke, also on a full disk; whole rows are in it already."""
+        """Closes the file after an error, also on a full disk; complete rows are already written."""
         self._close()
 
     def _close(self) -> None:
@@ -140,15 +143,15 @@ class StepLog(Callback):
 
 
 def shown(value: float | None) -> str:
-    """A metric as the terminal says it."""
+    """A metric as it is printed."""
     return "undefined" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def read_steps(path: Path) -> list[dict[str, str]]:
-    """The rows of `steps.csv` as strings, up to the first that a kill has cut; none where it is missing.
+    """The rows of `steps.csv` as strings, up to the first that is incomplete after a kill; none if it is missing.
 
     Raises:
-        CxrError: it does not begin as a `steps.csv` does, or cannot be read.
+        CxrError: its first line is not the header, or it cannot be read.
     """
     try:
         lines = read_text(path, _LONGEST_STEPS).splitlines(keepends=True)
@@ -173,10 +176,10 @@ def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of `metrics.csv` as strings; none where it is missing.
+    """The rows of `metrics.csv` as strings; none if it is missing.
 
     Raises:
-        CxrError: it cannot be read, has a column of another kind, or a row without the number of its epoch.
+        CxrError: it cannot be read, has an unknown column, or a row without a valid epoch.
     """
     try:
         text = read_text(path, _LONGEST_EPOCHS)
@@ -184,17 +187,17 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return []
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        names = reader.fieldnames or ["epoch"]  # none in an empty file
-        strange = sorted(name for name in {*names} - {*_FIRST, *_LAST} if not _METRIC.fullmatch(name))
-        if strange or "epoch" not in names:
-            wrong = f"has the column {strange[0]!r}" if strange else "lacks the column 'epoch'"
-            raise CxrError(f"{path} line 1 {wrong}; it is no log of a run: restore the file or remove it")
+        names = reader.fieldnames or ["epoch"]  # an empty file has no field names
+        unknown = sorted(name for name in {*names} - {*_FIRST, *_LAST} if not _METRIC.fullmatch(name))
+        if unknown or "epoch" not in names:
+            problem = f"has the unknown column {unknown[0]!r}" if unknown else "lacks the column 'epoch'"
+            raise CxrError(f"{path} line 1 {problem}; restore the file or remove it")
         rows = []
         for row in reader:
             if None in row or None in row.values() or not _is_count(row["epoch"]):
                 raise CxrError(
-                    f"{path} line {reader.line_num}, column 'epoch': {row['epoch']!r} is no epoch, or the row has not "
-                    "a value a column; restore the file or remove it"
+                    f"{path} line {reader.line_num}: 'epoch' is {row['epoch']!r}, or the number of values is not that "
+                    "of the columns; restore the file or remove it"
                 )
             rows.append(row)
     except csv.Error as error:
@@ -207,7 +210,7 @@ def _is_count(text: str) -> bool:
 
 
 def read_log(path: Path) -> pd.DataFrame:
-    """`metrics.csv` as numbers, a row an epoch; what is no finite number is NaN."""
+    """`metrics.csv` as numbers, one row per epoch; values that are not finite numbers are NaN."""
     rows = read_rows(path)
     columns = list(dict.fromkeys([*_FIRST, *(rows[-1] if rows else ()), *_LAST]))
     numbers = pd.DataFrame(rows, columns=columns).apply(pd.to_numeric, errors="coerce")

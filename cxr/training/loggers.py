@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases beside the `metrics.csv` that every run writes."""
+"""TensorBoard and Weights & Biases, in addition to the `metrics.csv` that every run writes."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -9,36 +9,36 @@ import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from cxr.configuration.private import without_places
-from cxr.configuration.targets import LOGGERS, build, taken
+from cxr.configuration.targets import LOGGERS, accepted_arguments, build
 from cxr.errors import CxrError, first_line
 from cxr.metrics.curves import roc_curve
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions
 
-_CURVE_POINTS = 200  # of a ROC curve in a dashboard
-_TAG = 64  # characters that W&B takes of a tag
+_CURVE_POINTS = 200  # points of a ROC curve at W&B
+_TAG = 64  # longest tag that W&B accepts, in characters
 
 
 def check_loggers(config: Mapping[str, Any]) -> None:
-    """Raises CxrError if a chosen logger or its package is not there, or an option file is of no named logger."""
+    """Raises CxrError if a chosen logger or its package is missing, has unknown options, or its file has no package."""
     if "_target_" in (config["logger"] or {}):
-        raise CxrError("the option file of a logger begins with the line '# @package logger.NAME', and one lacks it")
+        raise CxrError("the option file of a logger must begin with the line '# @package logger.NAME'")
     for name, node in _chosen(config).items():
         for package in ("wandb", "tensorboard"):
             if package in str(node["_target_"]).lower() and find_spec(package) is None:
                 raise CxrError(f"logger={name} needs the package {package}, which is missing; pip install {package}")
-        taken(node, {})  # refuses a class that does not exist, or may not be named
+        accepted_arguments(node, {})  # raises for a class that does not exist or is not allowed
         if str(node["_target_"]).endswith("WandbLogger"):
             import wandb
 
             known = {*signature(WandbLogger.__init__).parameters, *signature(wandb.init).parameters, "_target_"}
-            strange = sorted(set(node) - known)
-            if strange:
-                raise CxrError(f"logger.{name}.{strange[0]} is no argument of WandbLogger or wandb.init; leave it out")
+            unknown = sorted(set(node) - known)
+            if unknown:
+                raise CxrError(f"logger.{name}.{unknown[0]} is no argument of WandbLogger or wandb.init; remove it")
 
 
 def build_loggers(config: Mapping[str, Any], run: Run) -> list[Logger]:
-    """The loggers of the configuration with their files in the run directory; `metrics.csv` needs none."""
+    """The loggers of the configuration, which write into the run directory; `metrics.csv` needs none."""
     loggers: list[Logger] = []
     for node in _chosen(config).values():
         if str(node["_target_"]).endswith("WandbLogger"):
@@ -50,15 +50,15 @@ def build_loggers(config: Mapping[str, Any], run: Run) -> list[Logger]:
 
 
 def _chosen(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Name to node of the loggers beside `metrics.csv`."""
+    """The loggers in addition to `metrics.csv`, by name."""
     return {name: node for name, node in (config["logger"] or {}).items() if node and node.get("_target_")}
 
 
 def _wandb_logger(node: Mapping[str, Any], config: Mapping[str, Any], run: Run) -> Logger:
-    """A run that has begun at W&B, with the id that it has whenever it goes on; offline where W&B does not answer.
+    """A logger whose W&B run has started, with an id that stays the same on resuming; offline if W&B is unreachable.
 
     Raises:
-        CxrError: W&B knows no key of this user.
+        CxrError: the user is not logged in to W&B.
     """
     import wandb
 
@@ -68,29 +68,29 @@ def _wandb_logger(node: Mapping[str, Any], config: Mapping[str, Any], run: Run) 
     chosen = [choices.get(group) for group in ("experiment", "data", "backbone", "attention", "loss")]
     node = {**node, "tags": [str(tag)[:_TAG] for tag in (*filter(None, chosen), *(node.get("tags") or ()))]}
     try:
-        logger = _begun(node, options)
+        logger = _started(node, options)
     except wandb.errors.CommError as error:
         print(
-            f"W&B does not answer ({first_line(error)}); the run goes on offline, and "
-            f"wandb sync {run.path}/wandb/*run-* sends it later",
+            f"W&B does not answer ({first_line(error)}); the run continues offline, and "
+            f"wandb sync {run.path}/wandb/*run-* uploads it later",
             flush=True,
         )
         wandb.teardown()  # its service still holds the run's id
-        logger = _begun({**node, "offline": True}, options)
+        logger = _started({**node, "offline": True}, options)
     except wandb.errors.UsageError as error:
         raise CxrError(
             f"W&B refuses: {first_line(error)}; run wandb login, or pass logger=wandb logger.wandb.offline=true, and "
-            f"go on with resume=true name={name}"
+            f"resume with resume=true name={name}"
         ) from error
     return logger
 
 
-def _begun(node: Mapping[str, Any], options: Mapping[str, Any]) -> WandbLogger:
-    """Builds the logger and begins its run, which says hello to the server where there is one."""
+def _started(node: Mapping[str, Any], options: Mapping[str, Any]) -> WandbLogger:
+    """Builds the logger and starts its W&B run, which connects to the server unless it is offline."""
     logger: WandbLogger = build(node, acting=LOGGERS, **options)
-    logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it
+    logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns
     if node.get("offline"):
-        logger._wandb_init.pop("resume", None)  # W&B warns that it is of no effect offline
+        logger._wandb_init.pop("resume", None)  # has no effect offline, and W&B warns
     _ = logger.experiment
     return logger
 
@@ -98,20 +98,20 @@ def _begun(node: Mapping[str, Any], options: Mapping[str, Any]) -> WandbLogger:
 def log_result(
     loggers: Sequence[Logger], run: Run, metrics: Mapping[str, Any], predictions: Mapping[str, Predictions]
 ) -> None:
-    """Adds the final numbers: to W&B as a summary, a table of AUROC a finding, ROC curves, and the run's figures."""
+    """Logs the final macro AUROC, and to W&B the AUROC of each finding, ROC curves and the run's figures."""
     for logger in loggers:
         for split in predictions:
             area = metrics[split]["macro_auroc"]
             if area is not None:
                 logger.log_metrics({f"best/{split}/macro_auroc": area})
         if isinstance(logger, WandbLogger):
-            for step in (lambda to: _log_wandb(to, run, metrics, predictions), lambda to: to.experiment.finish()):
+            for upload in (lambda to: _log_wandb(to, run, metrics, predictions), lambda to: to.experiment.finish()):
                 try:
-                    step(logger)
-                except Exception as error:  # whatever happens to a dashboard, the run is finished
+                    upload(logger)
+                except Exception as error:  # the run is finished, whether or not W&B works
                     print(
-                        f"W&B does not answer any more ({first_line(error)}); wandb sync {run.path}/wandb/*run-* sends "
-                        "it later",
+                        f"W&B no longer answers ({first_line(error)}); wandb sync {run.path}/wandb/*run-* uploads it "
+                        "later",
                         flush=True,
                     )
         if isinstance(logger, TensorBoardLogger):

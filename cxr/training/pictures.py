@@ -1,4 +1,4 @@
-"""The pictures of a finished run; they lie here because attention maps need the network and the images."""
+"""The figures of a finished run. They are drawn here because attention maps need the network and the images."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ from cxr.training.checkpoint import LoadedNetwork
 from cxr.training.log import read_log
 from cxr.training.predict import attention_of
 
-_OF_EACH = 4  # pictures of hits, of false alarms and of missed findings
+_OF_EACH = 4  # images of true positives, of false positives and of false negatives
 
 
 def draw_run(
@@ -64,7 +64,7 @@ def draw_attention(
 
 
 def draw_catalog(run: Run, catalog: Catalog) -> None:
-    """Prevalence and co-occurrence of the run's findings, and of ChestX-ray8's eight if they are more."""
+    """Draws prevalence and co-occurrence of the run's findings, and co-occurrence of ChestX-ray8's eight among them."""
     table, findings = catalog.table, catalog.findings
     draw(run.figures / "prevalence.png", prevalence, table, findings)
     draw(run.figures / "cooccurrence.png", cooccurrence, table, findings, f"all {len(findings)} findings")
@@ -82,7 +82,7 @@ def attention_cases(
     device: torch.device,
     split: str = "test",
 ) -> list[AttentionCase]:
-    """The most confident hits and misses with the network's attention; empty for a network without attention."""
+    """The most confident correct and wrong predictions with attention maps; empty for a network without attention."""
     chosen = confident(predicted.target, predicted.score, threshold)
     dataset = data.dataset(split)
     positions, columns = (np.array([pair[part] for pair in chosen], np.int64) for part in (0, 1))
@@ -117,15 +117,15 @@ def thresholds(val: Predictions) -> NDArray[np.float32]:
 def confident(
     target: NDArray[np.float32], score: NDArray[np.float32], threshold: NDArray[np.float32]
 ) -> list[tuple[int, int]]:
-    """(image, finding) pairs: hits, then false alarms, then missed findings, most confident first.
+    """(image, finding) pairs: true positives, false positives and false negatives, each with the most confident first.
 
-    Confidence is the rank of a score among its finding's, so that frequent findings do not fill the page; a finding
-    and an image come up once in each kind.
+    Confidence is the rank of a score among those of its finding, so that frequent findings do not dominate. A finding
+    and an image occur once in each of the three groups.
 
     Args:
         target: (N, L).
         score: (N, L).
-        threshold: (L,), from where a finding is called.
+        threshold: (L,), the lowest score of a positive prediction.
     """
     ranks = score.argsort(axis=0).argsort(axis=0) / max(1, len(score) - 1)
     called, present, absent = score >= threshold, target == 1, target == 0

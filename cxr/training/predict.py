@@ -1,4 +1,4 @@
-"""Scoring a split with a network: probabilities and attention maps by image, sharded over ranks, each image once."""
+"""Predictions of a network: probabilities of a split, sharded over ranks, and attention maps of single images."""
 
 import sys
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ from cxr.model.network import Network, NetworkOutput
 from cxr.run.predictions import NAMES, NUMBERS, Predictions
 from cxr.training.checkpoint import LoadedNetwork
 
-_MAPS = 64  # images at once
+_MAPS = 64  # images per batch
 
 
 def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: torch.device) -> Predictions:
-    """Scores every image of a split once, in the order of the table. All ranks call it, all get the whole.
+    """Scores every image of a split once, in the order of the table. All ranks call it and get all predictions.
 
     Args:
-        loaded: the network and whose weights they are.
+        loaded: the network and the hash of its weights.
         data: loaders, already sharded if there are several ranks.
         split: `val`, `test` or a further test split.
-        device: where the network runs, in float32.
+        device: on which the network runs, in float32.
     """
     network = loaded.network.to(device)
     index, score = [], []
@@ -38,7 +38,7 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
         parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [(rows, scores)] * dist.get_world_size()
         dist.all_gather_object(parts, (rows, scores))
         rows, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _lined_up(data.catalog, split, rows, scores, loaded.sha256)
+    return _in_table_order(data.catalog, split, rows, scores, loaded.sha256)
 
 
 def outputs(
@@ -55,17 +55,17 @@ def attention_of(
     network: Network, images: Radiographs, positions: NDArray[np.int64], findings: NDArray[np.int64],
     device: torch.device,
 ) -> NDArray[np.float32] | None:  # fmt: skip
-    """The attention of an image for a finding: the finding's own map where the network has one, else its heads' mean.
+    """The attention map of an image for a finding: that of the finding if the network has one, else the heads' mean.
 
     Args:
-        network: whose attention.
+        network: the network.
         images: of a split.
-        positions: (N,), which of them.
-        findings: (N,), of each the finding's place among the outputs.
-        device: where the network runs.
+        positions: (N,), indices of images.
+        findings: (N,), for each image the index of a finding among the outputs.
+        device: on which the network runs.
 
     Returns:
-        Maps (N, h, w); none if the network has none.
+        Maps (N, h, w); none if the network has no attention.
     """
     network.to(device).eval()
     parts = []
@@ -76,8 +76,8 @@ def attention_of(
         if output.attention is None:
             return None
         maps = output.attention.float().cpu().numpy()
-        own = output.attention_of == "findings"
-        parts.append(maps[np.arange(len(maps)), findings[chosen]] if own else maps.mean(axis=1))
+        per_finding = output.attention_of == "findings"
+        parts.append(maps[np.arange(len(maps)), findings[chosen]] if per_finding else maps.mean(axis=1))
     return np.concatenate(parts) if parts else None
 
 
@@ -85,7 +85,7 @@ def _on(device: torch.device, batch: Batch) -> Batch:
     return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 
-def _lined_up(
+def _in_table_order(
     catalog: Catalog, split: str, index: NDArray[np.int64], score: NDArray[np.float32], checkpoint: str
 ) -> Predictions:
     rows = catalog.rows(split)

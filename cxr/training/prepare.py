@@ -1,4 +1,4 @@
-"""The data of a configuration: a checked and split catalog with its cache, and how it reaches other processes."""
+"""The data of a configuration: a checked and split catalog with its cache, and their exchange between processes."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import pandas as pd
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog
 from cxr.data.split import check_split, split_fingerprint
-from cxr.training.reading import read_catalog
+from cxr.training.catalog import read_catalog
 
 _TABLES = ("table", "boxes")  # fields of a catalog that are tables
 
@@ -33,7 +33,7 @@ class Prepared:
     labels_sha256: str
 
     def write(self, folder: Path) -> None:
-        """Writes it into a folder, from where other processes of a run read it in place of the data set."""
+        """Writes it into a folder, from which the other processes of a run read it."""
         plain = asdict(self)
         for name in _TABLES:
             table = plain["catalog"].pop(name, None)
@@ -44,7 +44,7 @@ class Prepared:
 
 
 def read_prepared(folder: Path) -> Prepared:
-    """What `Prepared.write` wrote."""
+    """Reads the files of `Prepared.write`."""
     plain = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
     files = {name: folder / f"{name}.parquet" for name in _TABLES}
     tables: dict[str, Any] = {name: pd.read_parquet(path) for name, path in files.items() if path.exists()}
@@ -60,21 +60,21 @@ def prepare(config: Mapping[str, Any], build: bool = True) -> Prepared:
 
     Args:
         config: resolved.
-        build: a cache that is missing, and write its report.
+        build: build a missing cache and write its report.
 
     Raises:
-        CxrError: whatever is wrong with the data.
+        CxrError: an error in the data.
     """
     return cached(read_catalog(config), config, build)
 
 
 def cached(catalog: Catalog, config: Mapping[str, Any], build: bool = True) -> Prepared:
-    """The catalog's cache, built where it is missing, and the catalog without images that cannot be used.
+    """The catalog without unusable images, and its cache, which is built if missing.
 
     Raises:
         CxrError: an image cannot be used, or a split has none left.
     """
     cache, kept = open_or_build(catalog, config["data"]["root"], CacheSettings.of(config), build)
     if len(kept) < len(catalog):
-        check_split(kept)  # images that were left out may have been all of a split
+        check_split(kept)  # a split may be empty now
     return Prepared(kept, cache, split_fingerprint(kept), kept.labels_sha256)

@@ -1,4 +1,4 @@
-"""What going on in the middle of an epoch needs besides Lightning's counters: running sums and random states."""
+"""Resuming in the middle of an epoch: the running sums and random states that Lightning does not save."""
 
 import random
 from collections.abc import Mapping
@@ -14,17 +14,16 @@ from torch import Tensor
 from torch import distributed as dist
 
 from cxr.errors import CxrError
-from cxr.model.network import NetworkOutput
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
-from cxr.training.checkpoint import parse_checkpoint, place
-from cxr.training.saving import newest_whole
+from cxr.training.checkpoint import parse_checkpoint, resume_position
+from cxr.training.saving import newest_verified
 
 
 class MidEpoch(Callback):
-    """Puts the epoch's training scores, sums of its loss and every rank's random states into checkpoints, and back.
+    """Saves and restores the epoch's training scores, the sums of its loss and the random states of every rank.
 
-    A run may go on with another number of processes if what had been seen divides into whole batches of theirs.
+    A run may resume with another number of processes if the images already seen divide evenly into their batches.
 
     Args:
         batch_size: images a batch of one process.
@@ -36,7 +35,7 @@ class MidEpoch(Callback):
         self._restored: dict[str, Any] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Notes whose scores they are."""
+        """Keeps a reference to the task, whose scores are saved."""
         assert isinstance(pl_module, ClassificationTask)
         self._task = pl_module
 
@@ -51,48 +50,38 @@ class MidEpoch(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps it until training starts."""
+        """Keeps the state until training starts."""
         self._restored = state_dict
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Counts the batches that were had in batches of this number of processes."""
-        had = place(checkpoint)[1]
-        if had:
-            here = batches_here(checkpoint, self.batch_size, trainer.world_size)
+        """Converts Lightning's count of batches to batches of this number of processes."""
+        saved = resume_position(checkpoint)[1]
+        if saved:
+            done = batches_done(checkpoint, self.batch_size, trainer.world_size)
             counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-            counts.update({key: value + here - had for key, value in counts.items()})
+            counts.update({key: value + done - saved for key, value in counts.items()})
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Restores them before the first batch."""
+        """Restores scores, sums and random states before the first batch."""
         if self._restored is None:
             return
         assert self._task is not None
         scores, states = self._restored["scores"], self._restored["random"]
         if batch_idx and scores is not None:
             shares = [_share(part, trainer, filler=k == 0) for k, part in enumerate(scores)]
-            sums = self._restored.get("sums")
-            mine = self._summed(shares) if sums is None else _share_of_sums(sums, trainer)
-            self._task.train_scores.restore(shares, mine.to(self._task.device))
+            sums = _share_of_sums(self._restored["sums"], trainer)
+            self._task.train_scores.restore(shares, sums.to(self._task.device))
         if len(states) == trainer.world_size:
             set_random_states(states[trainer.global_rank])
         self._restored = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ends the restart with the resumed epoch's training, or Lightning would not step the plateau schedule."""
+        """Ends Lightning's restart mode, in which it would skip a step of the plateau schedule after this epoch."""
         trainer.fit_loop.restarting = False
-
-    def _summed(self, scores: list[Tensor]) -> Tensor:
-        """The sums of the loss from the scores of a checkpoint of version 0.1, which does not hold them."""
-        assert self._task is not None
-        index, logits, target = (part.to(self._task.device) for part in scores)
-        output, batch = NetworkOutput(logits, None, logits), {"index": index, "target": target}
-        with torch.no_grad():
-            terms = self._task.loss(output, batch, self._task.current_epoch)
-        return torch.stack([terms.total.double(), terms.number.double()])
 
     def _of_all_ranks(self, part: Tensor) -> Tensor:
         assert self._task is not None
@@ -108,9 +97,9 @@ class Restored:
     """The checkpoint that training resumes from.
 
     Attributes:
-        path: of its file.
+        path: of the file.
         content: of the file.
-        start: epoch, and batches of it that are done, counted in batches of as many processes as there are now.
+        start: epoch, and number of its batches that are done, counted in batches of the current number of processes.
     """
 
     path: Path
@@ -118,41 +107,49 @@ class Restored:
     start: tuple[int, int]
 
 
-def read_restored(run: Run, batch_size: int, ranks: int, show: bool = True) -> Restored | None:
-    """The newest whole checkpoint of a run, or none where there is none yet.
+def read_resume_checkpoint(run: Run, batch_size: int, ranks: int, show: bool = True) -> Restored | None:
+    """The newest undamaged checkpoint of a run, or none if the run has no checkpoint yet.
 
     Args:
-        run: which.
+        run: the run.
         batch_size: images a batch of one process.
         ranks: number of processes that resume it.
-        show: say what is damaged, and rename it.
+        show: report and rename a damaged checkpoint.
 
     Raises:
-        CxrError: it is none of this framework's, or its batches do not divide among these processes.
+        CxrError: the file is not a checkpoint of this framework, its batches do not divide among these processes, or
+            version 0.1 wrote it in the middle of an epoch.
     """
-    whole = newest_whole(run, show)
-    if whole is None:
+    newest = newest_verified(run, show)
+    if newest is None:
         return None
-    content = parse_checkpoint(whole.content, whole.path)
-    return Restored(whole.path, content, (place(content)[0], batches_here(content, batch_size, ranks)))
+    content = parse_checkpoint(newest.content, newest.path)
+    epoch, batches = resume_position(content)
+    if batches and "sums" not in content["callbacks"][MidEpoch.__qualname__]:
+        raise CxrError(
+            f"{newest.path} was written by version 0.1 in the middle of epoch {epoch + 1}, which only that version can "
+            "resume; start a new run"
+        )
+    return Restored(newest.path, content, (epoch, batches_done(content, batch_size, ranks)))
 
 
-def batches_here(checkpoint: Mapping[str, Any], batch_size: int, ranks: int) -> int:
-    """Batches of an epoch that a checkpoint has had, counted in batches of `ranks` processes.
+def batches_done(checkpoint: Mapping[str, Any], batch_size: int, ranks: int) -> int:
+    """Batches of the current epoch that a checkpoint has trained on, counted in batches of `ranks` processes.
 
     Raises:
-        CxrError: they do not come out whole.
+        CxrError: the images do not divide evenly into such batches.
     """
-    had = place(checkpoint)[1]
-    if not had:
+    saved = resume_position(checkpoint)[1]
+    if not saved:
         return 0
-    then = len(checkpoint["callbacks"][MidEpoch.__qualname__]["random"])
-    if had * then % ranks:
+    devices = len(checkpoint["callbacks"][MidEpoch.__qualname__]["random"])
+    if saved * devices % ranks:
         raise CxrError(
-            f"the run was stopped after {had * then * batch_size} images of an epoch on {then} device(s), which "
-            f"{ranks} devices do not share evenly in batches of {batch_size}; go on with trainer.devices={then}"
+            f"it was stopped after {saved * devices * batch_size} images of an epoch on {devices} device(s), "
+            f"which {ranks} devices do not share evenly in batches of {batch_size}; resume with "
+            f"trainer.devices={devices}"
         )
-    return had * then // ranks
+    return saved * devices // ranks
 
 
 def random_states() -> dict[str, Any]:
@@ -188,14 +185,14 @@ def _gathered(states: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _share_of_sums(sums: Tensor, trainer: pl.Trainer) -> Tensor:
-    """This rank's of (ranks, 2) sums; the first rank takes all where there were another number of ranks."""
+    """This rank's row of (ranks, 2) sums; if the number of ranks changed, the first rank gets the total."""
     if len(sums) == trainer.world_size:
         return sums[trainer.global_rank]
     return sums.sum(dim=0) * (trainer.global_rank == 0)
 
 
 def _share(part: Tensor, trainer: pl.Trainer, filler: bool) -> Tensor:
-    """This rank's share of (ranks, n, ...) values, padded where they do not divide: indices with -1."""
+    """This rank's share of (ranks, n, ...) values; if the number of ranks changed, padded, indices with -1."""
     if len(part) == trainer.world_size:
         return part[trainer.global_rank]
     flat = part.flatten(0, 1)

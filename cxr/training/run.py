@@ -11,22 +11,22 @@ from cxr.run.ledger import ledger_beside
 from cxr.run.smoke import is_smoke, scores_test
 from cxr.training.assemble import Parts, assemble
 from cxr.training.build import build_task
-from cxr.training.checkpoint import place
+from cxr.training.checkpoint import resume_position
 from cxr.training.devices import resolve_devices
-from cxr.training.failures import explained
+from cxr.training.failures import readable_error
 from cxr.training.finish import finish, selected
 from cxr.training.launch import launch
 from cxr.training.log import read_rows, read_steps, shown
 from cxr.training.loggers import build_loggers
 from cxr.training.prepare import Prepared
-from cxr.training.resumption import Restored, read_restored
-from cxr.training.saving import WholeFiles
+from cxr.training.resumption import Restored, read_resume_checkpoint
+from cxr.training.saving import CheckpointFiles
 
 
 def train(config: Mapping[str, Any], run: Run) -> float:
     """Trains a new run and returns its best epoch's value of what the task selects by.
 
-    Everything that can be refused is refused before `run.path` appears.
+    Configuration, data and weights are checked before `run.path` is created.
 
     Raises:
         CxrError: the configuration, the data, or a step of the training.
@@ -36,7 +36,7 @@ def train(config: Mapping[str, Any], run: Run) -> float:
         config = {**config, "smoke": True}
     parts = assemble(config, run, resolve_devices(config["trainer"]))
     if is_smoke(config):
-        print("smoke run: test is not scored, no logger beside metrics.csv, and no comparison takes it", flush=True)
+        print("smoke run: test is not scored, metrics.csv is the only log, and comparisons leave it out", flush=True)
     run.create(config)
     with run.held():
         print(f"{run.path}: {_splits(parts.prepared)}", flush=True)
@@ -44,32 +44,32 @@ def train(config: Mapping[str, Any], run: Run) -> float:
 
 
 def resume(config: Mapping[str, Any], run: Run) -> float:
-    """Resumes a run whose configuration, already changed where that is allowed, is `config`."""
+    """Resumes a run; `config` is its saved configuration with the changes that are allowed on resuming."""
     done = run.metrics()
-    if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # also where nothing can be written
+    if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # works on a read-only disk, too
         print(f"{run.path} is finished: best validation macro AUROC {shown(run.metric('val'))}")
-        _say_unscored(config, run)
+        _print_if_test_not_scored(config, run)
         return selected(run, build_task(config).monitor)
     check_links(run.path)
     with run.held():
-        for half in run.last.parent.glob(".*-????????.ckpt"):  # of processes that were killed while they wrote
-            half.unlink(missing_ok=True)
+        for partial in run.last.parent.glob(".*-????????.ckpt"):  # of processes that were killed while writing
+            partial.unlink(missing_ok=True)
         return _resume(config, run)
 
 
 def _resume(config: Mapping[str, Any], run: Run) -> float:
-    ledger_beside(run.path)  # refuses now what the end of the training would refuse, as the two logs below do
+    ledger_beside(run.path)  # a damaged ledger or log is an error now, not at the end of the training
     read_rows(run.log)
     read_steps(run.steps)
     devices = resolve_devices(config["trainer"])
-    restored = read_restored(run, int(config["batch_size"]), devices.count)
+    restored = read_resume_checkpoint(run, int(config["batch_size"]), devices.count)
     parts = assemble(config, run, devices, restored)
     prepared = parts.prepared
     if restored:
-        about, (epoch, had) = restored.content["cxr"], place(restored.content)
+        about, (epoch, batches) = restored.content["cxr"], resume_position(restored.content)
         if about["split_fingerprint"] != prepared.split_fingerprint or about["labels_sha256"] != prepared.labels_sha256:
             raise CxrError(f"the data of {run.path} have changed since it was started; restore them or start a new run")
-        where = f"epoch {epoch + 1}, batch {had}" if had else f"epoch {epoch + 1}"
+        where = f"epoch {epoch + 1}, batch {batches}" if batches else f"epoch {epoch + 1}"
         print(f"{run.path} resumes from {where}, step {restored.content['global_step']}", flush=True)
     else:
         print(f"{run.path} resumes from epoch 1, step 0: it was stopped before its first checkpoint", flush=True)
@@ -79,12 +79,12 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
 
 
 def work(parts: Parts, restored: Restored | None) -> None:
-    """What each process of a run does: fit, then score validation and, unless it is left out, test with `best.ckpt`."""
+    """The work of each process of a run: fit, then score validation and (unless left out) test with `best.ckpt`."""
     config, run, trainer = parts.config, parts.run, parts.trainer
     data = parts.loaders(restored.start if restored else (0, 0))
     if restored:
         files = trainer.strategy.checkpoint_io
-        assert isinstance(files, WholeFiles)
+        assert isinstance(files, CheckpointFiles)
         files.restored = (restored.path, restored.content)
     if parts.rank.number == 0 and not is_smoke(config):
         trainer.loggers = build_loggers(config, run)
@@ -92,11 +92,11 @@ def work(parts: Parts, restored: Restored | None) -> None:
         with writing_only_if(lambda: run.check_there(config)):
             trainer.fit(parts.task, datamodule=data, ckpt_path=restored.path if restored else None, weights_only=True)
             finish(config, run, parts.prepared, data, trainer)
-    except SystemExit:  # what Lightning makes of ctrl-C
+    except SystemExit:  # Lightning raises it on ctrl-C
         raise KeyboardInterrupt from None
     except (RuntimeError, OSError, CxrError) as error:
         run.check_there(config)
-        raise explained(error, run) from error
+        raise readable_error(error, run) from error
 
 
 def _execute(parts: Parts, restored: Restored | None) -> float:
@@ -108,15 +108,15 @@ def _execute(parts: Parts, restored: Restored | None) -> float:
     result = run.metrics()
     config, tests = parts.config, parts.prepared.catalog.test_splits
     splits = ("val", *tests) if scores_test(config) else ("val",)
-    said = [f"{shown(run.metric(split))} {split}" for split in splits] + ["smoke run, no test"] * is_smoke(config)
-    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {', '.join(said)}")
-    print(f"pictures are in {run.figures}", flush=True)
-    _say_unscored(config, run)
+    values = [f"{shown(run.metric(split))} {split}" for split in splits] + ["smoke run, no test"] * is_smoke(config)
+    print(f"{run.path}: best epoch {result['best_epoch'] + 1}, macro AUROC {', '.join(values)}")
+    print(f"figures are in {run.figures}", flush=True)
+    _print_if_test_not_scored(config, run)
     return selected(run, parts.task.monitor)
 
 
-def _say_unscored(config: Mapping[str, Any], run: Run) -> None:
-    """Says how test is scored later, where a run that has results has none of test."""
+def _print_if_test_not_scored(config: Mapping[str, Any], run: Run) -> None:
+    """Prints the command that scores test if the finished run has no test results."""
     if not is_smoke(config) and "test" not in run.metrics():
         print(f"test was not scored (score_test=false); python -m cxr evaluate run={run.path} scores it", flush=True)
 

@@ -1,7 +1,7 @@
-"""Checkpoint files: written whole, each with its SHA-256 beside it, the one before kept; damage is found before use.
+"""Checkpoint files: written atomically with a SHA-256 sidecar, so that damage is found before use.
 
-`<name>.sha256` is what `sha256sum -c` reads. During the rename it lists the hashes of both files, so that whichever
-is there when the process dies has its hash.
+`sha256sum -c` reads the sidecar `<name>.sha256`. During the rename it lists the hashes of both the old and the new
+file, so that either is valid if the process dies. The previous `last.ckpt` is kept as `previous.ckpt`.
 """
 
 import errno
@@ -20,17 +20,18 @@ from cxr.files.reading import open_regular, read_text
 from cxr.files.writing import replacing, write_text
 from cxr.run.directory import Run
 
-_CHUNK, _LONGEST_SUMS = 1 << 22, 1 << 16  # bytes
+_CHUNK, _LONGEST_SIDECAR = 1 << 22, 1 << 16  # bytes
 
 
-class WholeFiles(CheckpointIO):
-    """How Lightning writes checkpoints of a run.
+class CheckpointFiles(CheckpointIO):
+    """Lightning's plugin for writing and reading the checkpoints of a run.
 
     Args:
-        run: whose `last.ckpt` becomes `previous.ckpt` when there is a new one.
+        run: each new `last.ckpt` moves the old one to `previous.ckpt`.
 
     Attributes:
-        restored: a file that was read already, and its content; Lightning gets it once in place of reading the file.
+        restored: path and content of a checkpoint already read; `load_checkpoint` returns it once instead of reading
+            the file.
     """
 
     def __init__(self, run: Run) -> None:
@@ -38,40 +39,40 @@ class WholeFiles(CheckpointIO):
         self.restored: tuple[Path, dict[str, Any]] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes a checkpoint and its sum."""
+        """Writes a checkpoint and its SHA-256."""
         write_checkpoint(checkpoint, Path(path), self.run.previous if Path(path) == self.run.last else None)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        """Reads it without unpickling objects, unless it is the one that was read already."""
+        """Reads a checkpoint without unpickling objects, unless `restored` holds it."""
         if self.restored is not None and self.restored[0] == Path(path):
             content, self.restored = self.restored[1], None
             return content
         return torch.load(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Removes it and its sum."""
-        for file in (Path(path), _sums_path(Path(path))):
+        """Removes a checkpoint and its SHA-256."""
+        for file in (Path(path), _sidecar(Path(path))):
             file.unlink(missing_ok=True)
 
 
-class _Summed:
-    """A file that is summed up while it is written and synced: a thread follows the writer, and reads what is there.
+class _HashingFile:
+    """A file that is hashed while it is written: a thread reads back and hashes what has been flushed.
 
     Attributes:
         failure: why a write failed.
     """
 
-    def __init__(self, file: IO[bytes], beside: Executor) -> None:
-        self.file, self.beside, self.digest = file, beside, sha256()
+    def __init__(self, file: IO[bytes], executor: Executor) -> None:
+        self.file, self.executor, self.digest = file, executor, sha256()
         self.failure: OSError | None = None
-        self._written = self._asked = 0
-        self._sums: list[Future[None]] = []
+        self._written = self._flushed = 0
+        self._pending: list[Future[None]] = []
 
     def write(self, content: bytes) -> int:
         try:
             written = self.file.write(content)
             self._written += len(content)
-            if self._written - self._asked >= _CHUNK:
+            if self._written - self._flushed >= _CHUNK:
                 self.flush()
         except OSError as error:
             self.failure = error
@@ -80,89 +81,89 @@ class _Summed:
 
     def flush(self) -> None:
         self.file.flush()
-        self._sums.append(self.beside.submit(self._follow, self._asked, self._written))
-        self._asked = self._written
+        self._pending.append(self.executor.submit(self._hash, self._flushed, self._written))
+        self._flushed = self._written
 
     def hexdigest(self) -> str:
-        """The sum of all that was flushed."""
-        for done in self._sums:
-            done.result()
+        """The hash of everything flushed so far."""
+        for part in self._pending:
+            part.result()
         return self.digest.hexdigest()
 
-    def _follow(self, start: int, end: int) -> None:
+    def _hash(self, start: int, end: int) -> None:
         while start < end:
             content = os.pread(self.file.fileno(), min(_CHUNK, end - start), start)
             if not content:
-                raise OSError(errno.EIO, "it is shorter than what was written", self.file.name)
+                raise OSError(errno.EIO, "the file is shorter than what was written", self.file.name)
             self.digest.update(content)
             start += len(content)
 
 
 def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
-    """Writes a checkpoint whole or not at all, synced, with its sum.
+    """Writes a checkpoint atomically, synced, with its SHA-256.
 
     Args:
         content: of the checkpoint.
-        path: its file.
-        previous: what the file that is there becomes; none replaces it.
+        path: of the file.
+        previous: where an existing file at `path` is moved; by default it is replaced.
 
     Raises:
-        CxrError: the disk is full or cannot be written.
+        CxrError: the disk is full or not writable.
     """
     with replacing(path) as temporary:
-        with temporary.open("w+b") as file, ThreadPoolExecutor(1) as beside:
-            summed = _Summed(file, beside)
+        with temporary.open("w+b") as file, ThreadPoolExecutor(1) as executor:
+            hashing = _HashingFile(file, executor)
             try:
-                torch.save(content, summed)  # type: ignore[arg-type]  # it writes, and needs no more
-            except RuntimeError as error:  # PyTorch's own, about positions in a file that could not be written
-                raise summed.failure or error from error
-            summed.flush()
+                torch.save(content, hashing)  # type: ignore[arg-type]  # it calls write and flush alone
+            except RuntimeError as error:  # PyTorch reports a wrong file position and hides the failed write
+                raise hashing.failure or error from error
+            hashing.flush()
             os.fsync(file.fileno())
-            new, old = summed.hexdigest(), _sums(path)
+            new, old = hashing.hexdigest(), _read_hashes(path)
         if previous is not None and path.exists():
-            _expect(previous, *old, *_sums(previous))
+            _write_hashes(previous, *old, *_read_hashes(previous))
             path.replace(previous)
-            _expect(previous, *old)
-        _expect(path, new, *old)
-    _expect(path, new)
+            _write_hashes(previous, *old)
+        _write_hashes(path, new, *old)
+    _write_hashes(path, new)
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A checkpoint file whose SHA-256 is the noted one.
+class VerifiedCheckpoint:
+    """A checkpoint file whose SHA-256 is that of its sidecar.
 
     Attributes:
         path: of the file.
-        content: its bytes, as they were checked.
+        content: the bytes that were checked.
     """
 
     path: Path
     content: bytes
 
 
-def read_whole(path: Path) -> bytes | None:
-    """The bytes of a checkpoint that has the sum that was noted, or has no note; none where it is damaged.
+def read_verified(path: Path) -> bytes | None:
+    """The bytes of a checkpoint whose SHA-256 is that of its sidecar, or that has no sidecar; none if it is damaged.
 
     Raises:
-        CxrError: it or the note is no regular file, or the note is no text.
+        CxrError: the file or its sidecar is not a regular file, or the sidecar is not text.
     """
-    sums = _sums(path)
+    hashes = _read_hashes(path)
     with open_regular(path, None) as file:
         content = file.read()
-    return content if not sums or sha256(content).hexdigest() in sums else None
+    return content if not hashes or sha256(content).hexdigest() in hashes else None
 
 
-def newest_whole(run: Run, show: bool = True) -> Whole | None:
-    """The checkpoint that training resumes from: `last.ckpt`, or the one before it where that is damaged or missing.
+def newest_verified(run: Run, show: bool = True) -> VerifiedCheckpoint | None:
+    """The checkpoint that training resumes from: `last.ckpt`, or `previous.ckpt` if that is damaged or missing.
 
-    A damaged `last.ckpt` gets another name, so that it does not take the place of the one before.
+    A damaged `last.ckpt` is renamed, so that it does not overwrite `previous.ckpt` at the next save.
 
     Args:
-        run: which.
-        show: say what is damaged, and rename it.
+        run: the run.
+        show: report and rename a damaged checkpoint.
 
     Returns:
-        None where there is no checkpoint yet.
+        None if there is no checkpoint yet.
 
     Raises:
         CxrError: all are damaged.
@@ -171,13 +172,13 @@ def newest_whole(run: Run, show: bool = True) -> Whole | None:
     for path in (run.last, run.previous):
         if not path.exists():
             continue
-        content = read_whole(path)
+        content = read_verified(path)
         if content is not None:
             if damaged and show:
-                aside = damaged[0].with_name(f"{damaged[0].name}.damaged")
-                damaged[0].replace(aside)
-                print(f"{damaged[0]} is damaged (its SHA-256 is not the noted one) and is now {aside.name}", flush=True)
-            return Whole(path, content)
+                renamed = damaged[0].with_name(f"{damaged[0].name}.damaged")
+                damaged[0].replace(renamed)
+                print(f"{damaged[0]} is damaged (wrong SHA-256) and was renamed to {renamed.name}", flush=True)
+            return VerifiedCheckpoint(path, content)
         damaged.append(path)
     if damaged:
         raise CxrError(
@@ -187,18 +188,17 @@ def newest_whole(run: Run, show: bool = True) -> Whole | None:
     return None
 
 
-def _sums_path(path: Path) -> Path:
+def _sidecar(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _sums(path: Path) -> list[str]:
-    """The sums that are noted for a file."""
+def _read_hashes(path: Path) -> list[str]:
     try:
-        lines = read_text(_sums_path(path), _LONGEST_SUMS).splitlines()
+        lines = read_text(_sidecar(path), _LONGEST_SIDECAR).splitlines()
     except FileNotFoundError:
         return []
     return [line.split()[0] for line in lines if line.strip()]
 
 
-def _expect(path: Path, *sums: str) -> None:
-    write_text(_sums_path(path), "".join(f"{digest}  {path.name}\n" for digest in dict.fromkeys(sums)))
+def _write_hashes(path: Path, *hashes: str) -> None:
+    write_text(_sidecar(path), "".join(f"{digest}  {path.name}\n" for digest in dict.fromkeys(hashes)))

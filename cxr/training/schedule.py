@@ -1,4 +1,4 @@
-"""Learning rate schedules, as entries that Lightning understands."""
+"""Learning rate schedules, in the form of Lightning's `lr_scheduler` entries."""
 
 import math
 from typing import Any, SupportsFloat
@@ -18,7 +18,7 @@ def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> dict[str, A
     """Linear warm-up over the first share of all steps, then half a cosine down to zero.
 
     Args:
-        optimizer: whose rate is the highest one.
+        optimizer: its learning rate is the peak.
         steps: of the whole run.
         warmup: share of the steps, in [0, 1).
     """
@@ -37,9 +37,9 @@ def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> dict[str, A
 def plateau(
     optimizer: Optimizer, steps: int, patience: int = 2, factor: float = 0.2, monitor: str = "val/loss"
 ) -> dict[str, Any]:
-    """Multiplies the rate by `factor` when `monitor` has not fallen for more than `patience` epochs.
+    """Multiplies the rate by `factor` when `monitor` has not decreased for more than `patience` epochs.
 
-    Epochs in which it is undefined are not counted.
+    Epochs in which `monitor` is undefined are not counted.
     """
     scheduler = _Plateau(optimizer, mode="min", patience=patience, factor=factor)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}

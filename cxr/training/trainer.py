@@ -19,25 +19,25 @@ from cxr.training.devices import Devices, accumulation
 from cxr.training.keeping import RunCheckpoints
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.resumption import MidEpoch
-from cxr.training.saving import WholeFiles
-from cxr.training.world import OwnProcesses, Rank, WholeWorld
+from cxr.training.saving import CheckpointFiles
+from cxr.training.world import OwnProcesses, ProcessCountCheck, Rank
 
 
-def trainer_of(
+def build_trainer(
     config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, task: ClassificationTask
 ) -> pl.Trainer:
-    """The Trainer of one rank; without a run, one that only shows whether its options are accepted."""
+    """The Trainer of one rank; without a run, one that only checks the options."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
     processes = OwnProcesses(rank)
     callbacks: list[Callback] = []
     if run:
-        written = config["checkpoint"]
+        saves = config["checkpoint"]
         callbacks = [
-            WholeWorld(rank),
+            ProcessCountCheck(rank),
             EpochLog(run.log, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
-            RunCheckpoints(run, task.monitor, written["every_steps"], written["every_seconds"], written["keep_best"]),
+            RunCheckpoints(run, task.monitor, saves["every_steps"], saves["every_seconds"], saves["keep_best"]),
         ]
         if config["trainer"].get("profiler") and first:
             callbacks.append(Profile(run))
@@ -57,14 +57,14 @@ def trainer_of(
             precision=devices.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=accumulation(config, devices.count),
             callbacks=callbacks,
-            logger=False,  # loggers write into the run, and are built when it exists
+            logger=False,  # loggers write into the run directory and are built when it exists
             default_root_dir=run.path if run else None,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_progress_bar=terminal and first,
             enable_model_summary=False,
             enable_checkpointing=run is not None,
-            plugins=[processes, WholeFiles(run)] if run else [processes],
+            plugins=[processes, CheckpointFiles(run)] if run else [processes],
             **options,
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
@@ -72,17 +72,15 @@ def trainer_of(
 
 
 def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list[Callback]:
-    """The callbacks that a configuration chooses; where `monitor` is null, it is what the task selects by.
+    """The callbacks that a configuration chooses; `monitor: null` stands for the value the task selects by.
 
     Raises:
-        CxrError: an option file is of no named callback, names none, or one that a run cannot have; or early stopping
-            monitors what no epoch logs.
+        CxrError: an option file has no package line, names no callback, or one that is not allowed; or early stopping
+            monitors a value that is not logged.
     """
     chosen = config["callbacks"] or {}
     if "_target_" in chosen:
-        raise CxrError(
-            "the option file of a callback begins with the line '# @package callbacks.NAME', and one lacks it"
-        )
+        raise CxrError("the option file of a callback must begin with the line '# @package callbacks.NAME'")
     logged = ["lr", *(f"{stage}/{name}" for stage in ("train", "val") for name in ("loss", *task.logged))]
     callbacks = []
     for name, node in chosen.items():
@@ -93,7 +91,7 @@ def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list
             selects = {"monitor": task.monitor.name, "mode": task.monitor.mode}
             callback = build({**node, **(selects if node.get("monitor", "") is None else {})}, acting=CALLBACKS)
         if not isinstance(callback, Callback):
-            raise CxrError(f"callbacks.{name} is no callback of Lightning; name one by its _target_")
+            raise CxrError(f"callbacks.{name} is not a Lightning callback; set its _target_ to one")
         if isinstance(callback, EarlyStopping) and callback.monitor not in logged:
             raise CxrError(f"{name}.monitor={callback.monitor} is not logged; choose one of {', '.join(logged)}")
         callbacks.append(callback)
@@ -101,22 +99,22 @@ def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list
 
 
 class Profile(Callback):
-    """Writes what `trainer.profiler` has measured into the run, as `profile.txt`.
+    """Writes the results of `trainer.profiler` to `profile.txt` in the run directory.
 
     Args:
-        run: whose training is measured.
+        run: the run.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes it when training is over."""
+        """Writes the file after training."""
         write_text(self.run.path / "profile.txt", trainer.profiler.summary())  # type: ignore[attr-defined]
 
 
-def quieten() -> None:
-    """Lightning's notices that say nothing to a user of this program."""
+def silence_lightning() -> None:
+    """Hides Lightning's messages and warnings that are not about the user's run."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")

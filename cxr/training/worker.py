@@ -1,4 +1,4 @@
-"""One process of a run with several: `python -m cxr.training.worker RUN REASON`, started by `launch`."""
+"""One of several processes of a run: `python -m cxr.training.worker RUN REASON`, started by `launch`."""
 
 import json
 import os
@@ -15,15 +15,15 @@ from cxr.training.assemble import assemble
 from cxr.training.devices import resolve_devices
 from cxr.training.launch import rank_of_this_process
 from cxr.training.prepare import read_prepared
-from cxr.training.resumption import read_restored
+from cxr.training.resumption import read_resume_checkpoint
 from cxr.training.run import work
 
 
 def main(path: str, reason: str) -> int:
-    """Does this rank's share of the run at `path`; returns the exit code.
+    """Trains this rank of the run at `path`; returns the exit code.
 
-    Why it fails is written to the file `reason`, and not shown: when one rank fails all others do, and the parent tells
-    the first reason.
+    The reason of a failure is written to the file `reason`, not printed: when one rank fails, all others do, and the
+    parent prints the first reason.
     """
     die_with_parent()
     run = Run(Path(path))
@@ -32,23 +32,23 @@ def main(path: str, reason: str) -> int:
     requests.listen()
     try:
         config = run.config()
-        given = Path(reason).parent
-        trusted = json.loads((given / "trust.json").read_text(encoding="utf-8"))
+        folder = Path(reason).parent
+        trusted = json.loads((folder / "trust.json").read_text(encoding="utf-8"))
         trust(trusted["plugins"])
         with own_configuration(trusted["own"]):
-            restored = read_restored(run, int(config["batch_size"]), rank.count, show=False)
+            restored = read_resume_checkpoint(run, int(config["batch_size"]), rank.count, show=False)
             devices = resolve_devices(config["trainer"])
-            work(assemble(config, run, devices, restored, rank, read_prepared(given)), restored)
+            work(assemble(config, run, devices, restored, rank, read_prepared(folder)), restored)
     except CxrError as error:
         Path(reason).write_text(str(error), encoding="utf-8")
         return 1
     except Exception as error:
-        said = f"{type(error).__name__}: {first_line(error)}; HYDRA_FULL_ERROR=1 shows where"
-        Path(reason).write_text(said, encoding="utf-8")
+        message = f"{type(error).__name__}: {first_line(error)}; HYDRA_FULL_ERROR=1 shows the traceback"
+        Path(reason).write_text(message, encoding="utf-8")
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         return 1
-    except KeyboardInterrupt:  # the parent says so
+    except KeyboardInterrupt:  # the parent prints it
         return 130
     except Stopped as stopped:
         if rank.number == 0:

@@ -1,4 +1,4 @@
-"""The processes of a run, as this program started them; what a scheduler says about its own processes is not asked."""
+"""Rank and number of the processes that this program started, whatever a scheduler's variables are."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from cxr.errors import CxrError
 
 @dataclass(frozen=True)
 class Rank:
-    """Which process of a run this is, of how many."""
+    """The number of a process of a run, and how many there are."""
 
     number: int = 0
     count: int = 1
@@ -23,7 +23,7 @@ class OwnProcesses(LightningEnvironment):
     """Keeps Lightning from reading the variables of SLURM, torchrun, LSF or MPI.
 
     Args:
-        rank: of this process. It is also the one by which Lightning decides who writes logs.
+        rank: of this process. Rank 0 writes Lightning's logs.
     """
 
     def __init__(self, rank: Rank) -> None:
@@ -33,20 +33,20 @@ class OwnProcesses(LightningEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """Lightning starts none."""
+        """True: `launch` starts the processes, Lightning starts none."""
         return True
 
     def local_rank(self) -> int:
-        """All processes run on one host."""
+        """The rank: all processes run on one host."""
         return self.rank.number
 
     def node_rank(self) -> int:
-        """Of that host."""
+        """0, the only host."""
         return 0
 
 
-class WholeWorld(Callback):
-    """Checks, once the processes are connected, that they are as many as were started.
+class ProcessCountCheck(Callback):
+    """Checks that as many processes are connected as were started.
 
     Args:
         rank: of this process.
@@ -56,11 +56,10 @@ class WholeWorld(Callback):
         self.rank = rank
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Raises CxrError if they are fewer or more."""
-        connected = dist.is_initialized()
-        place = (dist.get_rank(), dist.get_world_size()) if connected else (0, 1)
-        if place != (self.rank.number, self.rank.count):
+        """Raises CxrError if they are not."""
+        number, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        if (number, count) != (self.rank.number, self.rank.count):
             raise CxrError(
-                f"process {self.rank.number} of {self.rank.count} is connected as process {place[0]} of {place[1]}; "
-                "start the run again, with trainer.devices=1 if it stays so"
+                f"process {self.rank.number} of {self.rank.count} is connected as process {number} of {count}; start "
+                "the run again, with trainer.devices=1 if the error persists"
             )

@@ -10,7 +10,7 @@ import yaml
 
 from cxr.cli import conf_dir
 from cxr.cli.program import program_of
-from cxr.configuration.reading import read_configuration
+from cxr.configuration.saved import read_configuration
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
 from cxr.metrics.comparison import METRICS

@@ -46,12 +46,12 @@ def test_a_run_starts_from_the_weights_of_another(train: Program, here: Path) ->
     assert train("name=a", *ONE).code == 0
     done = train("name=b", *ONE, "init=runs/a", "optimizer.lr=0", "optimizer.weight_decay=0", "seed=5")
     assert done.code == 0, done.err
-    assert "first weights are those of runs/a/checkpoints/best.ckpt\n" in done.out
+    assert "initial weights: runs/a/checkpoints/best.ckpt\n" in done.out
     first, second = weights(here / "runs" / "a"), weights(here / "runs" / "b")
     parameters = [name for name in first if "running" not in name and "num_batches" not in name]
     assert all(torch.equal(first[name], second[name]) for name in parameters)
     done = train("name=c", *ONE, "init=runs/a", "optimizer.lr=0", "optimizer.weight_decay=0", "head=mlp")
-    assert done.code == 0 and "; the head starts anew" in done.out, done.err
+    assert done.code == 0 and "; the head is initialized randomly" in done.out, done.err
     third = weights(here / "runs" / "c")
     kept = [name for name in parameters if not name.startswith("network.head.")]
     assert len(kept) > 10 and all(torch.equal(first[name], third[name]) for name in kept)

@@ -48,9 +48,9 @@ def judged(*words: str) -> float:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Former", "Former, called with output, batch and epoch, does not work"),
-        ("Mean", "Mean returns Tensor; a loss returns LossTerms(total, number)"),
-        ("no_module", "is no torch.nn.Module"),
+        ("Former", "Former(output, batch, epoch) fails"),
+        ("Mean", "Mean returns Tensor; a loss must return LossTerms(total, number)"),
+        ("no_module", "is not a torch.nn.Module"),
     ],
 )
 def test_a_loss_that_keeps_no_contract_is_refused_before_the_run_appears(
@@ -92,7 +92,7 @@ def test_a_run_with_init_resumes_where_its_ancestor_is_not(train: Program, here:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["init=runs/b", "backbone.weights=w.pth"], "init and backbone.weights both name first weights"),
+        (["init=runs/b", "backbone.weights=w.pth"], "init and backbone.weights both name initial weights"),
         (["++plugins=[nope_package]"], "plugins names nope_package, and Python finds no package"),
         (["plugins=[a"], "plugins=[a cannot be read"),
         (["callbacks=[early_stopping,[ema]]"], "error: "),

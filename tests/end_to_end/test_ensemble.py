@@ -273,7 +273,7 @@ def test_the_report_can_be_left_out(ensemble: Callable[..., Any], runs: Path) ->
 
 def test_a_member_without_a_checkpoint_is_named_as_such(ensemble: Callable[..., Any], runs: Path) -> None:
     result = ensemble("method=average", RUNS)
-    assert result.out.count("has no checkpoint: its predictions are taken as they are, its training patients are") == 3
+    assert result.out.count("has no checkpoint: its predictions are used as stored, its training patients are") == 3
     metrics = json.loads((runs / "ensemble-average" / "metrics.json").read_text())
     assert metrics["checkpoint_sha256"] == dict.fromkeys(("runs/a", "runs/b", "runs/c"))
     assert set(metrics["training_patients"].values()) == {"unknown"}

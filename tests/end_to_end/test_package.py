@@ -87,7 +87,15 @@ def test_one_may_name_anything_that_can_be_imported(package: Path, train: Callab
     """On one's own command line, without plugins; a run from disk may not."""
     (package / "code" / "loose.py").write_text((package / "code" / "my_package" / "losses.py").read_text())
     parts = [part for part in PARTS if part != "loss=mine"]
-    done = train(*parts, *SMALL, "loss._target_=loose.Focal", "~loss.positive_weights", "~loss.smoothing", "name=run0", plain=True)
+    done = train(
+        *parts,
+        *SMALL,
+        "loss._target_=loose.Focal",
+        "~loss.positive_weights",
+        "~loss.smoothing",
+        "name=run0",
+        plain=True,
+    )
     assert done.code == 0, done.err
     refused = train("name=run0", "resume=true", "trainer.max_epochs=2", "plugins=[my_package]", plain=True)
     assert refused.code == 1 and "pass plugins=[loose]" in refused.err

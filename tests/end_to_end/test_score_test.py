@@ -159,7 +159,7 @@ def test_where_data_are_gone_a_sentence_says_what_to_pass_and_stored_scores_need
 ) -> None:
     (places,) = (left.parent / ".places").iterdir()
     places.write_text(places.read_text().replace(str(phantoms), "/gone/phantom"))
-    with pytest.raises(CxrError, match=r"runs/a has to be scored, and its data\.root=/gone/phantom is not there; pass"):
+    with pytest.raises(CxrError, match=r"runs/a cannot be scored: its data\.root=/gone/phantom does not exist; pass"):
         judge(left)
     assert about_test(left) == [] and not (left.parent / LEDGER).exists()
     value = judge(left, data={"root": str(phantoms)})

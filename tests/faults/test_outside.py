@@ -144,9 +144,7 @@ def test_a_loader_process_that_is_killed_is_told(
     with monkeypatch.context() as patch:
         at(patch, ClassificationTask, "training_step", 14, kill)
         result = train(*RECIPE, "name=a", "data.workers=2")
-    one_sentence(
-        result, "a loader process was ended from outside (out of memory?)", "fewer data.workers", "resume=true"
-    )
+    one_sentence(result, "a loader process was killed (out of memory?)", "fewer data.workers", "resume=true")
     assert train("name=a", "resume=true", plain=True).code == 0
     same_end(here / "runs" / "a", reference)
 

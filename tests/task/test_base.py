@@ -20,7 +20,7 @@ from cxr.loss.terms import Batch, LossTerms, Scored, over_known
 from cxr.run.directory import Run
 from cxr.task.multi_label import MultiLabel
 from cxr.training.keeping import RunCheckpoints
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckpointFiles
 from tests.task.linear import FINDINGS, IMAGES, Data, Images, Linear
 
 
@@ -62,7 +62,7 @@ def fit(
         accelerator="cpu", max_epochs=epochs, use_distributed_sampler=False, num_sanity_val_steps=0, logger=False,
         enable_checkpointing=run is not None, enable_progress_bar=False, enable_model_summary=False,
         log_every_n_steps=8, accumulate_grad_batches=window, callbacks=callbacks,
-        plugins=[WholeFiles(run)] if run else None,
+        plugins=[CheckpointFiles(run)] if run else None,
     )  # fmt: skip
     trainer.fit(task, datamodule=Data(batch_size))
     return task, trainer
@@ -111,8 +111,8 @@ def test_parameters_of_a_loss_are_optimized_by_the_mean_over_the_window() -> Non
 class Late(MultiLabel):
     """Looks at losses as on a GPU, at the log interval alone."""
 
-    def looks(self, value: Tensor) -> bool:
-        return super().looks(value.to("meta"))
+    def checks_now(self, value: Tensor) -> bool:
+        return super().checks_now(value.to("meta"))
 
 
 def kept(folder: Path, every_steps: int) -> dict[str, Any]:

@@ -114,12 +114,12 @@ def test_the_checkpoint_is_told_what_it_needs(configure: Configure, tmp_path: Pa
 NO_DATA = [
     (["image_size=7"], "image_size=7 does not fit resnet10t"),
     (["backbone.name=resnet5"], "resnet5 is not a model of timm"),
-    (["batch_size=1"], "batch_size=1 gives batch norm one value a channel"),
+    (["batch_size=1"], "batch_size=1 gives batch norm one value per channel"),
     (["synthetic_batch_size=12"], "synthetic_batch_size=12 is not a multiple"),
     (["task=single_label"], "BinaryCrossEntropy trains a sigmoid, and SingleLabel scores by softmax"),
     (["loss=cross_entropy"], "CrossEntropy trains a softmax, and MultiLabel scores by sigmoid"),
     (["+loss.nosuch=1"], "nosuch"),
-    (["optimizer.lr=-1"], "the optimizer or its scheduler refuses its arguments: Invalid learning rate: -1"),
+    (["optimizer.lr=-1"], "the optimizer or its scheduler rejects its arguments: Invalid learning rate: -1"),
     (["+optimizer.nosuch=1"], "nosuch"),
     (["+scheduler.nosuch=1"], "nosuch"),
     (["+trainer.nosuch=1"], "trainer: .*nosuch"),
@@ -132,7 +132,7 @@ NO_DATA = [
         ["+logger.x._target_=lightning.pytorch.loggers.Nosuch"],
         r"_target_=lightning\.pytorch\.loggers\.Nosuch does not exist",
     ),
-    (["trainer=gpu"], "no CUDA GPU is found here"),
+    (["trainer=gpu"], "this machine has no CUDA GPU"),
 ]
 
 

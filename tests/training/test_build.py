@@ -9,7 +9,7 @@ from torch import nn
 
 import cxr.model
 import cxr.task
-from cxr.configuration.reading import read_configuration
+from cxr.configuration.saved import read_configuration
 from cxr.data.augment import Draws
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
@@ -48,13 +48,13 @@ def test_a_configuration_without_a_task_is_of_many_findings() -> None:
     [
         (
             "cxr.task.mine.Unlogged",
-            "Unlogged selects by min of val/brier; it must be max or min of what it logs, val/l",
+            "Unlogged selects by min of val/brier; choose max or min of a value that it logs: val/l",
         ),
         ("cxr.task.mine.Upwards", "Upwards selects by up of val/loss"),
         ("cxr.model.attention.smooth", "does not work"),
         ("cxr.task.base.ClassificationTask", "abstract"),
         ("cxr.task.base.Monitor", "does not work"),
-        ("cxr.loss.mae.MeanAbsoluteError", "is no task; it must be a subclass of ClassificationTask"),
+        ("cxr.loss.mae.MeanAbsoluteError", "is not a subclass of ClassificationTask"),
         ("os.system", "_target_=os.system is not allowed"),
     ],
 )

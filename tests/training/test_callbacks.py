@@ -81,15 +81,15 @@ def test_a_patience_that_counts_no_epochs_is_refused(patience: Any) -> None:
         ({"_target_": OURS, "monitor": "val/los"}, r"early\.monitor=val/los is not logged; choose one of lr, train"),
         ({"_target_": OURS, "monitor": "val/loss", "mode": "most"}, r"does not work: `mode` can be"),
         ({"_target_": OURS, "monitr": "val/loss"}, "does not work: "),
-        ({"_target_": "torch.nn.Identity"}, r"callbacks\.early is no callback of Lightning"),
-        ({"_target_": "cxr.loss.mae.MeanAbsoluteError"}, "is no callback of Lightning"),
-        ({"_target_": OURS, "monitor": "val/loss", "_partial_": True}, "is no callback of Lightning"),
+        ({"_target_": "torch.nn.Identity"}, r"callbacks\.early is not a Lightning callback"),
+        ({"_target_": "cxr.loss.mae.MeanAbsoluteError"}, "is not a Lightning callback"),
+        ({"_target_": OURS, "monitor": "val/loss", "_partial_": True}, "is not a Lightning callback"),
         ({"_target_": "os.system", "command": "ls"}, r"_target_=os\.system is not allowed"),
         ({"_target_": "cxr.training.keeping.RunCheckpoints"}, "is not allowed"),
         ({"_target_": "cxr.training.callbacks.ema.averaged"}, "does not work|is not allowed"),
-        ({"decay": 0.9}, "is no callback of Lightning; name one by its _target_"),
-        (3, "is no callback of Lightning; name one by its _target_"),
-        ("ema", "is no callback of Lightning; name one by its _target_"),
+        ({"decay": 0.9}, "is not a Lightning callback; set its _target_ to one"),
+        (3, "is not a Lightning callback; set its _target_ to one"),
+        ("ema", "is not a Lightning callback; set its _target_ to one"),
     ],
 )  # fmt: skip
 def test_what_is_no_callback_is_one_sentence(node: Any, sentence: str) -> None:
@@ -104,7 +104,7 @@ def test_callbacks_of_a_run_without_names_are_one_sentence(callbacks: Any) -> No
 
 
 def test_an_option_file_without_its_name_is_told_how_to_begin() -> None:
-    with pytest.raises(CxrError, match=r"begins with the line '# @package callbacks\.NAME'"):
+    with pytest.raises(CxrError, match=r"must begin with the line '# @package callbacks\.NAME'"):
         of(_target_=OURS)
 
 
@@ -192,8 +192,8 @@ def test_a_callback_of_the_users_own_is_built_where_the_user_names_it(mine: str)
     ("name", "sentence"),
     [
         ("Writes", "Lightning's ModelCheckpoint would write"),
-        ("Other", "is no callback of Lightning"),
-        ("function", "is no callback of Lightning"),
+        ("Other", "is not a Lightning callback"),
+        ("function", "is not a Lightning callback"),
         ("Nothing", r"my_callbacks\.Nothing does not exist"),
     ],
 )

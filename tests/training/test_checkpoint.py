@@ -15,14 +15,14 @@ from torch import Tensor
 from cxr.errors import CxrError
 from cxr.training.build import build_task
 from cxr.training.checkpoint import (
+    is_within_epoch,
     load_network,
     loaded_into,
     network_state,
     parse_checkpoint,
-    place,
     read_checkpoint,
+    resume_position,
     state_sha256,
-    within_epoch,
 )  # fmt: skip
 from tests.training.conftest import Trained
 
@@ -87,7 +87,7 @@ def test_weights_of_another_network_are_refused(trained: Trained) -> None:
         state | {first: state[first][:1]},
         state | {"network.stranger": torch.zeros(1)},
     ):
-        with pytest.raises(CxrError, match=r"best\.ckpt does not fit the network of its own configuration"):
+        with pytest.raises(CxrError, match=r"the weights in .*best\.ckpt do not fit its configuration"):
             loaded_into(loaded.network, checkpoint | {"state_dict": changed}, path, loaded.config, task)
 
 
@@ -98,7 +98,7 @@ def test_the_weights_of_the_network_come_under_its_own_names_and_those_of_the_lo
 
 
 def test_a_file_that_is_missing_or_none_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CxrError, match=r"nobody\.ckpt is missing; has the run made a checkpoint yet"):
+    with pytest.raises(CxrError, match=r"nobody\.ckpt is missing; has the run written a checkpoint yet"):
         read_checkpoint(tmp_path / "nobody.ckpt")
     for content in (b"", b"hello", b"PK\x03\x04" + bytes(99)):
         with pytest.raises(CxrError, match=r"^mine\.ckpt is not a checkpoint that can be read"):
@@ -123,9 +123,9 @@ def test_training_goes_on_where_the_counts_say(epochs: dict[str, int], batches: 
         "epoch_progress": {"current": epochs},
         "epoch_loop.batch_progress": {"current": counts(batches, batches, batches)},
     }
-    assert place({"loops": {"fit_loop": loop}}) == expected
-    assert within_epoch(epochs) == (epochs["started"] > epochs["processed"])
+    assert resume_position({"loops": {"fit_loop": loop}}) == expected
+    assert is_within_epoch(epochs) == (epochs["started"] > epochs["processed"])
 
 
 def test_the_checkpoint_of_a_finished_epoch_goes_on_with_the_next(trained: Trained) -> None:
-    assert place(torch.load(trained.run.last, weights_only=True)) == (1, 0)
+    assert resume_position(torch.load(trained.run.last, weights_only=True)) == (1, 0)

@@ -45,9 +45,9 @@ def test_the_options_resolve_to_what_the_machine_has(
 @pytest.mark.parametrize(
     ("gpus", "options", "said"),
     [
-        (0, {"accelerator": "gpu"}, "trainer.accelerator=gpu, but no CUDA GPU is found here; use trainer=cpu"),
-        (0, {"accelerator": "cuda"}, "trainer.accelerator=gpu, but no CUDA GPU is found here; use trainer=cpu"),
-        (2, {"devices": 3}, "trainer.devices=3, but 2 GPUs are found here; lower trainer.devices"),
+        (0, {"accelerator": "gpu"}, "trainer.accelerator=gpu, but this machine has no CUDA GPU; use trainer=cpu"),
+        (0, {"accelerator": "cuda"}, "trainer.accelerator=gpu, but this machine has no CUDA GPU; use trainer=cpu"),
+        (2, {"devices": 3}, "trainer.devices=3, but this machine has 2 GPUs; lower trainer.devices"),
     ],
 )
 def test_devices_that_the_machine_lacks_are_refused(

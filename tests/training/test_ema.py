@@ -185,7 +185,7 @@ def test_an_average_of_another_network_is_refused(state: Any) -> None:
     module.weight = nn.Parameter(torch.ones(1))
     average = WeightAverage()
     average.load_state_dict({"average": state})
-    with pytest.raises(CxrError, match=r"last\.ckpt holds an average of other weights"):
+    with pytest.raises(CxrError, match=r"average in last\.ckpt does not fit the network"):
         average.on_train_start(SimpleNamespace(global_step=1), module)  # type: ignore[arg-type]
 
 

@@ -7,16 +7,17 @@ import pytest
 
 from cxr.errors import CxrError
 from cxr.run.directory import Run
-from cxr.training.failures import explained
+from cxr.training.failures import readable_error
 
 RUN = Run(Path("runs/a"))
-GO_ON = "the run resumes from its last checkpoint with resume=true"
+RESUMES = "the run resumes from its last checkpoint with resume=true"
 MEMORY = (
-    "loader processes have too little shared memory; raise it (docker: --shm-size=8g) or pass data.workers=0; " + GO_ON
+    "loader processes have too little shared memory; raise it (docker: --shm-size=8g) or pass data.workers=0; "
+    + RESUMES
 )
 TOO_BIG = (
-    "the device is out of memory; pass a smaller batch_size, with synthetic_batch_size=... the step stays the same; "
-    + GO_ON
+    "the device is out of memory; pass a smaller batch_size, and synthetic_batch_size=... to keep the images per step; "
+    + RESUMES
 )
 WORKER = "DataLoader worker (pid 7) is killed by signal: Killed. "
 EXITED = "DataLoader worker (pid(s) 7, 8) exited unexpectedly"
@@ -32,8 +33,8 @@ CAUGHT = (
         (RuntimeError("unable to write to file </torch_7_1>: No space left on device (28)"), MEMORY),
         (RuntimeError("unable to open shared memory object </torch_9> in read-write mode"), MEMORY),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), MEMORY),
-        (RuntimeError(WORKER), f"{WORKER[:-2]}; pass fewer data.workers; {GO_ON}"),
-        (RuntimeError(EXITED), f"{EXITED}; pass fewer data.workers; {GO_ON}"),
+        (RuntimeError(WORKER), f"{WORKER[:-2]}; pass fewer data.workers; {RESUMES}"),
+        (RuntimeError(EXITED), f"{EXITED}; pass fewer data.workers; {RESUMES}"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), TOO_BIG),
         (RuntimeError("DefaultCPUAllocator: OUT OF MEMORY"), TOO_BIG),
         (OSError(errno.ENOSPC, "No space left", "runs/a/x"), "cannot write runs/a/x: the disk is full; free some"),
@@ -46,12 +47,12 @@ CAUGHT = (
     ],
 )  # fmt: skip
 def test_what_breaks_a_training_is_one_sentence_with_a_remedy(error: RuntimeError | OSError, said: str) -> None:
-    told = explained(error, RUN)
+    told = readable_error(error, RUN)
     assert isinstance(told, CxrError) and said in str(told) and "\n" not in str(told)
     if said in (MEMORY, TOO_BIG):
         assert str(told) == said
     if str(error).startswith("DataLoader worker") and "Bus" not in str(error):
-        assert str(told).startswith("a loader process was ended from outside (out of memory?): ")
+        assert str(told).startswith("a loader process was killed (out of memory?): ")
 
 
 @pytest.mark.parametrize(
@@ -60,4 +61,4 @@ def test_what_breaks_a_training_is_one_sentence_with_a_remedy(error: RuntimeErro
      RuntimeError("DataLoader worker (pid 7) is slow")],
 )  # fmt: skip
 def test_any_other_error_stays_what_it_is(error: RuntimeError | OSError) -> None:
-    assert explained(error, RUN) is error
+    assert readable_error(error, RUN) is error

@@ -40,7 +40,7 @@ def test_weights_of_a_run_or_its_checkpoint_are_taken_over(
 ) -> None:
     made, first = network(), stored(trained)
     ancestry = start_from(made, str(getattr(trained.run, place)), names(trained))
-    assert capsys.readouterr().out == f"first weights are those of {trained.run.best}\n"
+    assert capsys.readouterr().out == f"initial weights: {trained.run.best}\n"
     state = made.state_dict()
     assert state.keys() == first.keys() and all(torch.equal(state[name], first[name]) for name in first)
     hashes = torch.load(trained.run.best, weights_only=True)["cxr"]["ancestry"]
@@ -57,7 +57,7 @@ def test_a_head_of_other_findings_or_another_kind_starts_anew(
     findings = names(trained)[chosen]
     made, untouched = network(*options, findings=len(findings)), network(*options, findings=len(findings))
     start_from(made, str(trained.run.path), findings)
-    assert capsys.readouterr().out.endswith("best.ckpt; the head starts anew\n")
+    assert capsys.readouterr().out.endswith("best.ckpt; the head is initialized randomly\n")
     state, first, fresh = made.state_dict(), stored(trained), untouched.state_dict()
     for name in state:
         expected = fresh[name] if name.startswith("head.") else first[name]
@@ -71,13 +71,13 @@ def test_a_head_of_other_findings_or_another_kind_starts_anew(
         (
             "empty",
             [],
-            r"init=.*empty is no finished run: .*best\.ckpt is missing; give runs/<name>, or a checkpoint file",
+            r"init=.*empty is no finished run: .*best\.ckpt is missing; pass runs/<name> or a checkpoint file",
         ),
         ("run", ["backbone=resnet18"], "has the weights of another network: backbone.* and .* more do not fit"),
         ("run", ["attention=none"], r"has the weights of another network: attention\.score\.weight and"),
         ("run", ["attention=gap_mask"], "has the weights of another network: attention"),
-        ("run", ["backbone.mean=0.1"], r"learnt with backbone\.mean=0\.449.* has 0\.1; pass backbone\.mean=0\.449"),
-        ("run", ["backbone.std=0.1"], r"learnt with backbone\.std=0\.226.* has 0\.1; pass backbone\.std=0\.226"),
+        ("run", ["backbone.mean=0.1"], r"trained with backbone\.mean=0\.449.* has 0\.1; pass backbone\.mean=0\.449"),
+        ("run", ["backbone.std=0.1"], r"trained with backbone\.std=0\.226.* has 0\.1; pass backbone\.std=0\.226"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_and_the_network_keeps_its_own(
@@ -124,7 +124,7 @@ def test_a_head_that_fits_starts_anew_where_that_is_asked_for(
 ) -> None:
     made, untouched = network(), network()
     start_from(made, str(trained.run.path), names(trained), with_head=False)
-    assert capsys.readouterr().out.endswith("best.ckpt; the head starts anew\n")
+    assert capsys.readouterr().out.endswith("best.ckpt; the head is initialized randomly\n")
     first, own, before = stored(trained), made.state_dict(), untouched.state_dict()
     assert all(torch.equal(own[name], (before if name.startswith("head.") else first)[name]) for name in own)
 

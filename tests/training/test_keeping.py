@@ -14,7 +14,7 @@ from cxr.run.directory import Run
 from cxr.task.base import Monitor
 from cxr.task.multi_label import MultiLabel
 from cxr.training.keeping import RunCheckpoints
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckpointFiles
 from tests.training.constant import KNOWN, NAN, fit
 
 MONITOR = Monitor("val/told", "max")
@@ -39,7 +39,7 @@ def train(folder: Path, values: list[float], monitor: Monitor = MONITOR, **optio
         RunCheckpoints(run, monitor, **options),
         epochs=len(values),
         task=Told(values),
-        plugins=[WholeFiles(run)],
+        plugins=[CheckpointFiles(run)],
         lr=0.1,
     )
     return run
@@ -96,7 +96,7 @@ def test_selection_starts_anew_where_the_weights_of_the_loss_begin(
 ) -> None:
     run = Run(tmp_path)
     fit(
-        RunCheckpoints(run, MONITOR, keep_best=2), epochs=len(values), task=Told(values), plugins=[WholeFiles(run)],
+        RunCheckpoints(run, MONITOR, keep_best=2), epochs=len(values), task=Told(values), plugins=[CheckpointFiles(run)],
         loss=lambda: Switching([1, 1], [1, 1]),
     )  # fmt: skip
     best = max(kept, key=lambda epoch: values[epoch])
@@ -106,17 +106,17 @@ def test_selection_starts_anew_where_the_weights_of_the_loss_begin(
 def written(run: Run, values: list[float], monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[int]:
     """The step of each `last.ckpt`, in order."""
     steps: list[int] = []
-    real = WholeFiles.save_checkpoint
+    real = CheckpointFiles.save_checkpoint
 
-    def save(files: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save(files: CheckpointFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         if Path(path) == run.last:
             steps.append(checkpoint["global_step"])
         real(files, checkpoint, path, storage_options)
 
-    monkeypatch.setattr(WholeFiles, "save_checkpoint", save)
+    monkeypatch.setattr(CheckpointFiles, "save_checkpoint", save)
     callback = RunCheckpoints(run, MONITOR, **options)
     fit(
-        callback, epochs=len(values), task=Told(values), train=KNOWN * 3, plugins=[WholeFiles(run)]
+        callback, epochs=len(values), task=Told(values), train=KNOWN * 3, plugins=[CheckpointFiles(run)]
     )  # six steps an epoch
     return steps
 
@@ -140,7 +140,7 @@ def test_a_process_that_is_asked_to_stop_writes_last_and_stops(tmp_path: Path, m
     monkeypatch.setattr(requests, "can_wait", True)
     run = Run(tmp_path / "a")
     with pytest.raises(Stopped, match=r"^stopped by SIGTERM after step \d+: .*last\.ckpt is written; .*resume=true"):
-        fit(RunCheckpoints(run, MONITOR), epochs=2, task=Told([0.1, 0.2]), plugins=[WholeFiles(run)])
+        fit(RunCheckpoints(run, MONITOR), epochs=2, task=Told([0.1, 0.2]), plugins=[CheckpointFiles(run)])
     assert requests.can_wait is False
 
 

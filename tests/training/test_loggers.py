@@ -30,7 +30,7 @@ def test_without_a_logger_there_is_metrics_csv_alone(tmp_path: Path) -> None:
 
 
 def test_an_option_file_that_belongs_to_no_name_is_refused() -> None:
-    with pytest.raises(CxrError, match=r"begins with the line '# @package logger\.NAME'"):
+    with pytest.raises(CxrError, match=r"must begin with the line '# @package logger\.NAME'"):
         check_loggers({"logger": BOARD})
 
 
@@ -125,7 +125,7 @@ def test_a_server_that_does_not_answer_is_left_and_one_that_refuses_is_told(
         return
     (logger,) = build_loggers(config, run)
     assert isinstance(logger, WandbLogger) and logger._offline
-    assert f"W&B does not answer (no route); the run goes on offline, and wandb sync {run.path}/wandb" in (
+    assert f"W&B does not answer (no route); the run continues offline, and wandb sync {run.path}/wandb" in (
         capsys.readouterr().out
     )
 

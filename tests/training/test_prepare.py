@@ -13,8 +13,8 @@ from PIL import Image
 from cxr.data.cache import Cache
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
+from cxr.training.catalog import read_catalog
 from cxr.training.prepare import Prepared, cached, prepare, read_prepared
-from cxr.training.reading import read_catalog
 from tests.conftest import picture
 from tests.training.conftest import Configure
 

@@ -15,9 +15,9 @@ from cxr.run.directory import Run
 from cxr.task.multi_label import MultiLabel
 from cxr.training.resumption import (
     MidEpoch,
-    batches_here,
+    batches_done,
     random_states,
-    read_restored,
+    read_resume_checkpoint,
     set_random_states,
 )  # fmt: skip
 from cxr.training.saving import write_checkpoint
@@ -39,19 +39,19 @@ def checkpoint(had: int, ranks: int = 1, within: bool = True) -> dict[str, Any]:
 def test_the_images_that_were_had_are_whole_batches_of_the_processes_now(
     had: int, then: int, now: int, here: int
 ) -> None:
-    assert batches_here(checkpoint(had, then), 8, now) == here and had * then == here * now
+    assert batches_done(checkpoint(had, then), 8, now) == here and had * then == here * now
 
 
 def test_images_that_the_processes_now_do_not_share_are_refused_with_the_number_that_do() -> None:
     with pytest.raises(
         CxrError, match=r"after 80 images of an epoch on 2 device\(s\), .* 3 devices .* trainer\.devices=2"
     ):
-        batches_here(checkpoint(5, 2), 8, 3)
+        batches_done(checkpoint(5, 2), 8, 3)
 
 
 def test_between_epochs_any_number_of_processes_goes_on() -> None:
     between = checkpoint(5, 2, within=False)
-    assert batches_here(between, 8, 3) == 0 and batches_here(between | {"callbacks": {}}, 8, 7) == 0
+    assert batches_done(between, 8, 3) == 0 and batches_done(between | {"callbacks": {}}, 8, 7) == 0
 
 
 def drawn() -> tuple[float, float, float, float]:
@@ -132,26 +132,15 @@ def test_other_processes_share_every_score_once_and_the_sums_once(then: int, now
     assert torch.equal(total, sums.sum(dim=0))
 
 
-def test_a_checkpoint_without_sums_has_them_computed_from_its_scores() -> None:
-    """Of version 0.1: binary cross-entropy of these logits, by hand."""
-    state = {"scores": [part[None] for part in SCORES], "random": [random_states()]}
-    logits, target = SCORES[1].double(), SCORES[2].double()
-    chance = 1 / (1 + torch.exp(-logits))
-    expected = -(target * chance.log() + (1 - target) * (1 - chance).log()).sum()
-    made = restored(state, 0, 1)
-    assert made.train_scores.sums is not None
-    assert made.train_scores.sums.tolist() == pytest.approx([float(expected), 8.0])
-
-
 def test_the_newest_whole_checkpoint_is_read_with_the_place_where_it_goes_on(trained: Trained, tmp_path: Path) -> None:
-    found = read_restored(trained.run, 8, 3)
+    found = read_resume_checkpoint(trained.run, 8, 3)
     assert found is not None and (found.path, found.start) == (trained.run.last, (1, 0))
     assert found.content["cxr"]["findings"] and found.content["global_step"] > 0
-    assert read_restored(Run(tmp_path / "new"), 8, 1) is None
+    assert read_resume_checkpoint(Run(tmp_path / "new"), 8, 1) is None
 
 
 def test_a_checkpoint_of_anything_else_is_refused(tmp_path: Path) -> None:
     run = Run(tmp_path / "a")
     write_checkpoint({"state_dict": {}, "epoch": 0}, run.last)
     with pytest.raises(CxrError, match=r"last\.ckpt is not a checkpoint of this framework"):
-        read_restored(run, 8, 1)
+        read_resume_checkpoint(run, 8, 1)

@@ -110,7 +110,7 @@ def test_data_that_have_changed_are_refused(trained: Trained, copied: Run, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("metrics.csv", "line 1 has the column"), ("steps.csv", "line 1 is not step,")]
+    ("name", "said"), [("metrics.csv", "line 1 has the unknown column"), ("steps.csv", "line 1 is not step,")]
 )
 def test_a_log_that_is_none_is_refused_before_data_are_read(
     trained: Trained, copied: Run, name: str, said: str, listening: Callable[[], Any]

@@ -15,7 +15,7 @@ from cxr.task.base import Monitor
 from cxr.task.multi_label import MultiLabel
 from cxr.training.callbacks.tau_norm import TauNormalisation
 from cxr.training.keeping import RunCheckpoints
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckpointFiles
 from tests.training.constant import KNOWN, Data, bce
 
 FIRST = torch.tensor([[3.0, 0.0, 0.0, 4.0], [0.1, 0.1, 0.1, 0.1]])
@@ -53,7 +53,7 @@ def fit(folder: Path, epochs: int, task: Seen, layers: int = 1, path: Path | Non
     task.attach(OneLayer(layers), bce(), ["a", "b"], lambda weights: torch.optim.SGD(weights, 0.0))  # type: ignore[arg-type]
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=epochs, num_sanity_val_steps=0, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, plugins=[WholeFiles(run)],
+        enable_model_summary=False, plugins=[CheckpointFiles(run)],
         callbacks=[RunCheckpoints(run, task.monitor), TauNormalisation(step=0.5)],
     )  # fmt: skip
     trainer.fit(task, datamodule=Data(KNOWN, KNOWN), ckpt_path=path, weights_only=True)

@@ -14,8 +14,8 @@ from cxr.errors import CxrError
 from cxr.run.directory import Run
 from cxr.task.multi_label import MultiLabel
 from cxr.training.devices import Devices
-from cxr.training.saving import WholeFiles
-from cxr.training.trainer import quieten, trainer_of
+from cxr.training.saving import CheckpointFiles
+from cxr.training.trainer import build_trainer, silence_lightning
 from cxr.training.world import Rank
 from tests.training.conftest import composed
 
@@ -29,7 +29,7 @@ def same_rank() -> Iterator[None]:
 
 
 def made(run: Run | None, *options: str, devices: Devices = CPU, rank: Rank = Rank()) -> pl.Trainer:  # noqa: B008
-    return trainer_of(composed("trainer=cpu", *options), run, devices, rank, MultiLabel())
+    return build_trainer(composed("trainer=cpu", *options), run, devices, rank, MultiLabel())
 
 
 def test_options_reach_lightning_by_their_own_names(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_options_reach_lightning_by_their_own_names(tmp_path: Path) -> None:
     assert (trainer.max_epochs, trainer.gradient_clip_val, trainer.limit_val_batches) == (7, 0.5, 3)
     assert (trainer.accumulate_grad_batches, trainer.log_every_n_steps) == (6, 2)
     assert trainer.num_sanity_val_steps == 0 and trainer.loggers == []
-    assert isinstance(trainer.strategy.checkpoint_io, WholeFiles) and trainer.world_size == 1
+    assert isinstance(trainer.strategy.checkpoint_io, CheckpointFiles) and trainer.world_size == 1
     assert not list(tmp_path.iterdir()), "nothing is written yet"
 
 
@@ -81,6 +81,6 @@ def test_a_precision_that_does_not_exist_is_refused() -> None:
 
 
 def test_lightnings_notices_are_not_shown() -> None:
-    quieten()
+    silence_lightning()
     levels: list[Any] = [logging.getLogger(name).getEffectiveLevel() for name in ("lightning.pytorch", "lightning")]
     assert min(levels) >= logging.ERROR and math.isfinite(levels[0])

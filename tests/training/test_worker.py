@@ -29,7 +29,7 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(worker, "die_with_parent", lambda: None)
     monkeypatch.setattr(worker, "read_prepared", lambda folder: ("prepared in", folder))
-    monkeypatch.setattr(worker, "read_restored", lambda *given, show: ("restored", *given, show))
+    monkeypatch.setattr(worker, "read_resume_checkpoint", lambda *given, show: ("restored", *given, show))
     monkeypatch.setattr(worker, "resolve_devices", lambda trainer: Devices("cpu", 2, "32-true"))
     kept, waits = [signal.getsignal(number) for number in SIGNALS], (requests.patient, requests.asked)
     yield tmp_path
@@ -68,8 +68,8 @@ def test_it_trains_its_rank_with_what_the_parent_has_read(parent: Path, monkeypa
     ("error", "code", "reason"),
     [
         (CxrError("the disk is full"), 1, "the disk is full"),
-        (ValueError("no\nmore"), 1, "ValueError: no; HYDRA_FULL_ERROR=1 shows where"),
-        (RuntimeError(), 1, "RuntimeError: RuntimeError; HYDRA_FULL_ERROR=1 shows where"),
+        (ValueError("no\nmore"), 1, "ValueError: no; HYDRA_FULL_ERROR=1 shows the traceback"),
+        (RuntimeError(), 1, "RuntimeError: RuntimeError; HYDRA_FULL_ERROR=1 shows the traceback"),
         (KeyboardInterrupt(), 130, None),
         (Stopped("stopped by SIGTERM"), REQUEUE, None),
     ],

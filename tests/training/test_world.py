@@ -12,7 +12,7 @@ import pytest
 from lightning.pytorch.utilities import rank_zero_only
 
 from cxr.errors import CxrError
-from cxr.training.world import OwnProcesses, Rank, WholeWorld
+from cxr.training.world import OwnProcesses, ProcessCountCheck, Rank
 from tests.end_to_end.conftest import ROOT, SMALL
 
 SLURM = {
@@ -65,7 +65,7 @@ def test_one_process_trains_the_same_whatever_a_scheduler_set(
 
 def test_a_rank_that_is_alone_where_two_were_started_stops() -> None:
     with pytest.raises(CxrError, match="process 1 of 2 is connected as process 0 of 1"):
-        WholeWorld(Rank(1, 2)).setup(pl.Trainer(logger=False, accelerator="cpu"), pl.LightningModule(), "fit")
+        ProcessCountCheck(Rank(1, 2)).setup(pl.Trainer(logger=False, accelerator="cpu"), pl.LightningModule(), "fit")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from cxr.cli.options import apply_resume
-from cxr.configuration.reading import read_configuration
+from cxr.configuration.saved import read_configuration
 from cxr.configuration.targets import build
 from cxr.errors import CxrError
 from cxr.model.backbone import Backbone

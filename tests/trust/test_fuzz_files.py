@@ -23,7 +23,7 @@ from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions, read_predictions
-from cxr.training.checkpoint import load_network, place, read_checkpoint
+from cxr.training.checkpoint import load_network, read_checkpoint, resume_position
 from tests.trust.conftest import CONFIG
 from tests.trust.spoiling import FEW, bytes_of, edited, edits_of, fuzz, json_values, odd, tree_of
 
@@ -157,7 +157,7 @@ def test_spoilt_checkpoint_is_a_network_or_refused(
         else:
             torch.save(_with_weights(content, weights), path)
         with contextlib.suppress(CxrError):
-            place(read_checkpoint(path))
+            resume_position(read_checkpoint(path))
         with contextlib.suppress(CxrError):
             loaded = load_network(path)
             assert len(loaded.findings) == 2 and loaded.epoch >= 0 and len(loaded.sha256) == 64

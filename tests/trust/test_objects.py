@@ -19,7 +19,7 @@ from cxr.data.cache.store import open_array
 from cxr.errors import CxrError
 from cxr.model.backbone import read_state
 from cxr.run.predictions import read_predictions
-from cxr.training.checkpoint import load_network, place, read_checkpoint
+from cxr.training.checkpoint import load_network, read_checkpoint, resume_position
 from tests.trust.conftest import Bomb
 
 Writer = Callable[[Path, Bomb], None]
@@ -184,8 +184,8 @@ def test_checkpoint_of_other_values_is_refused(checkpoint: Callable[..., Path], 
 
 @pytest.mark.parametrize("content", [{}, {"loops": 1}, {"loops": {"fit_loop": {"epoch_progress": {"current": {}}}}}])
 def test_checkpoint_that_does_not_say_where_to_go_on_is_refused(content: dict[str, object]) -> None:
-    with pytest.raises(CxrError, match="does not say where training goes on"):
-        place(content)
+    with pytest.raises(CxrError, match="holds no epoch to resume from"):
+        resume_position(content)
 
 
 def test_a_cut_archive_is_refused_without_its_objects(tmp_path: Path, bomb: Bomb, canary: Path) -> None:

@@ -17,10 +17,10 @@ from cxr.files.reading import check_links
 from cxr.run.directory import Run
 from cxr.run.ledger import LEDGER, count_test
 from cxr.run.predictions import Predictions, read_predictions
+from cxr.training.finished_run import FinishedRun
 from cxr.training.log import read_log, read_rows, read_steps
 from cxr.training.run import resume
-from cxr.training.saving import read_whole
-from cxr.training.scored import FinishedRun
+from cxr.training.saving import read_verified
 from tests.trust.conftest import CONFIG
 
 NOTHING: dict[str, Any] = {"data": {"root": None}, "cache": {"dir": None}}
@@ -151,8 +151,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "metrics.json": lambda path: Run(path.parent).metrics(),
     "metrics.csv": read_rows,
     "steps.csv": read_steps,
-    "best.ckpt.sha256": lambda path: read_whole(path.with_suffix("")),
-    "best.ckpt": lambda path: read_whole(path),
+    "best.ckpt.sha256": lambda path: read_verified(path.with_suffix("")),
+    "best.ckpt": lambda path: read_verified(path),
     "test.parquet": read_predictions,
 }
 
@@ -188,7 +188,7 @@ def test_file_of_a_terabyte_in_a_run_is_refused_unread(tmp_path: Path, name: str
 
 EPOCHS = "epoch,step,lr,train/loss,val/loss\n"
 LOGS = {
-    "other columns": (b"a,b\n1,2\n", "line 1 has the column 'a'"),
+    "other columns": (b"a,b\n1,2\n", "line 1 has the unknown column 'a'"),
     "no epoch": (b"step,lr\n1,2\n", "line 1 lacks the column 'epoch'"),
     "no number": (EPOCHS.encode() + b"0,1,1,1,1\nx,1,1,1,1\n", "line 3, column 'epoch': 'x'"),
     "short": (EPOCHS.encode() + b"0,1\n", "line 2, column 'epoch'"),

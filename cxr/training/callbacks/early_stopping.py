@@ -1,4 +1,4 @@
-"""Training ends early when validation no longer improves."""
+"""Early stopping that skips epochs with an undefined value."""
 
 import math
 from typing import Any
@@ -12,18 +12,18 @@ from cxr.task.base import ClassificationTask
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """Lightning's, which passes over epochs whose monitored value is undefined.
+    """Lightning's `EarlyStopping`, except that epochs with an undefined monitored value are skipped.
 
-    It bears the same name since checkpoints keep its state under that.
+    The class keeps Lightning's name, under which checkpoints store its state.
 
     Args:
         monitor: a column of `metrics.csv`.
         mode: `max` or `min`, whichever is better.
-        patience: epochs without a better value after which training ends; none never ends it.
-        more: of Lightning's arguments.
+        patience: epochs without a better value after which training ends; with none it never ends early.
+        more: further arguments of Lightning's class.
 
     Raises:
-        CxrError: the patience is no number of epochs.
+        CxrError: the patience is not a number of epochs.
     """
 
     def __init__(self, monitor: str, mode: str = "min", patience: int | None = 10, **more: Any) -> None:

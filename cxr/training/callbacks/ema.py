@@ -1,8 +1,8 @@
-"""An exponential moving average of the weights, by which a run is validated, selected and scored.
+"""An exponential moving average of the weights, with which a run is validated and scored.
 
-Lightning's `EMAWeightAveraging` is not used: it does not see checkpoints of weights alone, so that `best.ckpt` would
-hold the raw weights; at the end of training it writes the average over the raw weights, which `last.ckpt` needs; it
-keeps the average of a GPU's weights on the CPU, and averages counters.
+Lightning's `EMAWeightAveraging` is not used for four reasons. It ignores weights-only checkpoints, so `best.ckpt`
+would hold the raw weights. At the end of training it overwrites the raw weights, which `last.ckpt` needs. It keeps the
+average of GPU weights on the CPU. It averages counters.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,20 +18,20 @@ from cxr.errors import CxrError
 
 
 class WeightAverage(Callback):
-    """Keeps average = d * average + (1 - d) * weights, updated after each optimizer step, beside the raw weights.
+    """Keeps average = d * average + (1 - d) * weights, updated after each optimizer step.
 
-    It begins with the initial weights. At step t, from 1, d is the smaller of `decay` and (1 + t) / (10 + t), so that
-    they are soon forgotten in a short training too (as `tf.train.ExponentialMovingAverage` does with `num_updates`).
+    The average starts at the initial weights. At step t = 1, 2, ..., d = min(decay, (1 + t) / (10 + t)), so that the
+    initial weights lose their influence quickly in short trainings, too (`tf.train.ExponentialMovingAverage` with
+    `num_updates`).
 
-    Averaged are all parameters and buffers of floating point of network and loss, in float32 or finer. The running
-    statistics of batch norm are among them: they then lag as far as the averaged weights do, where copied ones would be
-    those of the latest raw weights. Counters stay those of the raw network.
+    All floating-point parameters and buffers of network and loss are averaged, in at least float32. This includes the
+    running statistics of batch norm, which then lag as much as the averaged weights. Counters are not averaged.
 
     Args:
         decay: at least 0 and below 1.
 
     Raises:
-        CxrError: `decay` lies elsewhere.
+        CxrError: `decay` is outside this range.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -39,20 +39,20 @@ class WeightAverage(Callback):
             raise CxrError(f"callbacks.ema.decay={decay} must be a number of at least 0 and below 1, such as 0.999")
         self.decay = decay
         self.average: dict[str, Tensor] | None = None  # before training
-        self._raw: dict[str, Tensor] = {}  # of the task, while it has the average in their place
+        self._raw: dict[str, Tensor] = {}  # saved while the task has the averages
         self._step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts from the current weights, or from the average that a checkpoint holds.
+        """Starts from the current weights, or from the average in the checkpoint.
 
         Raises:
-            CxrError: that is of other weights.
+            CxrError: that average is of other weights.
         """
         self._step = trainer.global_step
         weights = _weights(pl_module)
         start = weights if self.average is None else self.average
         if _shapes(start) != _shapes(weights):
-            raise CxrError("last.ckpt holds an average of other weights than the run's; start a new run")
+            raise CxrError("the weight average in last.ckpt does not fit the network; start a new run")
         self.average = {name: _fine(start[name].to(weight.device, copy=True)) for name, weight in weights.items()}
 
     @torch.no_grad()
@@ -61,7 +61,7 @@ class WeightAverage(Callback):
     ) -> None:
         """Updates the average after an optimizer step."""
         if trainer.global_step == self._step:
-            return  # within a window
+            return  # inside an accumulation window
         assert self.average is not None
         self._step = trainer.global_step
         weights = [_fine(weight) for weight in _weights(pl_module).values()]
@@ -69,19 +69,19 @@ class WeightAverage(Callback):
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validation is of the average."""
+        """Swaps the average in for validation."""
         self._swap_in(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Training is of the raw weights."""
+        """Swaps the raw weights back in for training."""
         self._swap_out(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, beside which a checkpoint holds the raw weights."""
+        """The average; the checkpoint's `state_dict` holds the raw weights."""
         return {"average": self.average}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps it until training starts."""
+        """Keeps the average until training starts."""
         average = state_dict.get("average")
         self.average = average if isinstance(average, dict) else {}
 
@@ -102,7 +102,7 @@ class WeightAverage(Callback):
 
 @contextmanager
 def averaged(trainer: pl.Trainer) -> Iterator[None]:
-    """The trainer's task has the average in place of its weights, where the run keeps one."""
+    """Inside the block the task has the averaged weights, if the run averages."""
     task = trainer.lightning_module
     averages = [callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)]  # type: ignore[attr-defined]
     for average in averages:
@@ -115,7 +115,7 @@ def averaged(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def _weights(task: pl.LightningModule) -> dict[str, Tensor]:
-    """Parameters and buffers of floating point, detached, in the order of the state dict."""
+    """Floating-point parameters and buffers, detached, in the order of the state dict."""
     return {name: value for name, value in task.state_dict().items() if value.is_floating_point()}
 
 
@@ -124,5 +124,5 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fine(weight: Tensor) -> Tensor:
-    """In float32 or finer: steps of the average are lost in the 8 bits of bfloat16."""
+    """The weights in at least float32: bfloat16's 8 bits cannot hold the small updates of an average."""
     return weight.to(torch.promote_types(weight.dtype, torch.float32))

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from cxr.errors import CxrError
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions
-from cxr.training.finished import open_finished
 from cxr.training.predict import predict
+from cxr.training.reopen import open_finished
 from tests.training.conftest import Trained
 
 NOTHING: dict[str, Any] = {"data": {"root": None}, "cache": {"dir": None}}
@@ -71,7 +71,7 @@ def test_a_cache_is_built_beside_data_that_are_named_and_not_where_the_run_had_i
 
 def test_a_run_without_a_checkpoint_is_told(copied: Run) -> None:
     copied.best.unlink()
-    with pytest.raises(CxrError, match=r"best\.ckpt is missing; has the run made a checkpoint yet"):
+    with pytest.raises(CxrError, match=r"best\.ckpt is missing; has the run written a checkpoint yet"):
         open_finished(copied, NOTHING)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cxr.errors import CxrError
-from cxr.training.reading import read_catalog
+from cxr.training.catalog import read_catalog
 from tests.training.conftest import Configure
 
 
@@ -94,6 +94,6 @@ def test_no_image_is_opened_and_the_table_once(configure: Configure, listening: 
 
 
 def test_a_table_is_read_without_pytorch(environment: dict[str, str]) -> None:
-    check = "import sys, cxr.training.reading; print(sorted({'torch', 'lightning', 'timm'} & set(sys.modules)))"
+    check = "import sys, cxr.training.catalog; print(sorted({'torch', 'lightning', 'timm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

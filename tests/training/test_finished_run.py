@@ -14,7 +14,7 @@ from cxr.errors import CxrError
 from cxr.metrics.interval import DEFAULT
 from cxr.run.directory import Run
 from cxr.run.predictions import read_predictions
-from cxr.training.scored import FinishedRun
+from cxr.training.finished_run import FinishedRun
 from tests.training.conftest import Trained
 
 OPTIONS: dict[str, Any] = {"accelerator": "cpu", "data": {"root": None}, "cache": {"dir": None}}

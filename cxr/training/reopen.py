@@ -1,4 +1,4 @@
-"""A finished run again: its network and the data to score it on."""
+"""Opening a finished run: its network and the data to score it on."""
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
@@ -18,19 +18,20 @@ from cxr.training.prepare import Prepared, prepare
 def open_finished(
     run: Run, named: Mapping[str, Any], content: dict[str, Any] | None = None
 ) -> tuple[LoadedNetwork, RadiographData]:
-    """The network of a run's best checkpoint, and loaders of the run's images as that network wants them.
+    """The network of a run's best checkpoint, and loaders of the run's images with its preprocessing.
 
-    Training alone writes where a run's configuration says. Here its folders are read; data are drawn or a cache is
-    built only in a folder that the user names.
+    The folders of the run's configuration, which is untrusted, are only read. Phantoms are drawn and caches built only
+    in a folder that the user names.
 
     Args:
-        run: which may come from anybody.
-        named: what the user says in its place: `data` with root and lists, `cache` with dir; null where it says none.
-        content: of its best checkpoint, if that was read already.
+        run: may be untrusted.
+        named: the user's values instead of those of the run: `data` with root and lists, `cache` with dir; null keeps
+            the run's.
+        content: of the best checkpoint, if it was read already.
 
     Raises:
         CxrError: the checkpoint is broken; data or cache are missing and no folder is named for them; or the
-            configuration is not a run's.
+            configuration is not that of a run.
     """
     loaded = load_network(run.best, content)
     config, preprocessing = run.with_places(loaded.config), loaded.network.preprocessing
@@ -49,7 +50,7 @@ def open_finished(
         refuse_elsewhere({"data": data, "cache": cache}, str(run.path))
         root = Path(str(data["root"])).expanduser()
         if "root" not in places and not (root.is_dir() and any(root.iterdir())):
-            raise CxrError(f"{run.path} has to be scored, and its data.root={root} is not there; pass data.root=DIR")
+            raise CxrError(f"{run.path} cannot be scored: its data.root={root} does not exist; pass data.root=DIR")
         changed = {**config, "data": data, "cache": cache}
         prepared = prepare(changed, build=bool(directory or "root" in places))
         _check_split(run, loaded, prepared, data["test_lists"].keys() - (config["data"].get("test_lists") or {}).keys())
@@ -62,15 +63,11 @@ def open_finished(
 
 
 def _check_split(run: Run, loaded: LoadedNetwork, prepared: Prepared, new: Set[str]) -> None:
-    """Refuses lists that are not the run's own; test splits that are `new` may come beside them.
-
-    Raises:
-        CxrError: another image is in one of the run's splits than when it was trained.
-    """
+    """Raises CxrError if the run's splits hold other images than in training; test splits in `new` are not compared."""
     catalog = prepared.catalog
-    own = replace(catalog, tests={name: images for name, images in catalog.tests.items() if name not in new})
-    if loaded.split_fingerprint and split_fingerprint(own) != loaded.split_fingerprint:
+    trained = replace(catalog, tests={name: images for name, images in catalog.tests.items() if name not in new})
+    if loaded.split_fingerprint and split_fingerprint(trained) != loaded.split_fingerprint:
         raise CxrError(
-            f"the images or lists that are named for {run.path} give another split than the one it was trained with; "
-            "give its own, and further ones as data.test_lists.NAME=FILE"
+            f"the images or lists given for {run.path} result in another split than the one it was trained with; pass "
+            "the same ones, and further test lists as data.test_lists.NAME=FILE"
         )

@@ -1,4 +1,4 @@
-"""From a configuration to the table of its data; apart, since it needs no PyTorch and answers at once."""
+"""Reads the catalog of a configuration. This module imports no PyTorch, so that errors in the data show at once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +12,10 @@ from cxr.data.split import split_catalog
 
 
 def read_catalog(config: Mapping[str, Any]) -> Catalog:
-    """The checked and split table of a resolved configuration, whose images have not been opened yet.
+    """The checked and split catalog of a resolved configuration; images are not opened.
 
     Raises:
-        CxrError: whatever is wrong with it; a path of it is `elsewhere:...`, which is no path.
+        CxrError: an error in the data, or a path that was hidden as `elsewhere:...`.
     """
     return split_source(read_source(config), config)
 

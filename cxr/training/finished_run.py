@@ -1,13 +1,13 @@
-"""A run opened again after its training: its scores, the missing ones made from its checkpoint, and its attention.
+"""A finished run: its stored predictions, missing predictions computed from its checkpoint, and its attention maps.
 
-PyTorch, checkpoint and images are loaded when they are first needed: stored scores need neither network nor images.
+PyTorch, checkpoint and images are loaded when first needed: stored predictions need neither network nor images.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cxr.configuration.reading import read_configuration
+from cxr.configuration.saved import read_configuration
 from cxr.errors import CxrError
 from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry, read_ancestry, unknown_of
@@ -26,7 +26,7 @@ class FinishedRun:
 
     Args:
         run: the directory.
-        options: `accelerator` (auto, cpu or gpu), and the folders that the user names, see `open_finished`.
+        options: `accelerator` (auto, cpu or gpu), and the user's folders, see `open_finished`.
     """
 
     def __init__(self, run: Run, options: Mapping[str, Any]) -> None:
@@ -36,7 +36,7 @@ class FinishedRun:
     def provenance(self) -> dict[str, str]:
         """`checkpoint_sha256` of `best.ckpt`, with `split_fingerprint` and `labels_sha256` of its data.
 
-        Where there is no checkpoint, the first is empty and the others are those of `metrics.json`.
+        Without a checkpoint, the first is empty and the others are those of `metrics.json`.
 
         Raises:
             CxrError: the checkpoint cannot be read.
@@ -47,31 +47,31 @@ class FinishedRun:
 
     @cached_property
     def ancestry(self) -> Ancestry:
-        """What its weights have learnt from; unknown where there is no checkpoint.
+        """The data its weights were trained on; unknown without a checkpoint.
 
         Raises:
-            CxrError: the checkpoint cannot be read, or does not say it as this framework does.
+            CxrError: the checkpoint cannot be read, or its ancestry is not in the format of this framework.
         """
         if not self.run.best.exists():
             metrics = self.run.metrics()
-            of_members = "training_patients" in metrics  # an ensemble's, which were checked when it was made
+            of_members = "training_patients" in metrics  # an ensemble, whose members were checked
             named = [*unknown_of(metrics), *["predictions without a checkpoint"] * (not of_members)]
             return Ancestry(unknown=tuple(dict.fromkeys(named)))
         return read_ancestry(self._about.get("ancestry"), str(self.run.best))
 
     def predictions(self, splits: Sequence[str] | None = None) -> tuple[dict[str, Predictions], frozenset[str]]:
-        """Scores of splits: those that stand in the run if they belong to its checkpoint; else made from it.
+        """Predictions of splits: the stored ones if they belong to the checkpoint, else computed from it.
 
         Args:
-            splits: which; by default `val` and every test split. `test` comes last, and whoever writes them in this
-                order may take a run that has `test` to have them all.
+            splits: their names; by default `val` and every test split. `test` comes last: if they are written in this
+                order, a run that has `test` has them all.
 
         Returns:
-            Predictions by split, and the names of those that were made.
+            Predictions by split, and the names of the splits that were computed.
 
         Raises:
-            CxrError: there are neither scores nor a checkpoint, one of them is broken, the data cannot be read, or the
-                weights have learnt from a split.
+            CxrError: there are neither predictions nor a checkpoint, one of them is broken, the data cannot be read, or
+                the weights were trained on a split.
         """
         run, sha256 = self.run, self.provenance["checkpoint_sha256"]
         named = (self.options.get("data") or {}).get("test_lists") or {}
@@ -83,7 +83,7 @@ class FinishedRun:
         if {"val", "test", *(() if splits else named)} <= stored.keys():
             if not has_checkpoint:
                 print(
-                    f"{run.path} has no checkpoint: its predictions are taken as they are, its training patients are "
+                    f"{run.path} has no checkpoint: its predictions are used as stored, its training patients are "
                     "unknown"
                 )
             found = {split: stored[split] for split in known if split in stored}
@@ -103,15 +103,15 @@ class FinishedRun:
         from cxr.training.predict import predict
 
         print(
-            f"{run.path}: predicting {' and '.join(missing)} with checkpoints/best.ckpt, since no stored predictions "
-            "belong to it",
+            f"{run.path}: predicting {' and '.join(missing)} with checkpoints/best.ckpt, which no stored predictions "
+            "belong to",
             flush=True,
         )
-        made = {split: predict(loaded, data, split, self._device) for split in missing}
-        return {split: (stored | made)[split] for split in wanted}, frozenset(made)
+        computed = {split: predict(loaded, data, split, self._device) for split in missing}
+        return {split: (stored | computed)[split] for split in wanted}, frozenset(computed)
 
     def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
-        """What the run's task adds to the metrics of a split."""
+        """The metrics of a split that the run's task defines."""
         from cxr.training.build import build_task
 
         config = read_configuration(self._about["config"], f"the configuration in {self.run.best}")
@@ -119,7 +119,7 @@ class FinishedRun:
         return task.report(p.target, p.score, p.findings, p.patient, resampling)
 
     def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
-        """Attention maps of a test split judged against boxes, see `cxr.training.localise`.
+        """Evaluation of attention maps of a test split against boxes, see `cxr.training.localise`.
 
         Raises:
             CxrError: checkpoint or images cannot be read.
@@ -130,7 +130,7 @@ class FinishedRun:
         return localisation(data, loaded, self._device, resampling, split)
 
     def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
-        """Writes the picture of attention maps of a test split.
+        """Draws the attention maps of a test split.
 
         Raises:
             CxrError: checkpoint or images cannot be read.
@@ -143,7 +143,7 @@ class FinishedRun:
     def _of(self, split: str) -> "tuple[LoadedNetwork, RadiographData]":
         loaded, data = self._opened
         if split not in data.catalog.test_splits:
-            raise CxrError(f"the images of {split} are not named; pass data.test_lists.{split}=FILE")
+            raise CxrError(f"{split} has no list of images; pass data.test_lists.{split}=FILE")
         return loaded, data
 
     @cached_property
@@ -154,14 +154,14 @@ class FinishedRun:
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        """What `best.ckpt` tells of itself, with its SHA-256."""
+        """The provenance in `best.ckpt`, with the SHA-256 of its weights."""
         from cxr.training.checkpoint import state_sha256
 
         return {**self._checkpoint["cxr"], "checkpoint_sha256": state_sha256(self._checkpoint["state_dict"])}
 
     @cached_property
     def _opened(self) -> "tuple[LoadedNetwork, RadiographData]":
-        from cxr.training.finished import open_finished
+        from cxr.training.reopen import open_finished
 
         return open_finished(self.run, self.options, self._checkpoint)
 
