@@ -1,4 +1,4 @@
-"""Many findings at once, each present or absent, whatever the others are."""
+"""Multi-label classification: each finding is present or absent, independently of the others."""
 
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ class MultiLabel(ClassificationTask):
     logged: ClassVar[tuple[str, ...]] = ("macro_auroc", "accuracy")
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Logits (N, L) to probabilities (N, L), each its own."""
+        """Logits (N, L) to probabilities (N, L), independent of each other."""
         return torch.sigmoid(logits)
 
     def metrics(self, target: NDArray[np.float32], score: NDArray[np.float32]) -> dict[str, float]:

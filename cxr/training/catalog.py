@@ -17,7 +17,7 @@ def read_catalog(config: Mapping[str, Any]) -> Catalog:
     """
     data = config["data"]
     refuse_elsewhere({"data": data, "cache": config["cache"]})
-    read: Catalog = build(data["source"], acting=SOURCES)
+    read: Catalog = build(data["source"], allow=SOURCES)
     if not str(data["source"]["_target_"]).startswith("cxr."):
         read = check(read)
     every = set(read.table["image"])

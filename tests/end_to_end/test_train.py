@@ -142,7 +142,7 @@ class TestNames:
         ("arguments", "message"),
         [
             (["image_size=7"], "image_size=7 does not fit resnet10t"),
-            (["backbone=vgg19", "image_size=12"], "image_size=12 does not fit vgg19: its feature map would be empty"),
+            (["backbone=vgg19", "image_size=12"], "image_size=12 does not fit vgg19: empty feature map"),
             (["data.findings=[Mass,Nodul]"], "data.findings names an unknown finding 'Nodul'; did you mean Nodule"),
             (
                 ["data=nih", "data.root=/nowhere"],
