@@ -1,18 +1,18 @@
-# make help lists the targets. VENV=DIR lets several clones share one environment; EXTRAS=wandb,tensorboard adds to it.
+# make help lists the targets. VENV=DIR lets several clones share an environment; EXTRAS=wandb,tensorboard adds packages.
 VENV ?= .venv
 PYTHON ?= python3
 RUN := $(VENV)/bin/python
-# One stamp a lock and an extra: an environment that has it has that extra, whichever clone made it.
+# One stamp file per lock file and extra marks what an environment contains, also for other clones that share it.
 DONE := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 comma := ,
 TESTED := $(DONE)-wandb $(DONE)-tensorboard
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.NOTPARALLEL: # two pips in one environment
+.NOTPARALLEL: # pip must not run twice in one environment
 .PHONY: help setup demo paper test test-slow test-faults check check-gpu bench bench-data format sheet
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 $(DONE)-%:
@@ -23,52 +23,58 @@ $(DONE)-%:
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/requirements.txt
 	touch $@
 
-setup: $(addprefix $(DONE)-,dev $(subst $(comma), ,$(EXTRAS))) ## the environment in .venv, from the lock file; EXTRAS=wandb,tensorboard adds these
+setup: $(addprefix $(DONE)-,dev $(subst $(comma), ,$(EXTRAS))) ## create the environment .venv from the lock file; EXTRAS=wandb,tensorboard adds loggers
 
-demo: setup ## three attention CNNs and their ensemble on the embedded phantoms, in 2 to 7 minutes on 2 cores
+demo: setup ## three CNNs and their ensemble on drawn phantoms; 2 to 7 minutes on 2 cores
 	$(RUN) train.py -m experiment=demo backbone=resnet10,resnet18,regnet sweep=demo resume=true
 	@if test -e runs/demo-ensemble; then cat runs/demo-ensemble/table.md; \
 	else $(RUN) ensemble.py method=weighted name=demo-ensemble runs='runs/demo/*'; fi
-	@echo "pictures of the members are in runs/demo/*/figures"
+	@printf '%s\n' '' 'Done. The figures are in runs/demo/*/figures and runs/demo-ensemble/figures. To try next:' \
+	  '  source $(VENV)/bin/activate' \
+	  '  python -m cxr evaluate run=runs/demo-ensemble          confidence intervals, subgroups, operating points' \
+	  "  python -m cxr compare runs='runs/demo/*'               which of the three networks differ by more than noise" \
+	  '  python train.py experiment=demo loss=focal name=focal  the same recipe with a choice of your own' \
+	  '  python train.py --help                                 all choices' \
+	  'docs/getting-started.md continues from here; docs/data.md explains how to use your own images.'
 
-paper: setup ## the paper's system on DATA=DIR, the NIH images; ARGS="..." goes to every training
+paper: setup ## train the paper's members and ensemble on DATA=DIR, the NIH images; ARGS="..." is passed to each training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make paper DATA=DIR, the folder with the NIH images"; exit 1; }
 	@set -e; set -- $(ARGS); runs=runs; for word; do case $$word in runs_dir=*) runs=$${word#runs_dir=};; \
-	  sweep=*|name=*) echo "error: make paper names its runs itself; leave $$word out of ARGS, or pass runs_dir=DIR"; exit 1;; esac; done; \
+	  sweep=*|name=*) echo "error: make paper sets the names of its runs; leave $$word out of ARGS, or pass runs_dir=DIR"; exit 1;; esac; done; \
 	members=; for member in $(MEMBERS); do members="$$members,$$runs/paper/$$member"; \
 	  $(RUN) train.py experiment=$$member sweep=paper name=$$member resume=auto data.root="$(DATA)" "$$@"; done; \
 	if test -e "$$runs/paper-ensemble"; then cat "$$runs/paper-ensemble/table.md"; \
 	else $(RUN) ensemble.py method=weighted method.robust=false name=paper-ensemble runs_dir="$$runs" runs="[$${members#,}]"; fi; \
-	echo "pictures of the members are in $$runs/paper/*/figures"
+	echo "figures of the members are in $$runs/paper/*/figures"
 
-test: setup $(TESTED) ## the tests, in about 6 minutes on 2 cores
+test: setup $(TESTED) ## run the tests; about 6 minutes on 2 cores
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-test-slow: setup $(TESTED) ## the long tests, those of faults left out
+test-slow: setup $(TESTED) ## run the slow tests except those of faults
 	$(RUN) -m pytest -m slow --ignore=tests/faults
 
-test-faults: setup $(TESTED) ## kills, signals and full disks, the long way
+test-faults: setup $(TESTED) ## run all tests of kills, signals and full disks
 	$(RUN) -m pytest -m 'not gpu' tests/faults
 
-check: setup ## style, types, known vulnerabilities of the locked packages
+check: setup ## check style, types and known vulnerabilities of the locked packages
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) tests/trust/audit.py
 
-check-gpu: setup ## what only a machine with GPUs can confirm: float32 as on the CPU, mixed precision, resuming, all devices
+check-gpu: setup ## run the tests that need a GPU: float32 against the CPU, mixed precision, resuming, all devices
 	$(RUN) -m pytest -m gpu tests/end_to_end
 
-bench: setup ## the benchmarks; a line of JSON a row
+bench: setup ## run the benchmarks; one line of JSON per row
 	set -e; for each in input_path numbers faults; do $(RUN) benchmarks/$$each.py; done
 
-bench-data: setup ## in a minute, what bounds training on DATA=DIR, a folder of images; ARGS="backbone=..." as in training
+bench-data: setup ## measure what limits training on DATA=DIR, a folder of images; one minute; ARGS="backbone=..." as for training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make bench-data DATA=DIR, a folder of images"; exit 1; }
 	@$(RUN) benchmarks/data_rates.py "$(DATA)" $(ARGS)
 
-format: setup ## rewrite to the house style
+format: setup ## format the code
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-sheet: setup ## the phantoms' contact sheet of the docs
+sheet: setup ## draw docs/phantoms.jpg
 	$(RUN) -m cxr.phantom.sheet docs/phantoms.jpg

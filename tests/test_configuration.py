@@ -51,7 +51,7 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     single = config["task"]["_target_"].endswith("SingleLabel")
     target = torch.tensor([[0.0, 1.0, 0.0]] if single else [[1.0, 1.0, 1.0]])
     assert float(loss(output, {"target": target}, 0).number) > 0
-    scores = build_task(config).scores(output.logits)
+    scores = build_task(config, ["a", "b", "c"]).scores(output.logits)
     assert scores.tolist() == [pytest.approx([1 / 3] * 3 if single else [0.5] * 3)]
     optimizer = build(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
     entry = build(config["scheduler"])(optimizer, 10)

@@ -1,4 +1,9 @@
-"""What the documents print works as printed: examples in Python, command lines, and the script for clusters."""
+"""Every command, option file and example in README and docs works as printed.
+
+Each fenced block has a language, and each language has a test. `bash` lines are composed, those of getting-started.md
+also run. `python` blocks are executed beside a trained run, `yaml` files composed, `csv` tables read. `text` is output
+or a directory listing. A block in another language, or an unknown command, fails.
+"""
 
 import os
 import re
@@ -8,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import chdir
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -16,89 +22,290 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
 from cxr.cli import conf_dir
 from cxr.cli.compose import read_command_line
+from cxr.cli.entry import run
 from cxr.cli.options import plain
 from cxr.cli.program import program_of
 from cxr.configuration.plugins import trust
 from cxr.configuration.targets import SOURCES, build
+from cxr.data.catalog import Catalog, check
+from cxr.data.sources.nih import read_nih
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
-from cxr.run.predictions import Predictions
 from cxr.training.build import build_loss, build_network, build_task
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in FILES}
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SNIPPETS = [
-    pytest.param(text, id=f"{page}-{number}")
-    for page, content in PAGES.items()
-    for number, (kind, text) in enumerate(FENCE.findall(content))
-    if kind == "python"
-]
+FILE = re.compile(r"^`(?:my_package/)?([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"bash", "python", "yaml", "csv", "text", "bibtex"}
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 
 
-def snippet(name: str) -> str:
-    """The one example that defines `name`."""
-    (found,) = (str(each.values[0]) for each in SNIPPETS if re.search(rf"(class|def) {name}\b", str(each.values[0])))
-    return found
+def blocks(language: str, *pages: str) -> list[tuple[str, str]]:
+    """Page and text of each block in a language."""
+    return [(page, text) for page in pages or PAGES for kind, text in FENCE.findall(PAGES[page]) if kind == language]
 
 
-@pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the examples read: a trained run `runs/mine` and a radiograph."""
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    target = np.array([[1, 0], [0, 1], [np.nan, 0], [1, 1]], np.float32)
-    names, score = np.array(["a", "b", "c", "d"], object), rng.random((4, 2)).astype(np.float32)
-    made = Predictions(names, names, ("Mass", "Nodule"), score, target, "sum", "test")
-    made.write(tmp_path / "runs" / "mine" / "predictions" / "test.parquet")
-    Image.fromarray(rng.integers(0, 256, (40, 50), np.uint8)).save(tmp_path / "film.png")
-    config = composed("train", ["backbone=resnet10", "image_size=32"])
-    network = build_network(config, 2)
-    about = {
-        "config": OmegaConf.to_yaml(OmegaConf.create(config)),
-        "findings": ["Mass", "Nodule"],
-        "preprocessing": vars(network.preprocessing),
-        "split_fingerprint": "",
-        "labels_sha256": "",
-    }
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    path = tmp_path / "runs" / "mine" / "checkpoints" / "best.ckpt"
-    path.parent.mkdir()
-    torch.save({"state_dict": state, "epoch": 0, "global_step": 1, "cxr": about}, path)
-    return tmp_path
+# Structure
 
 
-@pytest.mark.parametrize("text", SNIPPETS)
-def test_python_examples_run_as_printed(text: str, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(text, "example", "exec"), {"__name__": "example"})
-    if "print(" in text:
-        said = capsys.readouterr().out
-        assert "Mass" in said and "Nodule" in said
+@pytest.mark.parametrize("page", PAGES)
+def test_each_block_has_a_language_that_is_tested(page: str) -> None:
+    assert PAGES[page].count("\n```") == 2 * len(FENCE.findall(PAGES[page]))
+    assert {kind for kind, _ in FENCE.findall(PAGES[page])} <= LANGUAGES
 
 
-def test_the_documents_have_examples() -> None:
-    assert len(SNIPPETS) >= 5 and len(COMMANDS) >= 40
+def anchors(text: str) -> set[str]:
+    """Of the headings of a page, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-# A package of the user's own, as docs/architecture.md prints it
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    for link in ("".join(found) for found in LINK.findall(PAGES[page])):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / name).resolve() if name else ROOT / page
+        assert target.exists(), f"{page}: {link}"
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{page}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_of_the_code_that_are_named_exist(page: str) -> None:
+    for name in re.findall(
+        r"`((?:cxr|conf|tests|benchmarks|examples)/[\w/.]+|\w+/\w+\.py)(?: \w+)?`", FENCE.sub("", PAGES[page])
+    ):
+        ours = name.startswith(
+            ("my_package/", "conf/loss/mine", "conf/logger/mine", "conf/callbacks/mine", "conf/experiment/mine")
+        )
+        assert ours or (ROOT / name).exists() or (ROOT / "cxr" / name).exists(), f"{page}: {name}"
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", PAGES["docs/README.md"]))
+    assert listed == {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"}
+
+
+def test_the_reference_lists_every_option_file() -> None:
+    """And ensembles.md every method."""
+    tables = PAGES["docs/configuration.md"].partition("## Groups")[2]
+    for file in sorted((ROOT / "conf").glob("*/*.yaml")):
+        page = PAGES["docs/ensembles.md"] if file.parent.name == "method" else tables
+        assert f"`{file.stem}`" in page, f"{file.parent.name}={file.stem} is in no table"
+
+
+# Commands
+
+NAMES = ("train", "ensemble", "evaluate", "compare", "cache")
+PROGRAMS = {"python train.py": "train", "python ensemble.py": "ensemble"}
+PROGRAMS |= {f"{start} {name}": name for start in ("python -m cxr", "cxr") for name in NAMES}
+SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")  # flags beside overrides
+NOT_RUN = (  # what is not this project's; each with what the documents use it for
+    "git clone <this repository> cxr",
+    "git clone <this repository> cxr && cd cxr",
+    "cd cxr",
+    "source .venv/bin/activate",
+    'eval "$(cxr --shell-completion install=bash)"',
+    'eval "$(python train.py --shell-completion install=bash)"',
+)
+
+
+def lines(text: str) -> Iterator[str]:
+    """The commands of a block, joined at backslashes, without comments, with the shell's variables filled in."""
+    known: dict[str, str] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        if match := re.fullmatch(r'(\w+)="(.*)"', line):
+            known[match[1]] = match[2]
+        elif line.partition(" #")[0].strip():
+            yield Template(line.partition(" #")[0].strip()).safe_substitute(known)
+
+
+def inline(text: str) -> Iterator[str]:
+    """Commands within sentences."""
+    for code in re.findall(r"`([^`\n]+)`", FENCE.sub("", text)):
+        if code.startswith(("make ", *PROGRAMS)) and "..." not in code:
+            yield code
+
+
+COMMANDS = [(page, line) for page, text in blocks("bash") for line in lines(text)]
+COMMANDS += [(page, line) for page, text in PAGES.items() for line in inline(text)]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+SUGGESTED = re.findall(r"^\t  ['\"]  (python .*?) {2,}", MAKEFILE, re.MULTILINE)  # at the end of make demo
+COMMANDS += [("Makefile", line) for line in SUGGESTED]
+COMMANDS = list(dict.fromkeys(COMMANDS))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+
+
+def program_and_words(command: str) -> tuple[str, list[str]]:
+    """The program that a command line starts, and its arguments."""
+    command = re.sub(r"^PYTHONPATH=\S+ ", "", command)
+    start = max((start for start in PROGRAMS if f"{command} ".startswith(f"{start} ")), key=len)
+    return PROGRAMS[start], shlex.split(command.removeprefix(start))
+
+
+def composed(program: str, overrides: list[str]) -> dict[str, Any]:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        content: Any = OmegaConf.to_container(compose(program, overrides), resolve=True)
+    return dict(content)
+
+
+def test_make_demo_ends_with_what_to_try_next() -> None:
+    assert {program_and_words(command)[0] for command in SUGGESTED} == {"train", "evaluate", "compare"}
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{p}: {c[:60]}" for p, c in COMMANDS])
+def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
+    if command in NOT_RUN or command == "python -m cxr":
+        return
+    if command.startswith("make "):
+        words = shlex.split(command)
+        assert {word for word in words[1:] if "=" not in word} <= TARGETS
+        assert {word.partition("=")[0] for word in words[1:] if "=" in word} <= {"DATA", "ARGS", "EXTRAS"}
+        return
+    if command.startswith("python benchmarks/"):
+        assert (ROOT / shlex.split(command)[1]).exists()
+        return
+    if command.startswith("sbatch "):
+        script, *words = shlex.split(command)[1:]
+        assert (ROOT / script).exists()
+        program = "train"
+    else:
+        program, words = program_and_words(command)
+    overrides = [word.replace("/home/me", str(package)) for word in words if word not in SHOWS]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    swept = [
+        [f"{one.key_or_group}={value}" for value in one.sweep_string_iterator()]
+        for one in parsed
+        if one.is_sweep_override()
+    ]
+    assert "-m" in words or not swept, "several values without -m"
+    fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
+    for number in range(max(map(len, swept), default=1)):  # each value once
+        chosen = [*fixed, *(values[number % len(values)] for values in swept)]
+        config = read_command_line(program, chosen, str(conf_dir())).config
+        assert config is not None
+        if words or program in ("train", "cache"):  # the others need arguments, and are only mentioned
+            plain(config, program_of(program).schema)
+
+
+# A run as getting-started.md makes it, and the Python examples beside it
+
+SMALL = (
+    "data.findings=[Mass,Effusion]",
+    "image_size=32",
+    "trainer=cpu",
+    "data.workers=0",
+    "data.images=60",
+    "data.phantom_size=64",
+    "data.root=ph",
+)
+SMALLER = {
+    "train": (*SMALL, "trainer.max_epochs=1"),
+    "ensemble": ("bootstrap=5",),
+    "evaluate": ("resamples=20",),
+    "compare": ("resamples=20",),
+}
+COMPOSED_ONLY = ("--help", "help=all")
+
+
+def small(program: str, words: list[str]) -> list[str]:
+    """A command line with smaller data; a resumed run keeps its own."""
+    if "resume=true" in words:
+        return [word.replace("max_epochs=20", "max_epochs=2") for word in words]
+    return [*SMALLER[program], *words]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every command of getting-started.md has been run, smaller, and which has a radiograph."""
+    folder = tmp_path_factory.mktemp("started")
+    shades = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
+    Image.fromarray(shades).save(folder / "film.png")
+    with chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for _, text in blocks("bash", "docs/getting-started.md"):
+            for line in lines(text):
+                if not line.startswith(("python train.py", "python ensemble.py", "python -m cxr")):
+                    continue
+                program, words = program_and_words(line)
+                if set(words) & set(COMPOSED_ONLY):
+                    continue
+                GlobalHydra.instance().clear()
+                patch.setattr(sys, "argv", [f"{program}.py"])
+                assert run(program, small(program, words)) == 0, line
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mine/metrics.json", "other/metrics.csv", "mine/evaluation/auroc.md", "mine/figures/learning_curves.png",
+     "mine/predictions/test.parquet", "mine/checkpoints/best.ckpt", "both/table.md"],
+)  # fmt: skip
+def test_getting_started_makes_what_it_describes(started: Path, name: str) -> None:
+    assert (started / "runs" / name).exists()
+
+
+def test_getting_started_evaluates_and_resumes(started: Path) -> None:
+    assert len(pd.read_csv(started / "runs" / "mine" / "metrics.csv")) == 2  # resumed for a second epoch
+    assert "cxr.loss.mae" in (started / "runs" / "other" / "config.yaml").read_text()
+
+
+PYTHON = blocks("python")
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=f"{page}-{n}") for n, (page, text) in enumerate(PYTHON)])
+def test_python_examples_run_as_printed(text: str, started: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with chdir(started):
+        exec(compile(text, "example", "exec"), {"__name__": "example"})
+    if text.rstrip().splitlines()[-1].lstrip().startswith("print(") and "class " not in text:
+        printed = capsys.readouterr().out
+        assert "Mass" in printed and "Effusion" in printed
+
+
+# Tables
+
+
+def test_tables_are_read_as_printed(tmp_path: Path) -> None:
+    nih, soft = (text for _, text in blocks("csv"))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "Data_Entry_2017.csv").write_text(nih)
+    for name in ("a1.png", "a2.png"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "images" / name)
+    catalog = read_nih(str(tmp_path))
+    labels = catalog.table.set_index("image")[list(catalog.findings)]
+    assert labels.loc["a1.png"][labels.loc["a1.png"] == 1].index.tolist() == ["Effusion", "Mass"]
+    assert (labels.loc["a2.png"] == 0).all() and catalog.table["patient"].tolist() == ["17", "18"]
+    (tmp_path / "soft.csv").write_text(soft)
+    table = pd.read_csv(tmp_path / "soft.csv", dtype={"patient": str})
+    table = table.assign(path="", followup=0, age=float("nan"), sex="", view="")
+    checked = check(Catalog(table, ("Fracture",), "soft.csv"))
+    assert np.array_equal(checked.table["Fracture"], [1, 0, np.nan], equal_nan=True)
+
+
+# The package of docs/extending.md, and the other option files
+
+
+OPTIONS = {name: text for page in PAGES.values() for name, text in FILE.findall(page) if name.startswith("conf/")}
 
 
 def write_package(folder: Path) -> None:
-    """Each example whose first line is its path, below `my_package`."""
+    """Each file of the documents whose path stands before its block, below `my_package`."""
     (folder / "my_package").mkdir()
     (folder / "my_package" / "__init__.py").touch()
-    for _, text in FENCE.findall(PAGES["architecture.md"]):
-        path = re.match(r"# (?:my_package/)?([\w/]+\.(?:py|yaml))\n", text)
-        if path:
-            file = folder / "my_package" / path[1]
+    for page in PAGES.values():
+        for name, text in FILE.findall(page):
+            file = folder / "my_package" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
 
@@ -106,12 +313,31 @@ def write_package(folder: Path) -> None:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     write_package(tmp_path)
+    (tmp_path / "conf").symlink_to(tmp_path / "my_package" / "conf")
     monkeypatch.syspath_prepend(str(tmp_path))
     trust(["my_package"])
     yield tmp_path
     trust([])
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
         del sys.modules[name]
+
+
+def test_each_option_file_has_its_path() -> None:
+    assert sorted(OPTIONS.values()) == sorted(text for _, text in blocks("yaml"))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_option_files_are_composed_as_printed(name: str, package: Path) -> None:
+    _, group, option = name.removesuffix(".yaml").split("/")
+    chosen = f"{group}=[{option}]" if group in ("callbacks", "logger") else f"{group}={option}"
+    config = composed("train", [f"hydra.searchpath=[file://{package}/conf]", chosen])
+    part = config if group == "experiment" else config[group]
+    part = part[option] if group in ("callbacks", "logger") else part
+    for key, value in yaml.safe_load(OPTIONS[name]).items():
+        if isinstance(value, dict):  # a part of what the defaults give
+            assert value.items() <= part[key].items() or key == "source"
+        elif key != "defaults":
+            assert part[key] == value
 
 
 def test_the_example_of_a_loss_trains(package: Path) -> None:
@@ -181,88 +407,6 @@ def test_a_module_that_breaks_is_not_said_not_to_exist(package: Path, text: str,
 def test_a_target_that_does_not_exist_is_said_so(target: str, said: str) -> None:
     with pytest.raises(CxrError, match=f"^_target_=cxr.loss.{re.escape(target)} does not exist{re.escape(said)}"):
         build({"_target_": f"cxr.loss.{target}"})
-
-
-# Command lines
-
-PROGRAMS = {
-    "train.py": "train",
-    "ensemble.py": "ensemble",
-    "-m cxr train": "train",
-    "-m cxr ensemble": "ensemble",
-    "-m cxr cache": "cache",
-    "-m cxr evaluate": "evaluate",
-    "-m cxr compare": "compare",
-}
-
-
-def commands(text: str) -> Iterator[str]:
-    """Every command line of a page that starts one of the programs, with the shell's variables filled in."""
-    blocks = [block for kind, block in FENCE.findall(text) if kind in ("", "bash")]
-    for block in blocks:
-        known: dict[str, str] = {}
-        for line in block.replace("\\\n", " ").splitlines():
-            if match := re.fullmatch(r'(\w+)="(.*)"', line):
-                known[match[1]] = match[2]
-            elif line.startswith("python "):
-                yield Template(line).substitute(known)
-    for inline in re.findall(r"`([^`\n]+)`", FENCE.sub("", text)):
-        if inline.startswith("python ") and not inline.endswith(("...", "--help")):
-            yield inline
-
-
-SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")
-COMMANDS = [
-    (page, command)
-    for page, text in PAGES.items()
-    for command in commands(text)
-    if any(command.startswith(f"python {program}") for program in PROGRAMS)
-]
-
-
-def arguments(command: str) -> list[str]:
-    """What the shell would hand on; what stands two spaces or more to the right, or behind a #, explains it."""
-    found: list[str] = []
-    for gap, word in re.findall(r"(\s+)((?:'[^']*'|\S)+)", command.partition(" #")[0]):
-        flag = found[-1:] == ["--cfg"]
-        if not (flag or word.startswith("-") or "=" in word):
-            assert len(gap) > 1, f"{word!r} of {command!r} is neither an option nor apart from them"
-            break
-        found += shlex.split(word)
-    return found
-
-
-def composed(program: str, overrides: list[str]) -> dict[str, Any]:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        content: Any = OmegaConf.to_container(compose(program, overrides), resolve=True)
-    return dict(content)
-
-
-@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{p}: {c[:60]}" for p, c in COMMANDS])
-def test_command_lines_compose(page: str, command: str, tmp_path: Path) -> None:
-    start = next(start for start in PROGRAMS if command.startswith(f"python {start}"))
-    program = PROGRAMS[start]
-    words = arguments(command.removeprefix(f"python {start}"))
-    sweeps = "-m" in words
-    experiment = next((text for kind, text in FENCE.findall(PAGES[page]) if "# @package _global_" in text), None)
-    if experiment:
-        (tmp_path / "experiment").mkdir()
-        (tmp_path / "experiment" / "mine.yaml").write_text(experiment)
-    lines = [word.replace("/home/me/conf", str(tmp_path)) for word in words if word not in SHOWS]
-    parsed = OverridesParser.create().parse_overrides(lines)
-    assert sweeps or not any(one.is_sweep_override() for one in parsed), "several values without -m"
-    fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
-    swept = [
-        [f"{one.key_or_group}={value}" for value in one.sweep_string_iterator()]
-        for one in parsed
-        if one.is_sweep_override()
-    ]
-    for number in range(max(map(len, swept), default=1)):  # each value once
-        chosen = [*fixed, *(values[number % len(values)] for values in swept)]
-        config = read_command_line(program, chosen, str(conf_dir())).config
-        assert config is not None
-        if words or program in ("train", "cache"):  # the others are named where nothing is run
-            plain(config, program_of(program).schema)
 
 
 # The script for clusters

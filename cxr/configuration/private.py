@@ -13,7 +13,10 @@ from cxr.errors import CxrError
 _SECRET = re.compile(r"(.*_)?(token|secret|password|passwd|api_?key|access_key|credentials?)", re.IGNORECASE)
 ELSEWHERE = "elsewhere:"  # and a path's last part, in place of an absolute path
 _SHORTEST = 12  # characters of an environment value that is looked for; a shorter one may stand in any path
-_PATHS = ("data.root", "data.train_list", "data.val_list", "data.test_list", "cache.dir", "backbone.weights")
+_PATHS = (
+    "data.root", "data.train_list", "data.val_list", "data.test_list", "data.file", "data.roles", "cache.dir",
+    "backbone.weights",
+)  # fmt: skip
 
 
 def refuse_secrets(config: DictConfig) -> None:

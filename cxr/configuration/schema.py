@@ -160,10 +160,21 @@ class CacheAlone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """The program `inspect`."""
+
+    data: Data
+    roles: str | None
+    plugins: Plugins
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataHere:
     """`data` of the programs that read runs."""
 
     root: str | None
+    file: str | None = None
+    roles: str | None = None
     train_list: str | None
     val_list: str | None
     test_list: str | None

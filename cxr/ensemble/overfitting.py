@@ -55,7 +55,7 @@ class Report:
             f"Weights, and their spread over {self.resamples} resamples of validation patients": self.weights,
             "Validation macro AUROC without each member, and the loss": self.left_out,
         }
-        return "\n".join(f"{title}\n\n{_markdown(frame)}\n" for title, frame in titles.items() if frame is not None)
+        return "\n".join(f"{title}\n\n{_markdown(frame)}" for title, frame in titles.items() if frame is not None)
 
     def record(self) -> dict[str, Any]:
         """Plain values for `metrics.json`."""
@@ -125,14 +125,18 @@ def _spread(
     """The weights' mean, standard deviation and 95% interval over resamples; None if none were learnt."""
     if not isinstance(method, WeightedMean) or fit.weights is None or fit.landscape is None:
         return None
-    drawn = refits(method, data, fit, resamples, seed)
-    rows = []
-    for k, finding in enumerate(data.findings if method.per_finding else [_ALL]):
-        low, high = np.percentile(drawn[:, k], INTERVAL, axis=0)
-        for m, name in enumerate(names):
-            row = {"finding": finding, "member": name, "weight": fit.weights[k, m], "mean": drawn[:, k, m].mean()}
-            rows.append({**row, "sd": drawn[:, k, m].std(ddof=min(1, resamples - 1)), "low": low[m], "high": high[m]})
-    return pd.DataFrame(rows)
+    findings = data.findings if method.per_finding else (_ALL,)
+    drawn = refits(method, data, fit, resamples, seed)[:, : len(findings)]
+    low, high = np.percentile(drawn, INTERVAL, axis=0)
+    columns = {
+        "weight": fit.weights[: len(findings)],
+        "mean": drawn.mean(axis=0),
+        "sd": drawn.std(axis=0, ddof=min(1, resamples - 1)),
+        "low": low,
+        "high": high,
+    }
+    index = pd.MultiIndex.from_product([findings, list(names)], names=["finding", "member"])
+    return pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=index).reset_index()
 
 
 def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, seed: int) -> _Floats:

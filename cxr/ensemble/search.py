@@ -3,6 +3,7 @@
 The objectives are step functions of the weights, or nearly so, and gradient methods do not move on them.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
@@ -57,16 +58,12 @@ class Explorer:
         self.data, self.objective = data, objective
         self._points: dict[bytes, _Floats] = {}
         self._values: dict[bytes, _Floats] = {}  # (L,), NaN where undefined or not evaluated
-        self._evaluated: dict[bytes, set[Aim]] = {}
+        self._evaluated: defaultdict[bytes, set[Aim]] = defaultdict(set)
 
     def values(self, points: _Floats, aim: Aim = None, show: bool = False) -> _Floats:
         """The value (P,) of points (P, M) for an aim; minus infinity where it is undefined."""
         keys = [(np.round(point, 12) + 0.0).tobytes() for point in points]
-        new = {
-            key: point
-            for key, point in zip(keys, points, strict=True)
-            if not {None, aim} & self._evaluated.setdefault(key, set())
-        }
+        new = {key: point for key, point in zip(keys, points, strict=True) if not {None, aim} & self._evaluated[key]}
         if new:
             findings = None if aim is None else [aim]
             found = evaluate(np.array(list(new.values())), self.data, self.objective, findings, show)
@@ -126,9 +123,9 @@ def explore(
     return explorer.landscape()
 
 
-def coarse_steps(members: int, steps: int, points: int = _COARSE) -> int:
-    """The finest grid of at most `points` points that is part of the grid of `steps`."""
-    parts = [part for part in range(1, steps + 1) if steps % part == 0 and grid_size(members, part) <= points]
+def coarse_steps(members: int, steps: int) -> int:
+    """The finest grid of at most 300 points that is part of the grid of `steps`."""
+    parts = [part for part in range(1, steps + 1) if steps % part == 0 and grid_size(members, part) <= _COARSE]
     return max(parts, default=1)
 
 

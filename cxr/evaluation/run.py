@@ -13,10 +13,11 @@ from cxr.evaluation.tables import notes_of, write_tables
 from cxr.figures.canvas import draw
 from cxr.figures.curves import precision_recall_curves, reliability, roc_curves
 from cxr.figures.intervals import forest, subgroup_points
+from cxr.figures.labels import confusion
 from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
-from cxr.metrics.plain import number, value_of
+from cxr.metrics.plain import value_of
 from cxr.run.ancestry import UNKNOWN, Ancestry
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
@@ -36,7 +37,7 @@ class Scored(Protocol):
     def predictions(self) -> tuple[Mapping[str, Predictions], frozenset[str]]:
         """Predictions of validation and every test split, `test` last, and the names of those computed now."""
 
-    def own_metrics(self, predicted: Predictions) -> dict[str, float]:
+    def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
         """Additional metrics of the run's task for a split."""
 
     def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
@@ -85,9 +86,8 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
         if name in made:
             predictions[name].write(run.predictions(name))
     results = evaluate(val, tests, dict(config["points"]), plan, saved.get("train", {}).get("positives"))
-    for name in [name for name in predictions if name not in saved and run.best.exists()]:
-        own = scored.own_metrics(predictions[name])
-        results[name] |= {key: number(value) for key, value in own.items() if key not in results[name]}
+    for name in predictions if run.best.exists() else ():
+        results[name] = scored.own_metrics(predictions[name], plan) | results[name]
     splits = {name: {**saved.get(name, {}), **results[name]} for name in ("val", "test", *tests)}
     metrics = {**splits, **{key: value for key, value in saved.items() if key not in splits}}
     metrics["evaluation"] = {"resamples": plan.resamples, "seed": plan.seed, "level": plan.level}
@@ -140,6 +140,8 @@ def _draw(run: Run, split: str, test: Predictions, metrics: Mapping[str, Any]) -
     draw(run.figures / f"intervals_{split}.png", forest, metrics[split], test.findings, name)
     draw(run.figures / f"reliability_{split}.png", reliability, *scores, name, test.patient)
     draw(run.figures / f"precision_recall_{split}.png", precision_recall_curves, *scores, name)
+    if "confusion" in metrics[split]:
+        draw(run.figures / f"confusion_{split}.png", confusion, metrics[split]["confusion"], test.findings, name)
     draw(run.figures / f"subgroups_{split}.png", subgroup_points, metrics[split]["subgroups"], name)
     if run.best.exists():  # ROC curves of a training that did not score this split
         draw(run.figures / f"roc_{split}.png", roc_curves, *scores, name)

@@ -70,8 +70,37 @@ def cooccurrence(table: pd.DataFrame, findings: Sequence[str], name: str) -> Fig
     positive = (values == 1).astype(np.int64)
     counts = positive.T @ positive
     known = positive.T @ (~np.isnan(values)).astype(np.int64)
-    shares = np.divide(100.0 * counts, known, out=np.full(counts.shape, np.nan), where=known > 0)
+    figure, left, right = _counts_and_shares(counts, known, findings)
+    left.set_title("images with both findings", fontsize=11)
+    right.set_title("% of the row's images\nthat also have the column's finding", fontsize=11)
+    heading(figure, f"Co-occurrence of findings: {name}")
+    return figure
 
+
+def confusion(matrix: Sequence[Sequence[int]], findings: Sequence[str], name: str) -> Figure:
+    """Two heat maps of findings that exclude each other: counts, and shares of the row finding's images.
+
+    Args:
+        matrix: (L, L), images of the row's finding that were predicted as the column's.
+        findings: L names.
+        name: of the run and the split, for the title.
+    """
+    counts = np.array(matrix, np.int64)
+    figure, left, right = _counts_and_shares(counts, counts.sum(axis=1, keepdims=True) + 0 * counts, findings)
+    left.set_title("images", fontsize=11)
+    right.set_title("% of the row's images", fontsize=11)
+    for axes in (left, right):
+        axes.set_xlabel("predicted finding")
+        axes.set_ylabel("finding of the image")
+    heading(figure, f"Confusion matrix: {name}")
+    return figure
+
+
+def _counts_and_shares(
+    counts: NDArray[np.int64], known: NDArray[np.int64], findings: Sequence[str]
+) -> tuple[Figure, Axes, Axes]:
+    """Heat maps of `counts` (L, L) and of their percentages of `known` (L, L), side by side."""
+    shares = np.divide(100.0 * counts, known, out=np.full(counts.shape, np.nan), where=known > 0)
     cell, size = (0.5, 8.5) if len(findings) <= 20 else (0.36, 6.0)
     names = [wrapped(readable(finding), 26) for finding in findings]
     longest = max((len(line) for tick in names for line in tick.split("\n")), default=0)
@@ -82,15 +111,12 @@ def cooccurrence(table: pd.DataFrame, findings: Sequence[str], name: str) -> Fig
     _heat_map(left, np.where(counts > 0, counts, np.nan), log, [f"{count}" for count in counts.flat], size)
     texts = ["" if np.isnan(share) else f"{share:.0f}" for share in shares.flat]
     _heat_map(right, shares, Normalize(0, 100), texts, size)
-    left.set_title("images with both findings", fontsize=11)
-    right.set_title("% of the row's images\nthat also have the column's finding", fontsize=11)
     figure.colorbar(left.images[0], ax=left, fraction=0.05, label="images (log scale)", format="{x:,.0f}")
     figure.colorbar(right.images[0], ax=right, fraction=0.05, label="% of the row's images")
     for axes in (left, right):
         axes.set_xticks(range(len(findings)), names, rotation=90)
         axes.set_yticks(range(len(findings)), names)
-    heading(figure, f"Co-occurrence of findings: {name}")
-    return figure
+    return figure, left, right
 
 
 def _heat_map(axes: Axes, values: NDArray[np.float64], norm: Normalize, texts: Sequence[str], size: float) -> None:

@@ -159,9 +159,7 @@ def _create(name: str, image_size: int, pretrained: bool, drop_path: float = 0.0
     fixed: dict[str, Any] = {"img_size": image_size} if _takes_image_size(name) else {}
     fixed |= {"drop_path_rate": drop_path} if drop_path else {}
     logging.getLogger("timm").setLevel(logging.WARNING)
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.ERROR
-    )  # it prints every retry
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints every retry
     try:
         return timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, global_pool="", **fixed)
     except Exception as error:
@@ -207,9 +205,7 @@ def _too_small(name: str, image_size: int) -> CxrError:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if _fits(name, middle) else (middle, high)
-    return CxrError(
-        f"image_size={image_size} does not fit {name}: empty feature map; the minimum is {high}"
-    )
+    return CxrError(f"image_size={image_size} does not fit {name}: empty feature map; the minimum is {high}")
 
 
 def _leaves(output: Tensor) -> set[int]:

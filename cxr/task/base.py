@@ -19,6 +19,8 @@ from torch.optim import Optimizer
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
 from cxr.loss.terms import Batch, LossTerms
+from cxr.metrics.interval import Resampling
+from cxr.metrics.plain import number
 from cxr.model.network import Network, NetworkOutput
 from cxr.task.epoch import EpochScores
 from cxr.task.mixing import Mixing
@@ -68,6 +70,7 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     network: Network
     loss: nn.Module
+    findings: tuple[str, ...] = ()  # of the logits; `attach` sets them
 
     @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
@@ -81,6 +84,29 @@ class ClassificationTask(pl.LightningModule, ABC):
             target: (N, L), NaN unknown.
             score: (N, L), probabilities.
         """
+
+    def report(
+        self,
+        target: NDArray[np.float32],
+        score: NDArray[np.float32],
+        findings: Sequence[str],
+        patient: NDArray[Any],
+        resampling: Resampling | None = None,
+    ) -> dict[str, Any]:
+        """What the task adds to a split in `metrics.json`: plain numbers, by default those of `metrics`.
+
+        Args:
+            target: (N, L), NaN unknown.
+            score: (N, L), probabilities.
+            findings: L names.
+            patient: (N,), the patient's id of every image.
+            resampling: of patients, for intervals; without it, numbers have none.
+        """
+        return {name: number(value) for name, value in self.metrics(target, score).items()}
+
+    def loss_inputs(self, output: NetworkOutput, batch: Batch) -> tuple[NetworkOutput, Batch]:
+        """What the loss receives of the network's output and the batch; here both as they are."""
+        return output, batch
 
     def check(self, catalog: Catalog) -> None:
         """Raises CxrError if the task cannot be trained with these labels; the base accepts any."""
@@ -226,7 +252,7 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     def _scored(self, batch: Batch) -> tuple[NetworkOutput, LossTerms]:
         output = self(batch)
-        return output, self.loss(output, batch, self.current_epoch)
+        return output, self.loss(*self.loss_inputs(output, batch), self.current_epoch)
 
     def _log_epoch(self, stage: str, scores: EpochScores) -> None:
         index, logits, target, (total, number) = scores.collect(self._gather)

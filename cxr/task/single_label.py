@@ -1,6 +1,7 @@
 """Single-label classification: exactly one finding per image."""
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,15 @@ from torch import Tensor
 from cxr.data.catalog import SPLITS, Catalog, some
 from cxr.errors import CxrError
 from cxr.metrics.auroc import auroc, macro
-from cxr.metrics.single import balanced_accuracy, top1_accuracy
+from cxr.metrics.interval import Resampling
+from cxr.metrics.plain import named, number, single
+from cxr.metrics.single import (
+    balanced_accuracy,
+    bootstrap_single,
+    confusion_matrix,
+    rates_of_matrix,
+    top1_accuracy,
+)
 from cxr.task.base import ClassificationTask, Monitor
 
 
@@ -31,6 +40,27 @@ class SingleLabel(ClassificationTask):
             "balanced_accuracy": balanced_accuracy(target, score),
             "top1_accuracy": top1_accuracy(target, score),
         }
+
+    def report(
+        self,
+        target: NDArray[np.float32],
+        score: NDArray[np.float32],
+        findings: Sequence[str],
+        patient: NDArray[Any],
+        resampling: Resampling | None = None,
+    ) -> dict[str, Any]:
+        """Balanced accuracy, accuracy, macro F1, MCC, the recall of each finding and the confusion matrix."""
+        matrix = confusion_matrix(target, score)
+        if resampling is None:
+            rates: Mapping[str, Any] = rates_of_matrix(matrix)
+        else:
+            rates = bootstrap_single(target, score, patient, resampling)
+        shown = {
+            name: single(rate) if resampling else number(float(rate))
+            for name, rate in rates.items()
+            if name != "recall"
+        }
+        return {**shown, "recall": named(findings, rates["recall"]), "confusion": matrix.tolist()}
 
     def check(self, catalog: Catalog) -> None:
         """Raises CxrError unless every image has exactly one finding, and no unknown one."""

@@ -134,8 +134,12 @@ def build_loss(
     return loss
 
 
-def build_task(config: Mapping[str, Any]) -> ClassificationTask:
+def build_task(config: Mapping[str, Any], findings: Sequence[str] = ()) -> ClassificationTask:
     """The task of a resolved configuration.
+
+    Args:
+        config: resolved.
+        findings: L names of the logits; needed where scores depend on them, as in a hierarchy.
 
     Raises:
         CxrError: the configured class is not a task, or its monitor is not a value that it logs.
@@ -150,6 +154,7 @@ def build_task(config: Mapping[str, Any]) -> ClassificationTask:
             f"{type(task).__name__} selects by {task.monitor.mode} of {task.monitor.name}; choose max or min of a "
             f"value that it logs: {', '.join(columns)}"
         )
+    task.findings = tuple(findings)
     return task
 
 

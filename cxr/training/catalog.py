@@ -6,6 +6,8 @@ from typing import Any
 from cxr.configuration.private import refuse_elsewhere
 from cxr.configuration.targets import SOURCES, build
 from cxr.data.catalog import Catalog, check, check_images_exist, choose_findings, single_finding
+from cxr.data.draw import draw_test
+from cxr.data.hierarchy import with_virtual_parents
 from cxr.data.split import split_catalog
 
 
@@ -15,15 +17,37 @@ def read_catalog(config: Mapping[str, Any]) -> Catalog:
     Raises:
         CxrError: an error in the data, or a path that was hidden as `elsewhere:...`.
     """
+    return split_source(read_source(config), config)
+
+
+def read_source(config: Mapping[str, Any]) -> Catalog:
+    """The checked table of a resolved configuration, as its source has it.
+
+    Raises:
+        CxrError: as `read_catalog`.
+    """
     data = config["data"]
-    refuse_elsewhere({"data": data, "cache": config["cache"]})
+    refuse_elsewhere({"data": data, "cache": config.get("cache")})
     read: Catalog = build(data["source"], allow=SOURCES)
-    if not str(data["source"]["_target_"]).startswith("cxr."):
-        read = check(read)
+    return read if str(data["source"]["_target_"]).startswith("cxr.") else check(read)
+
+
+def split_source(read: Catalog, config: Mapping[str, Any]) -> Catalog:
+    """The table of a source with the findings, images and splits of a configuration.
+
+    Raises:
+        CxrError: as `read_catalog`.
+    """
+    data = config["data"]
+    if "test_share" in data and not (data["train_list"] or data["val_list"] or data["test_list"]):
+        read = draw_test(read, data["test_share"], int(data["split_seed"]))
     every = set(read.table["image"])
     catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
     if data["single_finding"]:
         catalog = single_finding(catalog)
+    tree = (config.get("task") or {}).get("hierarchy")
+    if tree:
+        catalog = with_virtual_parents(catalog, tree, read.findings)
     catalog = check_images_exist(catalog, data["on_missing"])
     return split_catalog(
         catalog,

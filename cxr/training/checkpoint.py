@@ -71,7 +71,7 @@ def load_network(path: Path, content: dict[str, Any] | None = None) -> LoadedNet
     findings, preprocessing = tuple(about["findings"]), read_preprocessing(about.get("preprocessing"), str(path))
     try:
         network = build_network(config, len(findings), preprocessing, label_vectors=about.get("label_vectors"))
-        task = build_task(config)
+        task = build_task(config, findings)
     except CxrError:
         raise
     except Exception as error:  # the configuration is untrusted: its values may have any type

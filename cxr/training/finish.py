@@ -10,7 +10,6 @@ import lightning.pytorch as pl
 from cxr.evaluation.evaluate import evaluate, of_test
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files.writing import write_text
-from cxr.metrics.plain import number
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, versions
 from cxr.run.smoke import is_smoke, scores_test
@@ -56,8 +55,8 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
     results = evaluate(val, tests, train_positives=positives)
     for split, predicted in predictions.items():  # add the task's metrics to those of every run
-        of_task = loaded.task.metrics(predicted.target, predicted.score)
-        results[split] |= {name: number(value) for name, value in of_task.items() if name not in results[split]}
+        of_task = loaded.task.report(predicted.target, predicted.score, predicted.findings, predicted.patient)
+        results[split] = of_task | results[split]
     metrics: dict[str, Any] = {**results, "train": {"n": len(train), "positives": positives}}
     if is_smoke(config):
         metrics["smoke"] = True

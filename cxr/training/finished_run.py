@@ -110,12 +110,13 @@ class FinishedRun:
         computed = {split: predict(loaded, data, split, self._device) for split in missing}
         return {split: (stored | computed)[split] for split in wanted}, frozenset(computed)
 
-    def own_metrics(self, predicted: Predictions) -> dict[str, float]:
+    def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
         """The metrics of a split that the run's task defines."""
         from cxr.training.build import build_task
 
         config = read_configuration(self._about["config"], f"the configuration in {self.run.best}")
-        return build_task(config).metrics(predicted.target, predicted.score)
+        p, task = predicted, build_task(config)
+        return task.report(p.target, p.score, p.findings, p.patient, resampling)
 
     def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
         """Evaluation of attention maps of a test split against boxes, see `cxr.training.localise`.

@@ -42,8 +42,8 @@ def open_finished(
     try:
         data = {**config["data"], **places}
         data["test_lists"] = {**data["test_lists"], **further}
-        if "root" in data["source"]:
-            data["source"] = {**data["source"], "root": data["root"]}
+        moved = {key: data[key] for key in ("root", "file", "roles") if key in data["source"]}
+        data["source"] = {**data["source"], **moved}
         cache = {**config["cache"], "size": preprocessing.cached}
         if directory or "root" in places:
             cache["dir"] = directory

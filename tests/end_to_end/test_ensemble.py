@@ -243,7 +243,7 @@ def test_every_other_method_leaves_a_whole_run(ensemble: Callable[..., Any], run
     assert f"validation - test macro AUROC: {label} {expected:+.4f}" in result.out
 
 
-def test_over_fitting_is_told_on_the_terminal_in_a_table_and_in_metrics(
+def test_overfitting_is_reported_in_the_terminal_in_a_table_and_in_metrics(
     ensemble: Callable[..., Any], runs: Path
 ) -> None:
     result = ensemble("method=weighted", "method.weights=per_finding", "bootstrap=20", RUNS)
@@ -261,7 +261,7 @@ def test_over_fitting_is_told_on_the_terminal_in_a_table_and_in_metrics(
     warning = f"Mass {positives['Mass']}, Nodule {positives['Nodule']}, Hernia {positives['Hernia']}"
     assert warning in result.out and any(warning in said for said in metrics["warnings"])
     assert metrics["learnt"]["shrinkage"] == 50 and metrics["learnt"]["positives"] == positives
-    assert "weights move most over 20 resamples" in result.out and "without a member: a " in result.out
+    assert "weights vary most over 20 resamples" in result.out and "without a member: a " in result.out
     assert "Weights, and over 20 resamples" in (run / "overfitting.md").read_text()
 
 

@@ -1,4 +1,4 @@
-"""A package outside the checkout, written from docs/architecture.md alone: trained, resumed, evaluated, combined."""
+"""A package outside the checkout, written from docs/extending.md alone: trained, resumed, evaluated, combined."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from PIL import Image
 from cxr.configuration.plugins import trust
 
 ROOT = Path(__file__).parents[2]
-FENCE = re.compile(r"^```\w+\n# (?:my_package/)?([\w/]+\.(?:py|yaml))\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^`my_package/([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PARTS = ("plugins=[my_package]", "backbone=mine", "attention=mine", "loss=mine", "task=mine", "data=mine")
 SMALL = ("image_size=32", "batch_size=8", "trainer=cpu", "data.root=films", "trainer.max_epochs=1", "data.workers=0")
 
@@ -23,7 +23,7 @@ SMALL = ("image_size=32", "batch_size=8", "trainer=cpu", "data.root=films", "tra
 @pytest.fixture
 def package(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The package of the page and a data set for its source; `code` is on the path of Python."""
-    for name, text in FENCE.findall((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")):
+    for name, text in FENCE.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8")):
         file = here / "code" / "my_package" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -87,7 +87,15 @@ def test_one_may_name_anything_that_can_be_imported(package: Path, train: Callab
     """On one's own command line, without plugins; a run from disk may not."""
     (package / "code" / "loose.py").write_text((package / "code" / "my_package" / "losses.py").read_text())
     parts = [part for part in PARTS if part != "loss=mine"]
-    done = train(*parts, *SMALL, "loss._target_=loose.Focal", "~loss.positive_weights", "name=run0", plain=True)
+    done = train(
+        *parts,
+        *SMALL,
+        "loss._target_=loose.Focal",
+        "~loss.positive_weights",
+        "~loss.smoothing",
+        "name=run0",
+        plain=True,
+    )
     assert done.code == 0, done.err
     refused = train("name=run0", "resume=true", "trainer.max_epochs=2", "plugins=[my_package]", plain=True)
     assert refused.code == 1 and "pass plugins=[loose]" in refused.err

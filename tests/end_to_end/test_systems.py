@@ -1,12 +1,15 @@
 """The parts of published systems train, rebuild from their checkpoint, and resume to the byte after a kill."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
+from cxr.findings import NIH14
 from cxr.training.checkpoint import load_network
 from tests.end_to_end.test_resume import die, kill, same_end, steps  # noqa: F401  # fixtures
 
@@ -15,7 +18,7 @@ SHORT = (
     "checkpoint.every_seconds=null", "optimizer.lr=3e-3",
 )  # fmt: skip
 PARTS = {
-    "csra": ("attention=csra", "attention.heads=2", "head.dropout=0.2"),
+    "tree": ("attention=csra", "attention.heads=2", "head.dropout=0.2", "task=nih_tree", "task.conditional_epochs=1"),
     "heads": (
         "attention=multi_head",
         "fusion=join",
@@ -26,7 +29,10 @@ PARTS = {
 }
 
 
-MAPS = {"csra": 14, "heads": 4}  # of an image
+MAPS = {"tree": 17, "heads": 4}  # of an image
+
+
+FINDINGS = (*NIH14, "Opacity", "Pleural", "Chronic")
 
 
 def batch(size: int) -> dict[str, torch.Tensor]:
@@ -49,6 +55,14 @@ def test_a_killed_run_ends_with_the_same_bytes_and_its_checkpoint_gives_its_scor
     assert resumed.code == 0 and ", batch " in resumed.out, resumed.err
     same_end(here / "runs" / "killed", here / "runs" / "straight")
     loaded = load_network(here / "runs" / "straight" / "checkpoints" / "best.ckpt")
-    assert len(loaded.findings) == 14
+    assert loaded.findings == FINDINGS[: 17 if part == "tree" else 14]
     output = loaded.network(batch(3))
-    assert output.logits.shape == (3, 14) and output.attention.shape == (3, MAPS[part], 1, 1)
+    assert output.logits.shape == (3, len(loaded.findings)) and output.attention.shape == (3, MAPS[part], 1, 1)
+    if part == "tree":
+        assert "task.hierarchy: no label contradicts it" in straight.out
+        for split in ("val", "test"):
+            scores = pd.read_parquet(here / "runs" / "straight" / "predictions" / f"{split}.parquet")
+            for child in ("Mass", "Pneumonia", "Edema"):
+                assert (scores[f"score:{child}"] <= scores["score:Opacity"]).all()
+        metrics = json.loads((here / "runs" / "straight" / "metrics.json").read_text())
+        assert metrics["val"]["auroc"].keys() == set(FINDINGS)

@@ -151,7 +151,7 @@ class TestNames:
             (["synthetic_batch_size=24"], "synthetic_batch_size=24 is not a multiple of batch_size=16"),
             (["data.images=91"], "images"),
             (["trainer.devices=0"], "trainer.devices=0"),
-            (["trainer=gpu"], "no CUDA GPU is found"),
+            (["trainer=gpu"], "this machine has no CUDA GPU"),
             (["name=../x"], "name=../x is not a name"),
             (["data.val_list=nosuch.txt"], "the list nosuch.txt is neither a file nor in"),
             (["backbone.weights=nosuch.pth"], "backbone.weights=nosuch.pth is not a file"),

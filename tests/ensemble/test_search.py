@@ -35,7 +35,7 @@ def test_the_grid_is_every_composition_of_its_steps(members: int, steps: int) ->
 
 
 def test_the_coarse_grid_is_part_of_the_fine_one() -> None:
-    assert coarse_steps(5, 20, 300) == 5 and coarse_steps(20, 20, 300) == 2 and coarse_steps(30, 7, 300) == 1
+    assert coarse_steps(5, 20) == 5 and coarse_steps(20, 20) == 2 and coarse_steps(30, 7) == 1
 
 
 @pytest.mark.parametrize("seed", range(2))

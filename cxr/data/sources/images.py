@@ -1,0 +1,147 @@
+"""Where the images of a table are: names with or without folders and suffixes, found below a folder."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from cxr.data.catalog import some
+from cxr.errors import CxrError, first_line
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".gif", ".ppm", ".pgm")
+_PASSED_OVER = "cxr-cache"  # a folder of decoded images
+
+
+@dataclass
+class Found:
+    """Images by the name that a table gives them.
+
+    Attributes:
+        ids: for each name, the image's id: the name as a path below the root.
+        paths: for each name, its file; empty where there is none.
+        moved: names of files that were found below the root by the end of their path alone, with that file.
+    """
+
+    ids: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+
+
+def find_images(names: pd.Series, root: Path, origin: str) -> Found:
+    """Finds the file of each name of a table.
+
+    A name is a path below `root`, or an absolute path; it may lack its suffix. A name without folders may also be in
+    any folder below `root`. Of another path that does not exist, the beginning is ignored as far as needed: tables keep
+    paths of the machine on which they were written.
+
+    Args:
+        names: (N,) as the table gives them.
+        root: the folder of the data set.
+        origin: what errors call the table.
+
+    Raises:
+        CxrError: a name fits several files.
+    """
+    try:
+        below = dict(_files(str(root)))
+    except OSError as error:
+        raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
+    found, outside, index = Found(), dict[str, Path](), _Index(below)
+    for name in names.unique():
+        spelled = _spelled(name)
+        inside = _below(spelled, root)
+        matches, moved = index.find(inside)
+        if not matches and spelled.startswith(("/", "~")) and (path := Path(spelled).expanduser()).is_file():
+            outside[name] = path
+            continue
+        if len(matches) > 1:
+            raise CxrError(
+                f"{origin} names the image {name!r}, and {len(matches)} files below data.root={root} have that name: "
+                f"{some(matches)}; write it with its folder and suffix"
+            )
+        if moved:
+            found.moved[name] = matches[0]
+        found.ids[name] = matches[0] if moved else inside.lstrip("/~")
+        found.paths[name] = below[matches[0]] if matches else ""
+    if outside:
+        common = os.path.commonpath([path.parent for path in outside.values()])
+        found.ids |= {name: str(path.relative_to(common)) for name, path in outside.items()}
+        found.paths |= {name: str(path) for name, path in outside.items()}
+    return found
+
+
+class _Index:
+    """The files below a folder by what a table may call them: path, path without suffix, or name alone."""
+
+    def __init__(self, below: Mapping[str, str]) -> None:
+        self.below = below
+
+    @cached_property
+    def by_stem(self) -> dict[str, list[str]]:
+        """Images by their path without suffix."""
+        return _grouped((path.rpartition(".")[0], path) for path in self.below if path.lower().endswith(SUFFIXES))
+
+    @cached_property
+    def by_name(self) -> dict[str, list[str]]:
+        """Files by their name, and images by their name without suffix."""
+        named = _grouped((path.rpartition("/")[2], path) for path in self.below)
+        stems = _grouped((stem.rpartition("/")[2], path) for stem, paths in self.by_stem.items() for path in paths)
+        return {**stems, **named}
+
+    def find(self, name: str) -> tuple[list[str], bool]:
+        """Files of a name, and whether the beginning of its path had to be ignored for that."""
+        if name in self.below:
+            return [name], False
+        if name in self.by_stem:
+            return self.by_stem[name], False
+        if "/" not in name:
+            return self.by_name.get(name, []), False
+        parts = name.split("/")
+        ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
+        return next(([end] if end in self.below else self.by_stem[end] for end in ends
+                     if end in self.below or end in self.by_stem), []), True  # fmt: skip
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for key, path in pairs:
+        groups.setdefault(key, []).append(path)
+    return groups
+
+
+def _spelled(name: str) -> str:
+    """A name with `/` between its parts and without `./` at its beginning."""
+    name = name.replace("\\", "/") if "\\" in name else name
+    return name[2:] if name.startswith("./") else name
+
+
+def _below(name: str, root: Path) -> str:
+    """An absolute path as one below the root, if it is there; any other name as it is."""
+    if not name.startswith(("/", "~")):
+        return name
+    path = str(Path(name).expanduser())
+    for folder in {str(root.absolute()), str(root.resolve())}:
+        if path.startswith(f"{folder}/"):
+            return path.removeprefix(f"{folder}/")
+    return name
+
+
+def _files(root: str) -> Iterator[tuple[str, str]]:
+    """Every file below a folder, links followed: its path below it, and its whole path."""
+    waiting, seen = [(root, "")], set()
+    while waiting:
+        folder, prefix = waiting.pop()
+        about = os.stat(folder)
+        if (about.st_dev, about.st_ino) in seen:  # a link to a folder above
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        for entry in os.scandir(folder):
+            if entry.name.startswith(".") or entry.name == _PASSED_OVER:
+                continue
+            if entry.is_dir():
+                waiting.append((entry.path, f"{prefix}{entry.name}/"))
+            else:
+                yield f"{prefix}{entry.name}", entry.path

@@ -1,0 +1,107 @@
+"""Findings of a table: a column each with labels, or one column of joined names."""
+
+import numpy as np
+import pandas as pd
+
+from cxr.data.catalog import some
+from cxr.data.soft import SOFT
+from cxr.data.sources import cells
+from cxr.data.sources.roles import Roles, plain
+from cxr.data.sources.tabular import Sheet
+from cxr.errors import CxrError
+from cxr.findings import canonical
+
+UNCERTAIN = {"ignore": np.nan, "zeros": 0.0, "ones": 1.0}
+BLANK = {"unknown": np.nan, "zeros": 0.0}
+_NO_FINDING = ("no finding", "no findings", "normal", "healthy", "none", "0")
+_MOST_FINDINGS = 200
+_DEVICES = "supportdevices"  # may be present where No Finding is 1 (Irvin et al., "CheXpert", AAAI 2019)
+
+
+def find_labels(sheet: Sheet, roles: Roles, uncertain: str, blank: str, notes: list[str]) -> pd.DataFrame:
+    """The labels of a table: a float column per finding, and `soft:<finding>` where it has cells between 0 and 1.
+
+    Args:
+        sheet: the table.
+        roles: of its columns.
+        uncertain: one of `UNCERTAIN`.
+        blank: one of `BLANK`.
+        notes: lines of the report are added to it.
+
+    Raises:
+        CxrError: a cell is no label; or a finding is present where there is none.
+    """
+    if roles.labels is not None:
+        return _joined(sheet.text(roles.labels), roles, blank, notes)
+    return _columns(sheet, roles, uncertain, blank, notes)
+
+
+def _columns(sheet: Sheet, roles: Roles, uncertain: str, blank: str, notes: list[str]) -> pd.DataFrame:
+    """Labels and soft targets where each finding has a column.
+
+    Where the column `no_finding` is 1, a blank cell is 0: no finding was seen; devices may be there.
+    """
+    origin, made = str(sheet.path), {}
+    normal = np.zeros(len(sheet.rows), bool)
+    if "no_finding" in roles.columns:
+        heading = roles.columns["no_finding"]
+        normal = cells.labels(sheet.text(heading), heading, origin, sheet.rows)[0] == 1
+    for name, heading in roles.findings.items():
+        label, target = cells.labels(sheet.text(heading), heading, origin, sheet.rows)
+        is_blank = np.isnan(label) & np.isnan(target)
+        if plain(name) != _DEVICES:
+            both = np.flatnonzero(normal & (label == 1))
+            if len(both):
+                raise CxrError(
+                    f"{origin} row {some([str(sheet.rows[k]) for k in both])}: {roles.columns['no_finding']!r} is 1 "
+                    f"and so is {heading!r}; correct the row, or write `no_finding: null` into data.roles=FILE"
+                )
+            label[is_blank & normal] = 0
+            is_blank &= ~normal
+        label[label == cells.UNCERTAIN] = UNCERTAIN[uncertain]
+        label[is_blank] = BLANK[blank]
+        made[name] = label
+        soft = ~np.isnan(target)
+        if soft.any():
+            made[f"{SOFT}{name}"] = target
+            notes.append(f"{soft.sum()} cells of {heading!r} are soft training targets, and unknown in evaluation")
+    return pd.DataFrame(made)
+
+
+def _joined(text: pd.Series, roles: Roles, blank: str, notes: list[str]) -> pd.DataFrame:
+    """Labels from one column of joined names: 1 for each name of a row, 0 for the others."""
+
+    def names_in(cell: str) -> tuple[str, ...] | None:
+        if cell.casefold() in ("", "nan", "na", "n/a", "unknown"):
+            return None if blank == "unknown" else ()
+        if cell.startswith("[") and cell.endswith("]"):
+            cell = cell[1:-1]
+        parts = [" ".join(part.strip(" '\"").split()) for part in cell.split(roles.separator)]
+        return tuple(canonical(part) for part in parts if part and part.casefold() not in _NO_FINDING)
+
+    codes, texts, read = cells.each(text, names_in)
+    counts = pd.Series(np.bincount(codes, minlength=len(texts)))
+    spelled = pd.DataFrame(
+        [(name, count) for names, count in zip(read, counts, strict=True) for name in names or ()],
+        columns=["name", "count"],
+    )
+    total = spelled.groupby("name")["count"].sum().sort_values(ascending=False, kind="stable")
+    spelling: dict[str, str] = {}
+    for name in total.index:  # the most frequent first
+        first = spelling.setdefault(str(name).casefold(), str(name))
+        if first != name:
+            notes.append(f"{name!r} of the column {roles.labels!r} counts as {first!r}")
+    findings = sorted(spelling.values())
+    if not 0 < len(findings) <= _MOST_FINDINGS:
+        raise CxrError(
+            f"the column {roles.labels!r} has {len(findings)} different names of findings, such as "
+            f"{some([repr(name) for name in total.index])}; it must hold 1 to {_MOST_FINDINGS}, joined by "
+            f"{roles.separator!r} (`separator` in data.roles=FILE); is it free text?"
+        )
+    values = np.zeros((len(texts), len(findings)), np.float32)
+    for row, names in enumerate(read):
+        if names is None:
+            values[row] = np.nan
+        for name in names or ():
+            values[row, findings.index(spelling[name.casefold()])] = 1
+    return pd.DataFrame(values[codes], columns=findings)

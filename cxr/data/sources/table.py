@@ -1,0 +1,154 @@
+"""A table of your own: CSV, TSV, Parquet or Excel, a row per image, with the columns that it has."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
+from cxr.data.soft import SOFT
+from cxr.data.sources import cells
+from cxr.data.sources.images import find_images
+from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
+from cxr.data.sources.roles import NAMES, Roles, find_roles, read_roles
+from cxr.data.sources.tabular import Sheet, read_sheet
+from cxr.errors import CxrError
+
+
+def read_table(
+    root: str | None,
+    file: str | None,
+    roles: str | None = None,
+    uncertain: str = "ignore",
+    blank: str = "unknown",
+    one_image_a_patient: bool = False,
+) -> Catalog:
+    """Reads a table into a catalog and prints how it was understood.
+
+    Args:
+        root: the folder below which images are found.
+        file: the table: a path, or a name below `root`.
+        roles: a roles file, see `cxr.data.sources.roles`; by default all roles are found.
+        uncertain: what -1 is: `ignore` (unknown), `zeros` or `ones`.
+        blank: what a blank cell of a finding is: `unknown` or `zeros`.
+        one_image_a_patient: the table names no patients, and each of its images is of another one.
+
+    Raises:
+        CxrError: an option, the file, a role or a cell is not understood; the message names row, column and value.
+    """
+    for option, value, choices in (("uncertain", uncertain, UNCERTAIN), ("blank", blank, BLANK)):
+        if value not in choices:
+            raise CxrError(f"data.{option}={value} must be one of {', '.join(choices)}")
+    sheet, found = open_table(root, file, roles)
+    folder, origin = root_folder(root, "the images of the table"), str(sheet.path)
+    print("\n".join([f"{origin}: {sheet.form}", *described(found)]), flush=True)
+    notes: list[str] = []
+    table = _attributes(sheet, found, folder, one_image_a_patient, notes)
+    labels = find_labels(sheet, found, uncertain, blank, notes)
+    names = [str(name) for name in labels if not str(name).startswith(SOFT)]
+    for name in names:
+        if blank == "unknown" and labels[name].isna().any() and not (labels[name] == 0).any():
+            notes.append(f"{name} has no 0; if a blank cell means that it is absent, pass data.blank=zeros")
+    for note in notes:
+        print(f"note: {note}", flush=True)
+    catalog = Catalog(pd.concat([table, labels], axis=1), tuple(names), origin)
+    return check(catalog, sheet.rows.tolist(), {**found.columns, **found.findings})
+
+
+def open_table(root: str | None, file: str | None, roles: str | None = None) -> tuple[Sheet, Roles]:
+    """The cells of a table, and the roles of its columns; see `read_table`."""
+    if not file:
+        raise CxrError("data.file is not set; pass data.file=films.csv, a .csv, .tsv, .xlsx or .parquet file")
+    folder = root_folder(root, "the images of the table")
+    sheet = read_sheet(_existing(file, folder))
+    return sheet, find_roles(sheet, read_roles(_existing(roles, folder)) if roles else {})
+
+
+def _existing(name: str, folder: Path) -> Path:
+    """A file by its path, or by its name below a folder where there is no such path."""
+    path = Path(name).expanduser()
+    return folder / name if not path.exists() and (folder / name).exists() else path
+
+
+def described(roles: Roles) -> list[str]:
+    """Roles as lines of a report."""
+    lines = [f"  {role:10}  {roles.columns.get(role, '-')}" for role in NAMES]
+    for role, headings in roles.others.items():
+        lines[list(NAMES).index(role)] += f"  (not used: {', '.join(headings)})"
+    if roles.labels is not None:
+        lines.append(f"  {'labels':10}  {roles.labels}, names joined by {roles.separator!r}")
+    else:
+        shown = [name if name == heading else f"{name} ({heading})" for name, heading in roles.findings.items()]
+        lines.append(f"  {'findings':10}  {len(shown)}: {some(shown, 30)}")
+    unused = [heading for heading in roles.unused if not any(heading in names for names in roles.others.values())]
+    return [*lines, f"  {'no role':10}  {some(unused, 30)}"] if unused else lines
+
+
+def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: bool, notes: list[str]) -> pd.DataFrame:
+    """All columns of the catalog but the findings."""
+    origin, columns = str(sheet.path), roles.columns
+    text = {role: sheet.text(heading) for role, heading in columns.items() if role != "no_finding"}
+    images = find_images(text["image"], folder, origin)
+    table = pd.DataFrame({"image": text["image"].map(images.ids), "path": text["image"].map(images.paths)}, dtype="str")
+    _refuse_two_names(table, text["image"], origin, sheet.rows)
+    if images.moved:
+        name, path = next(iter(images.moved.items()))
+        notes.append(f"{len(images.moved)} images were found by the end of their path, such as {name} at {path}")
+    if "patient" in columns and one_image_a_patient:
+        raise CxrError(
+            f"data.one_image_a_patient=true, but {origin} has patients in {columns['patient']!r}; leave it out"
+        )
+    if "patient" not in columns and not one_image_a_patient:
+        raise CxrError(
+            f"{origin} has no column for the patients, such as patient or patient_id, and a split can leak without; "
+            "write `patient: HEADING` into a file and pass data.roles=FILE, or pass data.one_image_a_patient=true if "
+            "no patient has two images"
+        )
+    table["patient"] = text.get("patient", table["image"])
+    table["followup"] = 0
+    if "study" in text:
+        table["followup"], order = cells.study_numbers(text["study"], table["patient"])
+        notes.append(f"studies of a patient are in the order of {columns['study']!r}: {order}")
+    none = pd.Series("", index=table.index, dtype="str")
+    ages, sexes = text.get("age", none), text.get("sex", none)
+    table["age"] = parse_age(ages.str.replace(",", "."))
+    table["sex"] = cells.words(sexes, cells.SEXES, lambda cell: "?")
+    for role, given, unknown in (
+        ("age", ages, (ages != "") & table["age"].isna()),
+        ("sex", sexes, table["sex"] == "?"),
+    ):
+        if unknown.any():
+            first = int(np.flatnonzero(unknown)[0])
+            notes.append(
+                f"{unknown.sum()} cells of {columns[role]!r} are no {role} and count as unknown, such as "
+                f"{given[first]!r} (row {sheet.rows[first]})"
+            )
+    table["sex"] = _one_sex(table, notes)
+    table["view"] = cells.words(text.get("view", none), cells.VIEWS, str.upper)
+    if "split" in text:
+        table["split"] = cells.splits(text["split"], columns["split"], origin, sheet.rows)
+    return table
+
+
+def _refuse_two_names(table: pd.DataFrame, names: pd.Series, origin: str, rows: NDArray[np.int64]) -> None:
+    """Raises CxrError if two different names are of the same file; the same name twice is left to `check`."""
+    same = (table["path"] != "") & table["path"].duplicated(keep=False) & ~table["image"].duplicated(keep=False)
+    if same.any():
+        path = table["path"][same].iloc[0]
+        at = np.flatnonzero(table["path"] == path)
+        raise CxrError(
+            f"{origin} names the file {path} as {some([names[int(k)] for k in at])} (rows "
+            f"{some([str(rows[k]) for k in at])}); keep one row per image"
+        )
+
+
+def _one_sex(table: pd.DataFrame, notes: list[str]) -> pd.Series:
+    """The column `sex` with unknown for an unknown word and for patients of whom the table has both."""
+    sex = table["sex"].where(table["sex"] != "?", "")
+    known = pd.DataFrame({"patient": table["patient"], "sex": sex})[sex != ""].drop_duplicates()
+    both = known["patient"][known["patient"].duplicated()].unique()
+    if len(both):
+        notes.append(f"{len(both)} patients have two sexes, which count as unknown: {some(both.tolist())}")
+        sex = sex.where(~table["patient"].isin(both), "")
+    return sex
