@@ -61,14 +61,14 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     assert changed.shape == (2, 12, 12) and changed.dtype == np.uint8
     assert set(order(np.eye(3, dtype=np.float32)[[0, 1, 2, 1]], 0, 0).tolist()) <= {0, 1, 2, 3}
     if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
-        with pytest.raises(CxrError, match="no CUDA GPU is found"):
+        with pytest.raises(CxrError, match="this machine has no CUDA GPU"):
             resolve_devices(config["trainer"])
     else:
         devices = resolve_devices(config["trainer"])
         assert devices.count >= (2 if option == "ddp" and devices.accelerator == "cpu" else 1)
         assert devices.precision == "32-true" or devices.accelerator == "gpu"
     if option == "tensorboard":
-        assert build(config["logger"]["tensorboard"], acting=LOGGERS, save_dir=str(tmp_path)).log_dir.startswith(
+        assert build(config["logger"]["tensorboard"], allow=LOGGERS, save_dir=str(tmp_path)).log_dir.startswith(
             str(tmp_path)
         )
 

@@ -379,7 +379,7 @@ def test_the_example_of_a_data_source_reads_its_table(package: Path) -> None:
     pd.DataFrame(rows).to_csv(package / "table.csv", index=False)
     search = f"hydra.searchpath=[file://{package}/my_package/conf]"
     config = composed("train", [search, "data=mine", f"data.root={package}"])
-    catalog = build(config["data"]["source"], acting=SOURCES)
+    catalog = build(config["data"]["source"], allow=SOURCES)
     assert catalog.findings == ("Fracture", "Effusion") and catalog.table["patient"].tolist() == ["007", "8"]
     assert catalog.table["path"].tolist() == [str(package / "films" / "a.png"), ""]
     assert np.array_equal(catalog.table[["Fracture", "Effusion"]], [[0, 1], [1, np.nan]], equal_nan=True)
@@ -396,7 +396,7 @@ def test_the_example_of_a_data_source_reads_its_table(package: Path) -> None:
 )
 def test_a_module_that_breaks_is_not_said_not_to_exist(package: Path, text: str, said: str) -> None:
     (package / "my_package" / "losses.py").write_text(text)
-    broken = "_target_=my_package.losses.Focal: my_package.losses breaks when it is imported, "
+    broken = "_target_=my_package.losses.Focal: importing my_package.losses fails "
     with pytest.raises(CxrError, match=f"^{re.escape(broken + said)}"):
         build({"_target_": "my_package.losses.Focal"})
 

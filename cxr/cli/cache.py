@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.configuration.plugins import own_configuration
+from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import CacheAlone
 from cxr.errors import CxrError
 
@@ -17,7 +17,7 @@ def job(config: DictConfig) -> float:
 
     chosen = plain(config, CacheAlone)
     root, settings = chosen["data"]["root"], CacheSettings.of(chosen)
-    with own_configuration():
+    with user_configuration():
         catalog = read_catalog(chosen)
     if not config.verify:
         found, kept = open_or_build(catalog, root, settings)

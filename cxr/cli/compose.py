@@ -1,7 +1,8 @@
-"""The arguments of any program: flags and overrides, composed once so that a mistake is found before work begins."""
+"""Parses the command line of a program, and composes and checks its configuration before anything starts."""
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -29,27 +30,27 @@ from cxr.configuration.plugins import option_folders, trust
 from cxr.configuration.private import refuse_secrets
 from cxr.errors import CxrError, first_line
 
-_NOT_OURS = {  # flags of Hydra that would compose something else than what is checked here
+_UNSUPPORTED = {  # flags of Hydra that change which configuration is composed
     "config_name": "--config-name",
     "config_path": "--config-path",
     "config_dir": "--config-dir",
     "experimental_rerun": "--experimental-rerun",
 }
 _ALL = "help=all"
-_LEFT_OUT = {"~callbacks": "callbacks=[]"}  # Hydra cannot delete a group of several options
-_OPEN = "data.test_lists"  # whose keys the user names
+_DELETED = {"~callbacks": "callbacks=[]"}  # Hydra cannot delete a group of several options
+_USER_KEYS = "data.test_lists"  # its keys are chosen by the user
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What was asked for.
+    """A parsed command line.
 
     Attributes:
-        flags: as Hydra's parser names them.
+        flags: by the names of Hydra's parser.
         overrides: `key=value` each.
-        config: the first job's configuration; none where nothing is composed.
-        hydra: the same with Hydra's own part, as Hydra composes it.
-        everything: help is asked for, and about every option.
+        config: the first job's configuration; none if nothing is composed.
+        hydra: the same with Hydra's own part.
+        everything: help on every option is requested.
     """
 
     flags: argparse.Namespace
@@ -60,13 +61,13 @@ class CommandLine:
 
     @property
     def runs(self) -> bool:
-        """Whether a job is to be started; else something is shown."""
-        asked = self.flags
-        return not (asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion)
+        """Whether jobs are started; otherwise flags request information."""
+        flags = self.flags
+        return not (flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion)
 
     @property
     def arguments(self) -> list[str]:
-        """As Hydra parses them: flags first, wherever they stood."""
+        """The arguments for Hydra: flags first, then overrides."""
         flags = ["--multirun"] if self.flags.multirun else []
         for name in ("hydra_help", "resolve", "run", "shell_completion"):
             flags += [f"--{name.replace('_', '-')}"] if getattr(self.flags, name) else []
@@ -76,39 +77,40 @@ class CommandLine:
 
 
 def read_command_line(program: str, arguments: Sequence[str], folder: str) -> CommandLine:
-    """Parses arguments and composes every choice that they name once.
+    """Parses arguments and composes their configuration; of a sweep, each swept value is composed once.
 
     Args:
         program: name of the primary configuration.
         arguments: without the program's own name.
-        folder: where the configuration lies.
+        folder: of the configuration.
 
     Raises:
-        CxrError: a flag, a key or an option that does not exist, or that cannot be read; or a secret.
+        CxrError: a flag, key or option does not exist or cannot be parsed, or a value is a secret.
     """
     with initialize_config_dir(folder, job_name=program, version_base="1.3"):
         try:
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
-            words = [f"++{w}" if w.startswith((f"{_OPEN}.", f"{_OPEN}=")) else w for w in flags.overrides if w != _ALL]
-            overrides = _with_plugins([_LEFT_OUT.get(word, word) for word in words])
-            nothing = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
-            if flags.hydra_help or flags.shell_completion or nothing:
+            words = [word for word in flags.overrides if word != _ALL]
+            words = [f"++{word}" if re.match(rf"{_USER_KEYS}[.=]", word) else word for word in words]
+            overrides = _with_plugins([_DELETED.get(word, word) for word in words])
+            only_shows = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
+            if flags.hydra_help or flags.shell_completion or only_shows:
                 return CommandLine(flags, overrides, everything=everything)
             whole = _composed(program, overrides, flags)
             config = _without_hydra(whole)
             if flags.package and OmegaConf.select(config, flags.package, throw_on_missing=False) is None:
-                raise CxrError(f"--package {flags.package}: there is no such part of the configuration")
+                raise CxrError(f"--package {flags.package}: the configuration has no such part")
             return CommandLine(flags, overrides, config, whole, everything)
         except OverrideParseException as error:
             raise CxrError(explain(error, program)) from error
 
 
 def _with_plugins(words: list[str]) -> list[str]:
-    """The overrides with the option folders of the packages that `plugins` names, which are trusted from here on.
+    """Trusts the packages in `plugins` and adds their option folders to the overrides.
 
     Raises:
-        CxrError: one of them is no package.
+        CxrError: one of them is not a package.
     """
     words = [word.lstrip("+") if word.lstrip("+").startswith("plugins=") else word for word in words]
     given = [word for word in words if word.startswith("plugins=")]
@@ -122,15 +124,11 @@ def _with_plugins(words: list[str]) -> list[str]:
 
 
 def _value(word: str) -> Any:
-    """Of one override.
-
-    Raises:
-        CxrError: it cannot be read.
-    """
+    """The value of an override; raises CxrError if it cannot be parsed."""
     try:
         return OverridesParser.create().parse_override(word).value()
     except HydraException as error:
-        raise CxrError(f"{word} cannot be read: {first_line(error)}; write key=value, or key=[a,b]") from error
+        raise CxrError(f"{word} cannot be parsed: {first_line(error)}; write key=value, or key=[a,b]") from error
 
 
 def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
@@ -138,7 +136,7 @@ def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
     parser.allow_abbrev = False
 
     def refuse(message: str) -> NoReturn:
-        raise CxrError(f"the command line cannot be read: {message} (--help shows examples)")
+        raise CxrError(f"the command line cannot be parsed: {message} (--help shows examples)")
 
     parser.error = refuse  # type: ignore[method-assign]
     flags, unknown = parser.parse_known_intermixed_args(arguments)
@@ -151,27 +149,27 @@ def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
             if word != _ALL:
                 raise CxrError(f"{word} is unknown; write --help, or {_ALL} for every option")
             flags.help = True
-    for name, flag in _NOT_OURS.items():
+    for name, flag in _UNSUPPORTED.items():
         if getattr(flags, name) is not None:
             raise CxrError(
-                f"{flag} is not supported, since conf/{program}.yaml is what is composed and checked; choose options "
-                "with group=option, and add a folder of your own with 'hydra.searchpath=[file:///path]'"
+                f"{flag} is not supported: conf/{program}.yaml is always used; choose options with group=option, and "
+                "add a folder of options with 'hydra.searchpath=[file:///path]'"
             )
     shows = [f"--{name}" for name in ("cfg", "info", "help") if getattr(flags, name)]
     if flags.multirun and (shows or flags.run):
-        raise CxrError(f"-m and {(shows or ['--run'])[0]} exclude each other; leave -m out, and name one value a key")
+        raise CxrError(f"-m and {(shows or ['--run'])[0]} exclude each other; remove -m, and pass one value per key")
     if len(shows) > 1 or (shows and flags.run):
-        raise CxrError(f"{' and '.join([*shows, *['--run'] * flags.run])} exclude each other; give one of them")
+        raise CxrError(f"{' and '.join([*shows, *['--run'] * flags.run])} exclude each other; pass one of them")
     if (flags.resolve or flags.package) and not flags.cfg:
-        raise CxrError(f"--{'resolve' if flags.resolve else 'package'} belongs to --cfg job; add that, or leave it out")
-    wanted = [word for word in flags.overrides if word.startswith(("install=", "uninstall=", "query="))]
-    if flags.shell_completion and len(flags.overrides) != len(wanted):
+        raise CxrError(f"--{'resolve' if flags.resolve else 'package'} needs --cfg job; add that, or remove it")
+    completion = ("install=", "uninstall=", "query=")
+    if flags.shell_completion and not all(word.startswith(completion) for word in flags.overrides):
         raise CxrError("--shell-completion takes install=SHELL, uninstall=SHELL or query=SHELL")
     return flags
 
 
 def _composed(program: str, arguments: list[str], flags: argparse.Namespace) -> DictConfig:
-    """The first job's configuration with Hydra's part; those of a sweep's other values are composed and checked too."""
+    """The first job's configuration with Hydra's part; the other values of a sweep are composed and checked, too."""
     _refuse_spaces(arguments)
     for word in arguments:
         if "=" not in word and not word.startswith("~"):
@@ -180,7 +178,7 @@ def _composed(program: str, arguments: list[str], flags: argparse.Namespace) -> 
     swept = [override for override in parsed if override.is_sweep_override()]
     if swept and not flags.multirun:
         line = str(swept[0].input_line)
-        remedy = "name one" if flags.cfg or flags.help or flags.info else "add -m for a sweep"
+        remedy = "pass one" if flags.cfg or flags.help or flags.info else "add -m for a sweep"
         raise CxrError(f"{line} names several values; {remedy}, or quote a list: '{line.split('=')[0]}=[a,b]'")
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     values = [_sweep_values(override) for override in swept]
@@ -198,8 +196,12 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
         groups = groups_of(program) if edited or any(override.value() is None for override in overrides) else []
         for override in overrides:
             group = str(override.key_or_group)
-            if group == "debug" and isinstance(override.value(), list):
-                raise CxrError(f"{override.input_line} names several; choose one of {', '.join(options_of(group))}")
+            if isinstance(override.value(), list):
+                chosen = override.value()
+                if group == "debug":
+                    raise CxrError(f"{override.input_line} names several; choose one of {', '.join(options_of(group))}")
+                if group in ("logger", "callbacks") and len({*chosen}) < len(chosen):
+                    raise CxrError(f"{override.input_line} names an option twice; name each once")
             optional = override.is_delete() and group in ("experiment", "debug")
             if group in groups and override.value() is None and not optional:
                 raise CxrError(f"{group} cannot be null; choose one of {', '.join(options_of(group))}")
@@ -208,12 +210,7 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
         refuse_secrets(config)
         if edited:
             _check_edits(program, overrides, config, groups)
-    except (
-        HydraException,
-        OmegaConfBaseException,
-        ValueError,
-        TypeError,
-    ) as error:  # the last where Hydra has no error of its own
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         raise CxrError(explain(error, program, overrides)) from error
@@ -225,14 +222,14 @@ def _without_hydra(whole: DictConfig) -> DictConfig:
 
 
 def _edits(override: Override) -> bool:
-    """Whether it adds a key or deletes one."""
+    """Whether an override adds or deletes a key."""
     return bool(override.is_add() or override.is_force_add() or override.is_delete())
 
 
 def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig, groups: list[str]) -> None:
-    """Raises CxrError for an added key that nothing reads, and for a deleted one that is needed.
+    """Raises CxrError for an added key that nothing reads, and for a deleted key that is required.
 
-    What stands below a `_target_` is an argument of it, and is checked against its signature when it is built.
+    Keys beside a `_target_` are its arguments, which are checked when it is built.
     """
     for override in overrides:
         if str(override.key_or_group).startswith("callbacks.early_stopping."):
@@ -240,19 +237,19 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
     kept = [o for o in overrides if not _edits(o) or (o.key_or_group in groups and not o.is_delete() and not o.package)]
     lines = [str(o.input_line) for o in kept]
     before = compose(program, lines)
-    had, has = keys_of(before), keys_of(config)
-    for key in sorted(set(has) - set(had), key=lambda key: -key.count(".")):
+    old, new = set(keys_of(before)), set(keys_of(config))
+    for key in sorted(new - old, key=lambda key: -key.count(".")):
         argument = key.removeprefix("trainer.").partition(".")[0]
         in_trainer = program == "train" and key.startswith("trainer.") and argument in (*ADDABLE, *WITHOUT_VALIDATION)
         of_several = key.startswith(("logger.", "callbacks.")) and _has_target(key, config)
-        of_the_user = key.rpartition(".")[0] == _OPEN
-        of_a_class = _has_target(key.rpartition(".")[0], before) and not key.startswith("early_stopping.")
-        if not (in_trainer or of_several or of_the_user or of_a_class):
+        of_user = key.rpartition(".")[0] == _USER_KEYS
+        of_class = _has_target(key.rpartition(".")[0], before) and not key.startswith("early_stopping.")
+        if not (in_trainer or of_several or of_user or of_class):
             raise CxrError(unknown_key(key, program, overrides))
-    for key in sorted(set(had) - set(has)):
+    for key in sorted(old - new):
         parent, _, last = key.rpartition(".")
         if last == "_target_" or not (parent == "points" or _has_target(parent, before)):
-            raise CxrError(f"{key} cannot be left out; take ~{key} away" + f", or set {key}=null" * (parent != ""))
+            raise CxrError(f"{key} is required; remove ~{key}" + f", or set {key}=null" * (parent != ""))
     of_hydra = [str(o.key_or_group) for o in overrides if _edits(o) and str(o.key_or_group).startswith("hydra.")]
     for key in of_hydra:
         whole = compose(program, lines, return_hydra_config=True)
@@ -264,7 +261,7 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
 
 
 def _has_target(key: str, config: DictConfig) -> bool:
-    """Whether a key, or one above it, holds a `_target_`."""
+    """Whether the node of a key or of one of its parents has a `_target_`."""
     while key:
         node = OmegaConf.select(config, key, throw_on_missing=False)
         if isinstance(node, DictConfig) and node.get("_target_") is not None:
@@ -274,7 +271,7 @@ def _has_target(key: str, config: DictConfig) -> bool:
 
 
 def _refuse_spaces(arguments: Sequence[str]) -> None:
-    """Raises CxrError for `a = b`, which a shell hands over as three words."""
+    """Raises CxrError for `a = b`, which a shell passes as three words."""
     for position, word in enumerate(arguments):
         before = arguments[position - 1] if position else ""
         after = arguments[position + 1] if position + 1 < len(arguments) else ""

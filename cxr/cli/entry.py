@@ -1,7 +1,7 @@
-"""One entry for all programs: chooses one, has it composed and checked, runs it with Hydra, and says errors plainly.
+"""The entry point of all programs: checks the command line, runs the program with Hydra, and prints errors.
 
-The list of programs is answered before Hydra would have loaded, help and mistakes before PyTorch would have. Nothing
-else touches `sys.argv`.
+Hydra is not imported for the list of programs, and PyTorch is not imported for help and mistakes. This module alone
+reads and writes `sys.argv`.
 """
 
 import atexit
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 PROGRAMS = {
     "train": "trains one network, or with -m a sweep of them",
     "ensemble": "combines finished runs into one classifier",
-    "evaluate": "says what the predictions of a run are worth: intervals, operating points, subgroups",
-    "compare": "ranks runs on the same images and says which differences are noise",
+    "evaluate": "evaluates the predictions of a run: intervals, operating points, subgroups",
+    "compare": "ranks runs on the same images and tests their differences",
     "inspect": "prints how a data set is read: columns, images, patients, findings, splits; changes nothing",
-    "cache": "decodes the images of a data set once for all trainings, or verifies that they are unchanged",
+    "cache": "decodes the images of a data set once for all training runs, or verifies that they are unchanged",
 }
-INTERRUPTED = 130  # exit code, as shells give it to ctrl-C
+INTERRUPTED = 130  # exit code of shells for ctrl-C
 
 
 def main() -> None:
@@ -40,19 +40,19 @@ def main() -> None:
 
 
 def start(program: str) -> None:
-    """`train.py` and `ensemble.py`."""
+    """The entry point of `train.py` and `ensemble.py`."""
     sys.exit(run(program, sys.argv[1:]))
 
 
 def renamed(program: str, old: str) -> None:
-    """A former spelling of a program, for one more version.
+    """Starts a program by its former command, which will be removed in the next version.
 
     Args:
         program: its name.
-        old: how it was started.
+        old: the former command.
     """
     print(
-        f"{old} is now {spelled(program)}; the old spelling will be removed in the next version",
+        f"{old} is now {command_of(program)}; the old spelling will be removed in the next version",
         file=sys.stderr,
         flush=True,
     )
@@ -69,8 +69,8 @@ def cxr_ensemble() -> None:
     renamed("ensemble", "cxr-ensemble")
 
 
-def spelled(program: str) -> str:
-    """How a program is started, in the manner in which this process was."""
+def command_of(program: str) -> str:
+    """The command that starts a program, in the same way as this process was started."""
     started = Path(sys.argv[0]).stem if sys.argv[0] else ""
     if started in ("train", "ensemble"):
         return f"python {program}.py" if program == started else f"python -m cxr {program}"
@@ -81,8 +81,8 @@ def _without_program(word: str, rest: Sequence[str]) -> int:
     if word in ("-h", "--help", "help"):
         print(f"cxr {__version__}: chest radiograph classifiers\n\nPrograms")
         for name, about in PROGRAMS.items():
-            print(f"  {spelled(name):{len(spelled('ensemble'))}}  {about}")
-        print(f"\n{spelled('PROGRAM')} --help shows examples and options.")
+            print(f"  {command_of(name):{len(command_of('ensemble'))}}  {about}")
+        print(f"\n{command_of('PROGRAM')} --help shows examples and options.")
         return 0
     if word in ("-V", "--version"):
         print(f"cxr {__version__}")
@@ -90,14 +90,14 @@ def _without_program(word: str, rest: Sequence[str]) -> int:
     if word in ("-sc", "--shell-completion"):
         return _complete(rest)
     if word.startswith("-") or "=" in word:
-        return say(f"{word} stands where the name of a program belongs; write {spelled('train')} {word} (--help lists)")
+        return print_error(f"the first word must be a program, not {word}; write {command_of('train')} {word}")
     close = get_close_matches(word, PROGRAMS, n=1)
     closest = f"did you mean {close[0]}? " if close else ""
-    return say(f"{word} is not a program; {closest}choose one of {', '.join(PROGRAMS)}")
+    return print_error(f"{word} is not a program; {closest}choose one of {', '.join(PROGRAMS)}")
 
 
 def _complete(words: Sequence[str]) -> int:
-    """Hydra completes the options of a program; its name is taken out of the line that is completed."""
+    """Shell completion: of the program here, of its options by Hydra, which gets the line without the program."""
     if not any(word.startswith("query=") for word in words):
         return run("train", ["--shell-completion", *words])
     app, _, line = os.environ.get("COMP_LINE", "").partition(" ")
@@ -120,7 +120,7 @@ def run(program: str, words: Sequence[str]) -> int:
         The exit code.
     """
     requests.listen()
-    atexit.register(_deafen)  # first, and so called last: then Python would give signals back to the system
+    atexit.register(_ignore_signals)  # called last, before Python restores the system's signal handlers
     sweep: Path | None = None
     began = time.time()
     try:
@@ -133,11 +133,11 @@ def run(program: str, words: Sequence[str]) -> int:
         if line.flags.help:
             from cxr.cli.help import help_text
 
-            print(help_text(program, spelled(program), line.overrides, everything=line.everything))
+            print(help_text(program, command_of(program), line.overrides, everything=line.everything))
             return 0
         if line.runs and line.config is not None:
             if not line.flags.multirun:
-                plain(line.config, program_of(program).schema)  # a sweep's job when its turn comes: the others run
+                plain(line.config, program_of(program).schema)  # the jobs of a sweep are checked when they start
             elif program == "train":
                 from cxr.cli.sweep import prepare
 
@@ -148,27 +148,27 @@ def run(program: str, words: Sequence[str]) -> int:
     except CxrError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        return say(str(error))
-    except KeyboardInterrupt:
-        _wait_no_more(INTERRUPTED)
+        return print_error(str(error))
+    except (KeyboardInterrupt, Stopped) as stopped:
+        code, message = REQUEUE, str(stopped)
+        if isinstance(stopped, KeyboardInterrupt):
+            resume = f"{command_of(program)} name=<run> resume=true resumes from the last checkpoint"
+            code, message = INTERRUPTED, f"interrupted; {resume if program == 'train' else 'run the command again'}"
+        for number in (signal.SIGINT, *SIGNALS):  # another signal ends the process at once, with the same code
+            signal.signal(number, lambda *_: os._exit(code))
         _summarise(sweep, began)
-        way = f"{spelled(program)} name=<run> resume=true resumes from the last checkpoint"
-        return say(f"interrupted; {way if program == 'train' else 'run it again to go on'}", INTERRUPTED)
-    except Stopped as stopped:
-        _wait_no_more(REQUEUE)
-        _summarise(sweep, began)
-        return say(str(stopped), REQUEUE)
+        return print_error(message, code)
     failures += _summarise(sweep, began)
-    return say("; ".join(failures)) if failures else 0
+    return print_error("; ".join(failures)) if failures else 0
 
 
 def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | None") -> list[str]:
-    """Has Hydra run the program's jobs, or show what flags ask for.
+    """Runs the jobs of a program with Hydra, or prints the information that flags request.
 
     Args:
         program: its name.
         arguments: flags and overrides.
-        composed: the configuration of a single job with Hydra's own part, which is then not composed again (0.2 s).
+        composed: the configuration of a single job with Hydra's own part, to avoid composing it again (0.2 s).
 
     Returns:
         The errors of the jobs.
@@ -186,7 +186,7 @@ def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | 
             failures.append(str(error))
             return None
         except Exception as error:
-            if requests.asked:  # the request came where a library made another exception of it
+            if requests.asked:  # a library replaced the exception of the signal by another
                 raise Stopped(f"stopped by {requests.asked}") from error
             raise
 
@@ -201,9 +201,9 @@ def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | 
         from hydra.types import HydraContext, RunMode
 
         composed.hydra.mode = RunMode.RUN
-        loader: Any = None  # only launchers of sweeps use it
+        loader: Any = None  # used by launchers of sweeps only
         context = HydraContext(loader, Callbacks())
-        _ = run_job(job, composed, "hydra.run.dir", None, context).return_value  # raises what the job raised
+        _ = run_job(job, composed, "hydra.run.dir", None, context).return_value  # raises the exception of the job
     return failures
 
 
@@ -215,27 +215,18 @@ def _summarise(sweep: Path | None, began: float) -> list[str]:
     return summarise(sweep, began)
 
 
-def _wait_no_more(code: int) -> None:
-    """Asked once more, the process ends at once, with the code that it would have ended with."""
-    for number in (signal.SIGINT, *SIGNALS):
-        signal.signal(number, lambda *_: os._exit(code))
-
-
-def _deafen() -> None:
+def _ignore_signals() -> None:
     for number in (signal.SIGINT, *SIGNALS):
         signal.signal(number, signal.SIG_IGN)
 
 
-def say(sentence: str, code: int = 1) -> int:
-    """Prints an error; names in it drive no terminal.
+def print_error(sentence: str, code: int = 1) -> int:
+    """Prints an error without control characters, which names may contain; returns the exit code.
 
     Args:
-        sentence: without its mark.
-        code: to be returned.
-
-    Returns:
-        The exit code.
+        sentence: the message.
+        code: the exit code.
     """
-    shown = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in sentence)
+    shown = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in sentence)
     print(f"error: {shown}", file=sys.stderr, flush=True)
     return code

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr.cli import conf_dir
 from cxr.cli.mistakes import ADDABLE, groups_of
 from cxr.cli.program import program_of
-from cxr.configuration.kinds import written
+from cxr.configuration.kinds import as_override
 from cxr.configuration.private import leaves
 
 _WIDTH = 120  # maximum length of a line about an option file
@@ -47,7 +47,7 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
         key: value for key, value in leaves(OmegaConf.to_container(config), lists=False) if not key.startswith("hydra.")
     }
     shown = [key for key in (values if everything else program.options) if key in values]
-    options = [(f"{key}={written(values[key])}", explained.get(key, "")) for key in shown]
+    options = [(f"{key}={as_override(values[key])}", explained.get(key, "")) for key in shown]
     more = [(f"{spelled} help=all", "lists every option")] * (not everything) + [
         (f"{spelled} --cfg job", "shows the configuration and runs nothing"),
         (f"{spelled} --hydra-help", "lists Hydra's own flags"),

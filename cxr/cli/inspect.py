@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.configuration.plugins import own_configuration
+from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import Inspect
 from cxr.errors import CxrError
 
@@ -27,7 +27,7 @@ def job(config: DictConfig) -> float:
     _check(data, chosen["roles"])
     if chosen["roles"]:
         _write_roles(Path(chosen["roles"]).expanduser(), data)
-    with own_configuration():
+    with user_configuration():
         read = read_source(chosen)
     print("\n".join(["", *_images(read), "", *_findings(read)]), flush=True)
     refused, split = [], None

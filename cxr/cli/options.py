@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.cli.mistakes import WITHOUT_VALIDATION
-from cxr.configuration.kinds import UNSET, checked, lacking
+from cxr.configuration.kinds import UNSET, checked, missing_keys
 from cxr.configuration.private import ELSEWHERE, leaves, refuse_elsewhere, shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
@@ -66,7 +66,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
         CxrError: the command line changes anything else, or `run` is not a training run.
     """
     saved = OmegaConf.create(run.config())
-    absent = [*lacking(Train, saved), *["run_id"] * ("run_id" not in saved)]
+    absent = [*missing_keys(Train, saved), *["run_id"] * ("run_id" not in saved)]
     if absent:
         raise CxrError(f"{run.path} is no training that can be resumed: its config.yaml lacks {', '.join(absent)}")
     shorten_home(saved)

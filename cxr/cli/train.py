@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from cxr.cli.options import apply_resume, plain
 from cxr.cli.program import Program
 from cxr.cli.sweep import job_name, run_job
-from cxr.configuration.plugins import own_configuration
+from cxr.configuration.plugins import user_configuration
 from cxr.configuration.private import shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
@@ -61,7 +61,7 @@ def _begin(config: DictConfig, context: Any) -> float:
         raise name_taken_error(run.path)
     from cxr.training.run import train
 
-    with own_configuration():
+    with user_configuration():
         return train({**plain(config, Train), "choices": choices, "run_id": os.urandom(4).hex()}, run)
 
 

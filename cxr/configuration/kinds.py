@@ -1,6 +1,6 @@
-"""What a value of a configuration may be, and plain values checked against a dataclass whose annotations say so.
+"""Checks the values of a configuration against the annotations of a dataclass.
 
-OmegaConf's own structured configs take "8" for a number, know no ranges, and have messages of their own.
+OmegaConf's structured configs accept "8" as a number, have no ranges, and have other error messages.
 """
 
 import re
@@ -14,23 +14,23 @@ from cxr.errors import CxrError
 
 UNSET = "???"  # a value that must be given, as OmegaConf writes it
 _SHOWN = 60  # characters of a value in a message
-_NO_TEXT = re.compile(r"[-+.\d].*|true|false|null", re.DOTALL)  # text that reads as none, and is quoted in messages
+_AMBIGUOUS = re.compile(r"[-+.\d].*|true|false|null", re.DOTALL)  # strings that look like another type are quoted
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value must be beside its type, in the annotation `Annotated[type, Kind(...)]`.
+    """A constraint on a value in addition to its type, in the annotation `Annotated[type, Kind(...)]`.
 
     Attributes:
-        said: what it must be, in a message.
-        holds: whether a value of the type is one.
-        most: the largest number.
-        example: what to pass where it is not set.
+        description: of valid values, for error messages.
+        valid: whether a value of the type is valid.
+        maximum: the largest valid number.
+        example: an override that sets the value, for the message if it is not set.
     """
 
-    said: str
-    holds: Callable[[Any], bool] = lambda value: True
-    most: float = 2**63 - 1
+    description: str
+    valid: Callable[[Any], bool] = lambda value: True
+    maximum: float = 2**63 - 1
     example: str = ""
 
 
@@ -45,17 +45,17 @@ _TYPES: Mapping[Any, tuple[str, Callable[[Any], bool]]] = {
 
 
 def checked(schema: type, config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A configuration whose values are what the annotations of a dataclass say, with its defaults for missing keys.
+    """Checks a configuration against the annotations of a dataclass and adds its defaults for missing keys.
 
-    Keys that it does not name are taken over; those without a default may be missing, see `lacking`.
+    Keys that are not in the dataclass are kept. Keys without a default may be missing, see `missing_keys`.
 
     Args:
         schema: the dataclass.
         config: plain values.
-        above: dotted key of `config`, with a dot behind it.
+        above: dotted key of `config`, with a trailing dot.
 
     Raises:
-        CxrError: a value is of another kind, or out of range.
+        CxrError: a value has the wrong type or is out of range.
     """
     found, hints = dict(config), get_type_hints(schema, include_extras=True)
     for option in fields(schema):
@@ -68,31 +68,31 @@ def checked(schema: type, config: Mapping[str, Any], above: str = "") -> dict[st
     return found
 
 
-def lacking(schema: type, config: Mapping[str, Any], above: str = "") -> list[str]:
-    """Dotted keys that a checked configuration must have and has not; arguments of a `_target_` may be left out."""
+def missing_keys(schema: type, config: Mapping[str, Any], above: str = "") -> list[str]:
+    """Dotted keys that a checked configuration lacks; arguments of a `_target_` are optional."""
     keys = []
     for key, hint in get_type_hints(schema, include_extras=True).items():
         part = next(filter(is_dataclass, _alternatives(hint)), None)
         if key not in config:
             keys.append(above + key)
         elif part and config[key] and "_target_" not in config[key]:
-            keys += lacking(part, config[key], f"{above}{key}.")  # type: ignore[arg-type]
+            keys += missing_keys(part, config[key], f"{above}{key}.")  # type: ignore[arg-type]
     return keys
 
 
-def written(value: Any) -> str:
-    """A value as a command line has it."""
+def as_override(value: Any) -> str:
+    """A value as it is written on a command line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {written(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {as_override(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(written, value)) + "]"
+        return "[" + ", ".join(map(as_override, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
 
 
 def _checked(value: Any, hint: Any, key: str) -> Any:
-    said: list[str] = []
+    descriptions: list[str] = []
     choices: list[str] = []
     example = ""
     for each in _alternatives(hint):
@@ -106,25 +106,25 @@ def _checked(value: Any, hint: Any, key: str) -> Any:
         elif get_origin(each) is Literal:
             if any(type(value) is type(choice) and value == choice for choice in get_args(each)):
                 return value
-            choices += map(written, get_args(each))
+            choices += map(as_override, get_args(each))
         else:
             base, kind = get_args(each) if get_origin(each) is Annotated else (each, None)
-            name, is_one = _TYPES[get_origin(base) or base]
+            name, has_type = _TYPES[get_origin(base) or base]
             kind = kind or Kind(name)
-            said.append(kind.said)
+            descriptions.append(kind.description)
             example = example or kind.example
-            if is_one(value) and kind.holds(value):
-                if isinstance(value, int | float) and value > kind.most:
-                    raise CxrError(f"{key}={_shown(value)} must be at most {kind.most}")
+            if has_type(value) and kind.valid(value):
+                if isinstance(value, int | float) and value > kind.maximum:
+                    raise CxrError(f"{key}={_shown(value)} must be at most {kind.maximum}")
                 return value
     if example and value in (None, "", UNSET):
         raise CxrError(f"{key} is not set; pass {example}")
     if value == "":
         raise CxrError(f"{key} is empty; give it a value{' or null' if NoneType in _alternatives(hint) else ''}")
-    if choices and not said:
+    if choices and not descriptions:
         raise CxrError(f"{key}={_shown(value)} is unknown; choose {_either(choices)}")
-    quoted = f"; write '{key}=\"{value}\"'" if "text" in said and type(value) in (int, float) else ""
-    raise CxrError(f"{key}={_shown(value)} must be {_either([*choices, *said]) or 'null'}{quoted}")
+    quoted = f"; write '{key}=\"{value}\"'" if "text" in descriptions and type(value) in (int, float) else ""
+    raise CxrError(f"{key}={_shown(value)} must be {_either([*choices, *descriptions]) or 'null'}{quoted}")
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -132,7 +132,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) and _NO_TEXT.fullmatch(value) else written(value)
+    text = repr(value) if isinstance(value, str) and _AMBIGUOUS.fullmatch(value) else as_override(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

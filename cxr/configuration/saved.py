@@ -1,4 +1,4 @@
-"""The configuration of a run, read from its YAML as plain values and checked."""
+"""Reads and checks the saved configuration of a run, which may be untrusted."""
 
 from typing import Any
 
@@ -8,22 +8,22 @@ from omegaconf import OmegaConf
 from cxr.configuration.schema import of_run
 from cxr.errors import CxrError, first_line
 
-_LARGEST, _DEEPEST, _WIDEST = 1 << 16, 20, 1000  # characters, levels, characters of a value; ours have 3,000, 5, 100
+_LARGEST, _DEEPEST, _WIDEST = 1 << 16, 20, 1000  # characters, levels, characters of a value; runs have 3,000, 5, 100
 
 
 def read_configuration(text: str, origin: str) -> dict[str, Any]:
-    """The configuration of a run from its YAML, as plain values: it may be untrusted.
+    """The configuration of a run from its YAML, as plain values.
 
-    What earlier versions did not write is filled in. Runs are saved resolved. A reference to something else
-    (`${oc.env:HOME}`), a tag that makes an object (`!!python/object`), an alias, with which few lines grow without end,
-    or a hundred levels are none of ours.
+    Keys that earlier versions lacked get their defaults. Saved configurations are resolved, so YAML with an
+    interpolation (`${oc.env:HOME}`), a tag (`!!python/object`), an alias (which can expand exponentially) or very deep
+    nesting is refused.
 
     Args:
         text: YAML.
-        origin: what errors call it.
+        origin: the name of the file or checkpoint, for errors.
 
     Raises:
-        CxrError: it is no YAML mapping of plain values, or a value is none that an option can have.
+        CxrError: it is not a YAML mapping of plain values, or a value is invalid for its option.
     """
     try:
         if len(text) > _LARGEST:
@@ -36,15 +36,13 @@ def read_configuration(text: str, origin: str) -> dict[str, Any]:
             if len(getattr(event, "value", "")) > _WIDEST:
                 raise ValueError(f"it has a value of more than {_WIDEST} characters")
             if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-                raise ValueError("it has an alias or a tag, and a run's has neither")
+                raise ValueError("it has an alias or a tag, which no saved configuration has")
             if "${" in getattr(event, "value", ""):
-                raise ValueError(f"it has the reference {event.value!r}, and a run's values are written out")
+                raise ValueError(f"it has the interpolation {event.value!r}; saved configurations are resolved")
         content = OmegaConf.to_container(OmegaConf.create(text))
-    except Exception as error:  # of two parsers
+    except Exception as error:  # of PyYAML or OmegaConf
         raise CxrError(f"{origin} is not valid YAML: {first_line(error)}") from error
-    if not isinstance(content, dict) or all(
-        value is None for value in content.values()
-    ):  # plain text reads as a key without value
+    if not isinstance(content, dict) or all(value is None for value in content.values()):  # plain text is a null key
         raise CxrError(f"{origin} holds no configuration")
     try:
         return of_run({str(key): value for key, value in content.items()})

@@ -1,7 +1,8 @@
-"""What the options of each program may be, and what runs of earlier versions had where their configuration lacks one.
+"""The types of all options, and defaults for keys that the configurations of earlier versions lack.
 
-A command line is checked by these classes once Hydra composed it, a run's configuration when it is read. What is not
-named here stays open. A field has a default where earlier versions lacked the key; those that users see are in `conf/`.
+These classes check the configuration that Hydra composes from a command line, and the saved configuration of a run.
+Keys that are not named here are not checked. A field has a default if earlier versions lacked the key; the defaults
+that users see are in `conf/`.
 """
 
 from collections.abc import Mapping
@@ -12,11 +13,11 @@ from cxr.configuration.kinds import Kind, checked
 
 Count = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0)]
 Positive = Annotated[int, Kind("a positive whole number", lambda value: value > 0)]
-Seed = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, most=2**32 - 1)]
-Pixels = Annotated[int, Kind("a positive whole number", lambda value: value > 0, most=2**14)]
-Processes = Annotated[int, Kind("a positive whole number", lambda value: value > 0, most=1024)]
-Workers = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, most=1024)]
-Resamples = Annotated[int, Kind("a whole number, 2 or more", lambda value: value >= 2, most=10**6)]
+Seed = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, maximum=2**32 - 1)]
+Pixels = Annotated[int, Kind("a positive whole number", lambda value: value > 0, maximum=2**14)]
+Processes = Annotated[int, Kind("a positive whole number", lambda value: value > 0, maximum=1024)]
+Workers = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, maximum=1024)]
+Resamples = Annotated[int, Kind("a whole number, 2 or more", lambda value: value >= 2, maximum=10**6)]
 Above0 = Annotated[float, Kind("a finite number above 0", lambda value: value > 0)]
 From0 = Annotated[float, Kind("a finite number, 0 or more", lambda value: value >= 0)]
 Between = Annotated[float, Kind("above 0 and below 1", lambda value: 0 < value < 1)]
@@ -31,7 +32,7 @@ Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """`data`, without what only one source takes."""
+    """`data`, without options of a single source."""
 
     source: dict[str, Any]
     root: Root
@@ -69,7 +70,7 @@ class Backbone:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """`optimizer`; its class has defaults of its own."""
+    """`optimizer`; null is the default of its class."""
 
     lr: From0 | None
     weight_decay: From0 | None
@@ -77,7 +78,7 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """`trainer`: what of Lightning's arguments is shown."""
+    """`trainer`: the Lightning arguments that are in `conf/`."""
 
     accelerator: Accelerator
     devices: Literal["auto"] | Processes
@@ -144,7 +145,7 @@ class Train:
     cache: Cache
     checkpoint: Checkpoint
     callbacks: dict[str, Any] | None = field(default_factory=dict)
-    early_stopping: EarlyStopping | None = field(default_factory=lambda: None)  # where that callback is not chosen
+    early_stopping: EarlyStopping | None = field(default_factory=lambda: None)  # none without that callback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +207,7 @@ class Ensemble:
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """`points`: the rules that need a value, and those that take none."""
+    """`points`: rules with and without a value."""
 
     half: None
     youden: None
@@ -244,7 +245,7 @@ class Compare:
 
 
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a run or an ensemble of this version or an earlier one, as this one writes it.
+    """The configuration of a run or an ensemble of any version, in the format of this version.
 
     Raises:
         CxrError: as `checked`.
@@ -253,11 +254,11 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
         return checked(Ensemble, config)
     found = checked(Train, config)
     logger = found.get("logger") or {}
-    if "_target_" in logger:  # once a run had one logger, without its name
+    if "_target_" in logger:  # version 0.1 had one logger, without a name
         name = next((name for name in ("wandb", "tensorboard") if name in str(logger["_target_"]).lower()), "csv")
         found["logger"] = {name: logger}
     stopping = config.get("early_stopping")
-    if "callbacks" not in config and stopping:  # once a run had early stopping alone
+    if "callbacks" not in config and stopping:  # version 0.1 had early stopping as its only callback
         found["callbacks"] = {"early_stopping": {"_target_": _EARLY_STOPPING, **stopping}}
     if isinstance(found.get("choices"), dict):
         found["choices"] = {

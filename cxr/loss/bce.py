@@ -1,4 +1,4 @@
-"""Binary cross-entropy, one binary question a finding."""
+"""Binary cross-entropy per finding."""
 
 from collections.abc import Sequence
 

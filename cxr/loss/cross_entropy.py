@@ -1,4 +1,4 @@
-"""Cross-entropy over findings that exclude each other, one an image."""
+"""Cross-entropy over mutually exclusive findings."""
 
 from torch import nn
 

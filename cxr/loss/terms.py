@@ -1,4 +1,4 @@
-"""What every loss returns: a sum and the number of terms in it, so that windows of batches can be averaged exactly."""
+"""The result of every loss: a sum and its number of terms, so that accumulated batches can be averaged exactly."""
 
 import math
 from typing import NamedTuple, Protocol
@@ -12,7 +12,7 @@ Batch = dict[str, Tensor]
 
 
 class Scored(Protocol):
-    """What a loss reads of a network's output; `attention` and `embedding` are there too."""
+    """The parts of a network's output that losses read."""
 
     @property
     def logits(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pooling with weights: a feature map (B, C, h, w) in, a vector and the map of weights (B, K, h, w) out."""
+"""Attention pooling: from a feature map (B, C, h, w) to a vector and the attention maps (B, K, h, w)."""
 
 from math import isfinite
 
@@ -15,7 +15,7 @@ MAXIMUM = 99
 
 
 class AveragePooling(nn.Module):
-    """No attention: the mean over positions, and no map.
+    """Average pooling over positions, without a map.
 
     Args:
         in_features: C of the feature map, and of the vector.
@@ -31,7 +31,7 @@ class AveragePooling(nn.Module):
 
 
 class LocationAttention(nn.Module):
-    """One scalar a position from a 1x1 convolution; softmax over positions; the weighted sum of the features.
+    """One scalar per position from a 1x1 convolution, softmax over positions, and the weighted sum of the features.
 
     Kejriwal et al., "Classification of Chest X-ray Image into Multiple Disease Findings Simultaneously". The
     convolution has no bias, which the softmax would cancel, and starts at zero, where it is average pooling.
@@ -54,7 +54,7 @@ class LocationAttention(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """K learnt queries: each gives a softmax over positions and a weighted sum of the features; sums are concatenated.
+    """K learned queries, each with a softmax over positions and a weighted sum of the features, which are concatenated.
 
     Ours, for the future work of Kejriwal et al.: `LocationAttention` with K queries in place of one. The queries start
     at zero, where each is average pooling; the head tells them apart from the first step on.

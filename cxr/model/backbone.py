@@ -1,4 +1,4 @@
-"""Feature extractors from timm: one channel in, a feature map (B, C, h, w) out, and nothing that it never uses."""
+"""Feature extractors from timm: one input channel, a feature map (B, C, h, w), and no unused parameters."""
 
 import difflib
 import logging
@@ -13,21 +13,26 @@ from torch import Tensor, nn
 
 from cxr.errors import CxrError, first_line
 
-_SMALLEST, _LARGEST = 8, 1024  # pixels; where the least image size is looked for
-_MISFITS = (RuntimeError, AssertionError, ValueError, ZeroDivisionError)  # what timm raises for an image size
+_SMALLEST, _LARGEST = 8, 1024  # pixels; range in which the minimum image size is searched
+_MISFITS = (
+    RuntimeError,
+    AssertionError,
+    ValueError,
+    ZeroDivisionError,
+)  # timm's errors for an image size
 
 
 class Backbone(nn.Module):
     """A timm network up to its last feature map, with one input channel.
 
-    Classifiers and whatever else `forward_features` leaves without a gradient are taken out: timm's VGG carries a
-    classifier of 120 million parameters that way.
+    Modules that the feature map does not depend on are removed, such as the classifier of 120 million parameters in
+    timm's VGG.
 
     Args:
         name: timm's model name, with or without a weights tag.
         image_size: side of the input in pixels.
         pretrained: load ImageNet weights from timm's hub.
-        weights: a local `.pth` or `.safetensors` file of timm's keys, in place of the hub's.
+        weights: a local `.pth` or `.safetensors` file with timm's keys, instead of the hub's.
         mean: of the one channel, in [0, 1]; by default the mean over the weights' three.
         std: of the one channel; by default the mean over the weights' three.
         drop_path: share of residual branches that training skips, for models with stochastic depth.
@@ -57,7 +62,7 @@ class Backbone(nn.Module):
             hint = f"; the closest are {', '.join(close)}" if close else ""
             raise CxrError(f"backbone.name={name} is not a model of timm{hint} (timm.list_models() lists all)")
         pretrained = pretrained and not weights
-        if image_size < _SMALLEST or (pretrained and not _fits(name, image_size)):  # before weights are fetched
+        if image_size < _SMALLEST or (pretrained and not _fits(name, image_size)):  # before weights are downloaded
             raise _too_small(name, image_size)
         try:
             self.net: Any = _create(name, image_size, pretrained, drop_path)
@@ -83,7 +88,7 @@ class Backbone(nn.Module):
 
 
 def as_map(features: Tensor, channels: int, prefix_tokens: int) -> Tensor:
-    """Brings timm's outputs, NCHW, NHWC or tokens (B, T, C) of a square grid, to (B, C, h, w)."""
+    """Converts timm's outputs, NCHW, NHWC or tokens (B, T, C) of a square grid, to (B, C, h, w)."""
     if features.ndim == 3:
         tokens = features[:, prefix_tokens:]
         side = round(tokens.shape[1] ** 0.5)
@@ -94,7 +99,7 @@ def as_map(features: Tensor, channels: int, prefix_tokens: int) -> Tensor:
 
 
 def load_weights(net: nn.Module, path: str, config: Mapping[str, object]) -> None:
-    """Loads a local file into a timm network, strictly but for the classifier; three-channel stems become one.
+    """Loads a local file into a timm network; classifier weights are ignored, three-channel stems are converted.
 
     Args:
         net: the network without its classifier.
@@ -102,7 +107,7 @@ def load_weights(net: nn.Module, path: str, config: Mapping[str, object]) -> Non
         config: timm's `pretrained_cfg`, which names the first convolution and the classifier.
 
     Raises:
-        CxrError: the file is missing, is no weights file, or its names or shapes are not the network's.
+        CxrError: the file is missing, is not a weights file, or its names or shapes are not those of the network.
     """
     state = read_state(path)
     stems, heads = _names(config.get("first_conv")), _names(config.get("classifier"))
@@ -116,12 +121,12 @@ def load_weights(net: nn.Module, path: str, config: Mapping[str, object]) -> Non
     ]
     absent = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    for what, keys in (("lacks", absent), ("has besides", extra), ("has in another shape", shapes)):
+    for what, keys in (("lacks", absent), ("has the unknown", extra), ("has another shape of", shapes)):
         if keys:
             listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise CxrError(
                 f"backbone.weights={path} does not fit the backbone: it {what} {listed}; "
-                "give weights of the same timm model"
+                "pass weights of the same timm model"
             )
     net.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
 
@@ -130,21 +135,21 @@ def read_state(path: str) -> dict[str, Tensor]:
     """Reads named tensors from a `.safetensors` or a PyTorch file, without unpickling objects."""
     file = Path(path).expanduser()
     if not file.is_file():
-        raise CxrError(f"backbone.weights={path} is not a file; give a .pth or .safetensors file")
+        raise CxrError(f"backbone.weights={path} is not a file; pass a .pth or .safetensors file")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # PyTorch's own text advises to unpickle what is in it
+    except Exception as error:  # PyTorch's message suggests weights_only=False
         raise CxrError(
             f"backbone.weights={path} is not a weights file: it is damaged, or holds Python objects, which are never "
-            "unpickled; give a .safetensors file, or one that torch.save(model.state_dict(), FILE) wrote"
+            "unpickled; pass a .safetensors file, or one written by torch.save(model.state_dict(), FILE)"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CxrError(f"backbone.weights={path} holds no named tensors; give a state dict of a timm model")
+        raise CxrError(f"backbone.weights={path} holds no named tensors; pass a state dict of a timm model")
     return dict(state)
 
 
@@ -154,7 +159,7 @@ def _create(name: str, image_size: int, pretrained: bool, drop_path: float = 0.0
     fixed: dict[str, Any] = {"img_size": image_size} if _takes_image_size(name) else {}
     fixed |= {"drop_path_rate": drop_path} if drop_path else {}
     logging.getLogger("timm").setLevel(logging.WARNING)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints every retry; the error below says it once
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints every retry
     try:
         return timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, global_pool="", **fixed)
     except Exception as error:
@@ -163,13 +168,13 @@ def _create(name: str, image_size: int, pretrained: bool, drop_path: float = 0.0
         if not pretrained:
             raise
         raise CxrError(
-            f"the pretrained weights of {name} could not be fetched from timm's hub ({first_line(error)}); connect to "
-            "the internet, or pass a local file with backbone.weights=FILE, or backbone.pretrained=false"
+            f"the pretrained weights of {name} could not be downloaded from timm's hub ({first_line(error)}); "
+            "connect to the internet, or pass a local file with backbone.weights=FILE, or backbone.pretrained=false"
         ) from error
 
 
 def _takes_image_size(name: str) -> bool:
-    """Whether a model is built for one image size (most transformers), which timm then takes as an argument."""
+    """Whether a model is built for a fixed image size (most transformers), which timm takes as an argument."""
     return bool(
         timm.get_pretrained_cfg(name, allow_unregistered=True)
         and timm.get_pretrained_cfg_value(name, "fixed_input_size")
@@ -186,7 +191,7 @@ def _blank_features(net: Any, image_size: int) -> Tensor:
 
 
 def _fits(name: str, image_size: int) -> bool:
-    """Whether a model accepts an image size and its feature map is not empty; tried without memory."""
+    """Whether a model accepts an image size and its feature map is not empty; tested on the meta device."""
     try:
         with torch.device("meta"):
             return min(_blank_features(_create(name, image_size, pretrained=False), image_size).shape) > 0
@@ -195,16 +200,16 @@ def _fits(name: str, image_size: int) -> bool:
 
 
 def _too_small(name: str, image_size: int) -> CxrError:
-    """Names the least image size that fits."""
+    """An error that names the minimum image size."""
     low, high = max(image_size, _SMALLEST - 1), _LARGEST
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if _fits(name, middle) else (middle, high)
-    return CxrError(f"image_size={image_size} does not fit {name}: its feature map would be empty; the least is {high}")
+    return CxrError(f"image_size={image_size} does not fit {name}: empty feature map; the minimum is {high}")
 
 
 def _leaves(output: Tensor) -> set[int]:
-    """The ids of the parameters that an output depends on, from its graph: a backward pass would take much longer."""
+    """The ids of the parameters that an output depends on, from its graph, which is faster than a backward pass."""
     leaves, seen, following = set(), set(), [output.grad_fn]
     while following:
         node: Any = following.pop()
@@ -216,7 +221,7 @@ def _leaves(output: Tensor) -> set[int]:
 
 
 def _remove(net: nn.Module, unused: frozenset[str]) -> None:
-    """Puts an identity in the place of every module whose parameters are all unused."""
+    """Replaces every module whose parameters are all unused by an identity."""
     for name in list(_outermost_unused(net, unused)):
         parent, _, last = name.rpartition(".")
         setattr(net.get_submodule(parent), last, nn.Identity())

@@ -1,4 +1,4 @@
-"""Classifiers: an image vector (B, C) in, one logit a finding (B, L) out."""
+"""Classifiers: from an image vector (B, C) to one logit per finding (B, L)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The whole network: uint8 radiographs in; logits, attention map and image vector out; preprocessing included."""
+"""The whole network, from uint8 radiographs to logits, attention maps and an image vector, including normalisation."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,14 +14,13 @@ MAPS = ("heads", "findings")
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says of a batch.
+    """The output of a network for a batch.
 
     Attributes:
         logits: (B, L).
         attention: maps (B, K, h, w), or none.
         embedding: (B, C).
-        attention_of: whether the K maps are those of `heads`, which a picture averages, or of the L `findings`, each
-            of which has its own.
+        attention_of: `heads` if the K maps are averaged in figures, or `findings` if map k is that of finding k.
     """
 
     logits: Tensor
@@ -31,19 +30,19 @@ class NetworkOutput(NamedTuple):
 
 
 class Network(nn.Module):
-    """Backbone, attention and head in a row, with normalisation in front, on the device where the network lives.
+    """Normalisation, backbone, attention, fusion and head in sequence.
 
     Args:
         backbone: feature extractor.
-        attention: pools the feature map; its attribute `attention_of` (default `heads`) states whose its maps are. One
-            with `scores_positions` receives the head too, and returns logits, vector and maps.
+        attention: pools the feature map; see `NetworkOutput` for its attribute `attention_of` (default `heads`). One
+            with `scores_positions` receives the head, too, and returns logits, vector and maps.
         head: from the vector to logits.
         preprocessing: of the input.
         fusion: from the vector and the batch to the vector that the head classifies; by default the vector itself.
 
     Raises:
-        CxrError: the attention's `attention_of` is neither `heads` nor `findings`; or it gives logits itself, which
-            leaves no vector that attributes could join.
+        CxrError: the attention's `attention_of` is neither `heads` nor `findings`; or it returns logits itself and
+            `fusion` is given.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Network(nn.Module):
         if self.scores_positions and not isinstance(self.fusion, NoFusion):
             raise CxrError(
                 f"{type(attention).__name__} scores positions, and {type(self.fusion).__name__} joins attributes to "
-                "one vector an image; choose another attention, or fusion=none"
+                "one vector per image; choose another attention, or fusion=none"
             )
         self.preprocessing = preprocessing
         self.attention_of = str(getattr(attention, "attention_of", "heads"))
@@ -79,7 +78,7 @@ class Network(nn.Module):
         """A batch to the output; its `image` is (B, 1, H, W) uint8, where H and W are `preprocessing.size`.
 
         Raises:
-            CxrError: the attention gives other than one map a finding, and says that they are those of findings.
+            CxrError: `attention_of` is `findings` and the number of maps is not that of findings.
         """
         normalised = self.preprocessing.normalise(batch["image"].float()).contiguous(memory_format=torch.channels_last)
         features = self.backbone(normalised)
@@ -90,7 +89,7 @@ class Network(nn.Module):
             logits = self.head(self.fusion(vector, batch))
         if self.attention_of == "findings" and attention is not None and attention.shape[1] != logits.shape[1]:
             raise CxrError(
-                f"{type(self.attention).__name__} gives {attention.shape[1]} maps for {logits.shape[1]} findings; "
-                "give each finding one, or leave out attention_of"
+                f"{type(self.attention).__name__} returns {attention.shape[1]} maps for {logits.shape[1]} findings; "
+                "return one per finding, or remove attention_of"
             )
         return NetworkOutput(logits, attention, vector, self.attention_of)

@@ -39,7 +39,7 @@ class CustomNet(nn.Module):
         _refuse_weights(pretrained, weights, "custom")
         smallest = 2 ** len(channels)
         if image_size < smallest:
-            raise CxrError(f"image_size={image_size} does not fit backbone=custom; the least is {smallest}")
+            raise CxrError(f"image_size={image_size} does not fit backbone=custom; the minimum is {smallest}")
         self.out_features, self.map_size = channels[-1], (image_size // smallest,) * 2
         self.mean, self.std = mean, std
         layers: list[nn.Module] = []

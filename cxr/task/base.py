@@ -1,6 +1,6 @@
-"""How a network learns, whatever the task: accumulation windows, epoch scores, optimizers. A task adds what it scores.
+"""The base of all tasks: training and validation steps, gradient accumulation, epoch metrics and optimizers.
 
-Windows are exact: batches are differentiated as sums, and gradients scaled once, before the optimizer's step.
+Accumulation is exact: each batch is differentiated as a sum, and gradients are scaled once before the optimizer step.
 """
 
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ SchedulerFactory = Callable[[Optimizer, int], dict[str, Any] | None]
 
 @dataclass(frozen=True)
 class Monitor:
-    """By which value of an epoch checkpoints are selected.
+    """The value of an epoch by which checkpoints are selected.
 
     Attributes:
         name: a column of `metrics.csv`, such as `val/macro_auroc`.
@@ -43,7 +43,7 @@ class Monitor:
 
 
 class _Unchecked(NamedTuple):
-    """A batch whose loss has not been looked at yet: whether it is finite, on the device, and whose it is."""
+    """A batch whose loss is not checked yet: whether it is finite (on the device), its images and its step."""
 
     finite: Tensor
     images: Tensor
@@ -51,17 +51,17 @@ class _Unchecked(NamedTuple):
 
 
 class ClassificationTask(pl.LightningModule, ABC):
-    """Trains a network; a subclass says what its logits mean.
+    """Trains a network; a subclass defines scores and metrics.
 
-    Built from its options alone it turns logits into scores; `attach` gives it what training needs.
+    Built from its options alone, it converts logits to scores; `attach` adds the parts that training needs.
 
-    Under accumulation the loss of a window is the sum over its known targets divided by their number, over all batches
+    With accumulation, the loss of a window is the sum over its known targets divided by their number, over all batches
     of the window and all ranks, also in a last, partial window.
 
     Attributes:
-        activation: what turns logits into scores; a loss that states another `activation` does not belong to it.
-        monitor: by which value checkpoints are selected.
-        logged: what `metrics` gives, in the order of the columns of `metrics.csv`.
+        activation: converts logits to scores; a loss with another `activation` is refused.
+        monitor: the value by which checkpoints are selected.
+        logged: the keys of `metrics`, in the order of the columns of `metrics.csv`.
     """
 
     activation: ClassVar[str]
@@ -78,7 +78,7 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     @abstractmethod
     def metrics(self, target: NDArray[np.float32], score: NDArray[np.float32]) -> dict[str, float]:
-        """Values of an epoch, by the names in `logged`; NaN where one is undefined.
+        """Metrics of an epoch, by the names in `logged`; NaN if undefined.
 
         Args:
             target: (N, L), NaN unknown.
@@ -109,7 +109,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         return output, batch
 
     def check(self, catalog: Catalog) -> None:
-        """Raises CxrError if the task cannot be learnt from these labels; here any will do."""
+        """Raises CxrError if the task cannot be trained with these labels; the base accepts any."""
 
     def attach(
         self,
@@ -124,19 +124,19 @@ class ClassificationTask(pl.LightningModule, ABC):
         labels: NDArray[np.float32] | None = None,
         mix: Mixing | None = None,
     ) -> Self:
-        """Gives the task what training needs, and returns it.
+        """Adds the parts that training needs; returns the task.
 
         Args:
-            network: scored by `loss`.
-            loss: output, batch and epoch (from 0) to `LossTerms`; its parameters are optimized as the network's are.
+            network: the network.
+            loss: maps output, batch and epoch (from 0) to `LossTerms`; its parameters are optimized with the network's.
             findings: L names.
-            optimizer: from parameters to an optimizer.
-            scheduler: from an optimizer and the number of its steps to Lightning's scheduler entry, or none.
+            optimizer: maps parameters to an optimizer.
+            scheduler: maps an optimizer and its number of steps to Lightning's scheduler entry, or none.
             names: image name of every index, for messages.
-            seed: of the random numbers inside the network (dropout), set anew for every batch.
-            provenance: plain values that every checkpoint carries under `cxr`.
-            labels: (N, L) of every index, NaN unknown, which an epoch's metrics go by where the targets of the batches
-                are soft; none takes those targets.
+            seed: of the random numbers inside the network (dropout), reset for every batch.
+            provenance: plain values that every checkpoint stores under `cxr`.
+            labels: (N, L) of every index, NaN unknown, for the metrics of an epoch; by default those are computed with
+                the targets of the batches, which may be soft.
             mix: of training batches; of an epoch of mixed images only the loss is logged.
         """
         self.network, self.loss, self.findings = network, loss, tuple(findings)
@@ -144,11 +144,11 @@ class ClassificationTask(pl.LightningModule, ABC):
         self.names, self.seed, self.provenance = names, seed, provenance or {}
         self.labels, self.mix = labels, mix
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
-        self.window: Tensor | None = None  # terms of the open window and their summed loss, on this rank
-        self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks; NaN if nothing was known
-        self.nominal = 1.0  # a batch's usual number of targets; keeps summed losses in the range of float16
+        self.window: Tensor | None = None  # number of terms and summed loss of the open window, on this rank
+        self.step_loss: Tensor | None = None  # mean loss of the last window, over all ranks; NaN without known targets
+        self.nominal = 1.0  # number of targets of a full batch; keeps summed losses in the range of float16
         self.unchecked: list[_Unchecked] = []
-        self.finite: Tensor | None = None  # whether all windows since the last check were, over all ranks
+        self.finite: Tensor | None = None  # whether all losses since the last check were finite, over all ranks
         return self
 
     @property
@@ -162,11 +162,11 @@ class ClassificationTask(pl.LightningModule, ABC):
         return output._replace(logits=output.logits.float())
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Random numbers of the network are a function of (seed, epoch, batch, rank), whatever was drawn before."""
+        """Seeds the network's random numbers with (seed, epoch, batch, rank), so that resuming is exact."""
         torch.manual_seed(int(np.random.SeedSequence(self._key(batch_index)).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The batch's summed loss over its nominal number of targets."""
+        """The batch's summed loss divided by the number of targets of a full batch."""
         if self.mix:
             batch = self.mix(batch, self._key(batch_index))
         output, terms = self._scored(batch)
@@ -178,7 +178,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         return terms.total / self.nominal
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Turns the mean of summed gradients over batches and ranks into the mean over the window's known targets."""
+        """Rescales gradients, a mean over batches and ranks, to the mean over the window's known targets."""
         assert self.window is not None
         sums = self.trainer.strategy.reduce(self.window, reduce_op="sum")
         count, total = sums if isinstance(sums, Tensor) else self.window
@@ -193,15 +193,15 @@ class ClassificationTask(pl.LightningModule, ABC):
         torch._foreach_mul_(gradients, factor)
 
     def checks_now(self, value: Tensor) -> bool:
-        """Whether a value is read after this step: reading waits for a GPU, so there at the log interval alone."""
+        """Whether a value is read after this step; on a GPU, where reading synchronizes, only at the log interval."""
         every = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         return value.device.type == "cpu" or (self.global_step + 1) % every == 0
 
     def check_finite(self) -> None:
-        """Looks at the losses of all windows since it last did; all ranks call it after the same window.
+        """Checks the losses of all windows since the last check; all ranks call it after the same window.
 
         Raises:
-            CxrError: one was not finite; the first such step of any rank and its images are named.
+            CxrError: a loss was not finite; the message names the first such step of any rank and its images.
         """
         seen, finite, self.unchecked, self.finite = self.unchecked, self.finite, [], None
         if finite is None or bool(finite):
@@ -215,16 +215,16 @@ class ClassificationTask(pl.LightningModule, ABC):
         raise CxrError(self._not_finite(*min(every)))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Keeps the batch's logits and loss for the epoch's end."""
+        """Stores the batch's logits and loss for the end of the epoch."""
         output, terms = self._scored(batch)
         self.val_scores.add(batch, output.logits, terms)
 
     def on_validation_start(self) -> None:
-        """Refuses to validate what a loss that is not finite has left."""
+        """Raises CxrError before validation if a training loss was not finite."""
         self.check_finite()
 
     def on_validation_epoch_end(self) -> None:
-        """Exact metrics over every validation image, and over the training images as this epoch showed them."""
+        """Logs exact metrics over all validation images, and over the training images as augmented in this epoch."""
         self._log_epoch("val", self.val_scores)
         self._log_epoch("train", self.train_scores)
         self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
@@ -237,10 +237,10 @@ class ClassificationTask(pl.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": entry} if entry else optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what is needed to rebuild the network from this file alone.
+        """Adds the provenance, from which the network can be rebuilt.
 
         Raises:
-            CxrError: a loss or a weight is not finite, so that the checkpoint would be of no use.
+            CxrError: a loss or a weight is not finite.
         """
         self.check_finite()
         _refuse_not_finite(checkpoint["state_dict"], self.global_step)
@@ -262,7 +262,7 @@ class ClassificationTask(pl.LightningModule, ABC):
                 f"{self.current_epoch + 1}, after step {self.global_step}; lower optimizer.lr or set "
                 "trainer.gradient_clip_val"
             )
-        self.log(f"{stage}/loss", float(total / number), prog_bar=True)  # NaN where nothing is known
+        self.log(f"{stage}/loss", float(total / number), prog_bar=True)  # NaN without known targets
         if stage == "train" and self.mix:
             values = dict.fromkeys(self.logged, float("nan"))
         else:
@@ -282,12 +282,12 @@ class ClassificationTask(pl.LightningModule, ABC):
         images = [self.names[i] if i < len(self.names) else str(i) for i in index if i >= 0]
         return (
             f"the training loss is not finite at epoch {self.current_epoch + 1}, step {step}, on the "
-            f"images {', '.join(images)}; lower optimizer.lr or set trainer.gradient_clip_val, and look at these images"
+            f"images {', '.join(images)}; lower optimizer.lr or set trainer.gradient_clip_val, and inspect these images"
         )
 
 
 def _refuse_not_finite(state: Mapping[str, Any], step: int) -> None:
-    """Raises CxrError if a weight is not finite, as a gradient may be where the loss still is."""
+    """Raises CxrError if a weight is not finite, which is possible with a finite loss."""
     sums = [value.sum() for value in state.values() if isinstance(value, Tensor) and value.is_floating_point()]
     if sums and not bool(torch.isfinite(torch.stack([total.float() for total in sums])).all()):
         raise CxrError(

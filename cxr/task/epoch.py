@@ -1,4 +1,4 @@
-"""What an epoch's steps have computed, kept on the device until its end: logits, targets, and the sums of the loss."""
+"""The logits, targets and summed loss of an epoch, kept on the device until its end."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ Gather = Callable[[Tensor], Tensor]
 
 
 class EpochScores:
-    """Logits, targets and indices of an epoch, gathered over ranks, each image once, by index; and its summed loss.
+    """Collects indices, logits and targets of an epoch, gathered over ranks and sorted by index, and the summed loss.
 
     Attributes:
         sums: of this rank's loss so far, (total, number of terms) float64; none before the first batch.
@@ -23,13 +23,13 @@ class EpochScores:
         self.sums: Tensor | None = None
 
     def add(self, batch: Batch, logits: Tensor, terms: LossTerms) -> None:
-        """Takes one batch: logits (B, L) and its loss."""
+        """Adds a batch: logits (B, L) and its loss."""
         self.parts.append((batch["index"], logits.detach().float(), batch["target"]))
         sums = torch.stack([terms.total.detach().double(), terms.number.detach().double()])
         self.sums = sums if self.sums is None else self.sums + sums
 
     def state(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """What was added so far as one index (n,), logits (n, L) and targets (n, L); none if nothing was."""
+        """Index (n,), logits (n, L) and targets (n, L) added so far; none before the first batch."""
         if not self.parts:
             return None
         index, logits, target = (torch.cat(part) for part in zip(*self.parts, strict=True))
@@ -37,22 +37,22 @@ class EpochScores:
         return index, logits, target
 
     def restore(self, state: Sequence[Tensor], sums: Tensor) -> None:
-        """Takes back what `state` gave, and `sums`."""
+        """Restores the result of `state`, and `sums`."""
         index, logits, target = state
         self.parts, self.sums = [(index, logits, target)], sums
 
     def collect(self, gather: Gather) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Index (N,), logits and targets, (N, L) on the CPU, by index, and the loss's sums. Empties itself.
+        """Index (N,), logits and targets (N, L), on the CPU and sorted by index, and the loss's sums; then resets.
 
-        Filler is dropped. An image that was shown several times comes as often, the smallest logits first, whatever
-        the number of ranks.
+        Filler is dropped. An image that occurred several times is repeated, ordered by its logits, so that the order
+        does not depend on the number of ranks.
         """
         assert self.sums is not None
-        device = self.parts[-1][0].device  # a restored part may still lie on the CPU
+        device = self.parts[-1][0].device  # a restored part may be on the CPU
         parts = [tuple(part.to(device) for part in parts) for parts in self.parts]
         index, logits, target = (gather(torch.cat(part)).cpu() for part in zip(*parts, strict=True))
         sums = gather(self.sums[None]).cpu().sum(dim=0)
         self.parts, self.sums = [], None
-        keys = [*logits.numpy().T[::-1], index.numpy()]  # the last key is the first that counts
+        keys = [*logits.numpy().T[::-1], index.numpy()]  # lexsort: the last key is the primary one
         order = torch.from_numpy(np.lexsort(keys))[int((index < 0).sum()) :]  # filler has index -1
         return index[order], logits[order], target[order], sums

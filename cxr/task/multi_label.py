@@ -1,4 +1,4 @@
-"""Many findings at once, each present or absent, independent of the others or in a tree."""
+"""Multi-label classification: findings are present or absent, independently or in a hierarchy."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

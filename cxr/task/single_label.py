@@ -1,4 +1,4 @@
-"""One finding an image, which excludes the others."""
+"""Single-label classification: exactly one finding per image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -34,7 +34,7 @@ class SingleLabel(ClassificationTask):
         return logits.softmax(dim=1)
 
     def metrics(self, target: NDArray[np.float32], score: NDArray[np.float32]) -> dict[str, float]:
-        """AUROC of each finding against the others, averaged; balanced accuracy; share of images called right."""
+        """Macro AUROC of each finding against the others, balanced accuracy and top-1 accuracy."""
         return {
             "macro_auroc": macro(auroc(target, score)),
             "balanced_accuracy": balanced_accuracy(target, score),
@@ -63,7 +63,7 @@ class SingleLabel(ClassificationTask):
         return {**shown, "recall": named(findings, rates["recall"]), "confusion": matrix.tolist()}
 
     def check(self, catalog: Catalog) -> None:
-        """Raises CxrError unless every image has exactly one of the findings, and none that is unknown."""
+        """Raises CxrError unless every image has exactly one finding, and no unknown one."""
         rows = catalog.table[catalog.table["split"].isin(SPLITS)]
         labels = rows[list(catalog.findings)].to_numpy(np.float32)
         none, several = (labels == 1).sum(axis=1) == 0, (labels == 1).sum(axis=1) > 1
@@ -71,11 +71,11 @@ class SingleLabel(ClassificationTask):
         wrong = none | several | unknown
         if len(catalog.findings) < 2:
             raise CxrError(
-                f"task=single_label needs two findings or more; data.findings leaves {catalog.findings[0]} alone"
+                f"task=single_label needs at least two findings; data.findings leaves only {catalog.findings[0]}"
             )
         if wrong.any():
             raise CxrError(
-                f"task=single_label needs exactly one finding an image: of {len(labels)} images {none.sum()} have "
+                f"task=single_label needs exactly one finding per image: of {len(labels)} images {none.sum()} have "
                 f"none, {several.sum()} have several and {unknown.sum()} an unknown one, such as "
                 f"{some(rows['image'][wrong])}; pass data.single_finding=true, which leaves them out"
             )

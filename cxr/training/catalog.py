@@ -28,7 +28,7 @@ def read_source(config: Mapping[str, Any]) -> Catalog:
     """
     data = config["data"]
     refuse_elsewhere({"data": data, "cache": config.get("cache")})
-    read: Catalog = build(data["source"], acting=SOURCES)
+    read: Catalog = build(data["source"], allow=SOURCES)
     return read if str(data["source"]["_target_"]).startswith("cxr.") else check(read)
 
 

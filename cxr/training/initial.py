@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from cxr.configuration.kinds import written
+from cxr.configuration.kinds import as_override
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.model.network import Network
@@ -102,11 +102,11 @@ def check_frozen(config: Mapping[str, Any]) -> None:
     backbone, parts = config["backbone"], config["freeze"]
     for name in parts:
         if name not in PARTS:
-            raise CxrError(f"freeze={written(parts)} names {name}; the parts of a network are {', '.join(PARTS)}")
+            raise CxrError(f"freeze={as_override(parts)} names {name}; the parts of a network are {', '.join(PARTS)}")
     custom = not str(backbone["_target_"]).startswith("cxr.")
     if "backbone" in parts and not custom and not (config["init"] or backbone["pretrained"] or backbone["weights"]):
         raise CxrError(
-            f"freeze={written(parts)} freezes the initial weights of the backbone, which are random; pass "
+            f"freeze={as_override(parts)} freezes the initial weights of the backbone, which are random; pass "
             "init=runs/<name>, a finished run, or backbone.pretrained=true"
         )
 
@@ -124,4 +124,4 @@ def freeze(network: Network, parts: Sequence[str]) -> None:
     for name in parts:
         network.get_submodule(name).eval().requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise CxrError(f"freeze={written(list(parts))} leaves nothing to train; remove a part")
+        raise CxrError(f"freeze={as_override(list(parts))} leaves nothing to train; remove a part")

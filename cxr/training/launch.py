@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cxr.configuration.plugins import as_plain
+from cxr.configuration.plugins import trust_state
 from cxr.errors import CxrError
 from cxr.processes.isolation import how_it_ended
 from cxr.processes.stopping import Stopped, pass_on
@@ -45,7 +45,7 @@ def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
     }
     with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
         prepared.write(Path(folder))
-        (Path(folder) / "trust.json").write_text(json.dumps(as_plain()), encoding="utf-8")
+        (Path(folder) / "trust.json").write_text(json.dumps(trust_state()), encoding="utf-8")
         reasons = [Path(folder) / str(rank) for rank in range(devices.count)]
         children = [
             subprocess.Popen(

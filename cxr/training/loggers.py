@@ -44,7 +44,7 @@ def build_loggers(config: Mapping[str, Any], run: Run) -> list[Logger]:
         if str(node["_target_"]).endswith("WandbLogger"):
             loggers.append(_wandb_logger(node, config, run))
         else:
-            loggers.append(build(node, acting=LOGGERS, save_dir=str(run.path)))
+            loggers.append(build(node, allow=LOGGERS, save_dir=str(run.path)))
         loggers[-1].log_hyperparams(without_places(config)[0])
     return loggers
 
@@ -87,7 +87,7 @@ def _wandb_logger(node: Mapping[str, Any], config: Mapping[str, Any], run: Run) 
 
 def _started(node: Mapping[str, Any], options: Mapping[str, Any]) -> WandbLogger:
     """Builds the logger and starts its W&B run, which connects to the server unless it is offline."""
-    logger: WandbLogger = build(node, acting=LOGGERS, **options)
+    logger: WandbLogger = build(node, allow=LOGGERS, **options)
     logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns
     if node.get("offline"):
         logger._wandb_init.pop("resume", None)  # has no effect offline, and W&B warns

@@ -145,9 +145,8 @@ def batches_done(checkpoint: Mapping[str, Any], batch_size: int, ranks: int) -> 
     devices = len(checkpoint["callbacks"][MidEpoch.__qualname__]["random"])
     if saved * devices % ranks:
         raise CxrError(
-            f"it was stopped after {saved * devices * batch_size} images of an epoch on {devices} device(s), "
-            f"which {ranks} devices do not share evenly in batches of {batch_size}; resume with "
-            f"trainer.devices={devices}"
+            f"the run was stopped after {saved * devices * batch_size} images of an epoch on {devices} device(s), "
+            f"which {ranks} devices do not share evenly in batches of {batch_size}; pass trainer.devices={devices}"
         )
     return saved * devices // ranks
 

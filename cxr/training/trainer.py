@@ -89,7 +89,7 @@ def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list
         callback = node
         if isinstance(node, Mapping):
             selects = {"monitor": task.monitor.name, "mode": task.monitor.mode}
-            callback = build({**node, **(selects if node.get("monitor", "") is None else {})}, acting=CALLBACKS)
+            callback = build({**node, **(selects if node.get("monitor", "") is None else {})}, allow=CALLBACKS)
         if not isinstance(callback, Callback):
             raise CxrError(f"callbacks.{name} is not a Lightning callback; set its _target_ to one")
         if isinstance(callback, EarlyStopping) and callback.monitor not in logged:

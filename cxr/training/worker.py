@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from cxr.configuration.plugins import own_configuration, trust
+from cxr.configuration.plugins import trust, user_configuration
 from cxr.errors import CxrError, first_line
 from cxr.processes.isolation import die_with_parent
 from cxr.processes.stopping import REQUEUE, Stopped, requests
@@ -35,7 +35,7 @@ def main(path: str, reason: str) -> int:
         folder = Path(reason).parent
         trusted = json.loads((folder / "trust.json").read_text(encoding="utf-8"))
         trust(trusted["plugins"])
-        with own_configuration(trusted["own"]):
+        with user_configuration(trusted["own"]):
             restored = read_resume_checkpoint(run, int(config["batch_size"]), rank.count, show=False)
             devices = resolve_devices(config["trainer"])
             work(assemble(config, run, devices, restored, rank, read_prepared(folder)), restored)

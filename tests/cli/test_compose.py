@@ -59,8 +59,9 @@ def test_an_unknown_key_is_refused_by_every_program(program: str) -> None:
         ("+experiment=demo", "write experiment=OPTION without +"),
         ("+hydra.nosuch=1", "there is no option hydra.nosuch"),
         ("~optimizer", "optimizer cannot be null; choose one of adam"),
-        ("~seed", "seed cannot be left out"),
+        ("~seed", "seed is required; remove ~seed"),
         ("logger=null", "logger cannot be null; choose one of csv"),
+        ("callbacks=[ema,ema]", "callbacks=[ema,ema] names an option twice; name each once"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_closest_valid_one(words: str, closest: str) -> None:
@@ -131,9 +132,9 @@ def test_valid_additions_and_flags_are_accepted(words: list[str]) -> None:
         (["data.root=", "/foo"], "write data.root=/foo"),
         (["data.root = /foo"], "write data.root=/foo"),
         (["-m", "--cfg", "job"], "-m and --cfg exclude each other"),
-        (["loss=bce,mae", "--cfg", "job"], "names several values; name one"),
+        (["loss=bce,mae", "--cfg", "job"], "names several values; pass one"),
         (["--cfg", "foo"], "invalid choice: 'foo'"),
-        (["--cfg", "job", "--package", "nosuch"], "--package nosuch: there is no such part"),
+        (["--cfg", "job", "--package", "nosuch"], "--package nosuch: the configuration has no such part"),
         (["--cfg", "job", "+traner.x=1"], "there is no option traner.x"),
         (["--help", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
         (["help=foo"], "help=foo is unknown; write --help, or help=all for every option"),

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr.configuration.kinds import Kind, checked, lacking
+from cxr.configuration.kinds import Kind, checked, missing_keys
 from cxr.errors import CxrError
 
-Even = Annotated[int, Kind("an even number", lambda value: value % 2 == 0, most=100)]
+Even = Annotated[int, Kind("an even number", lambda value: value % 2 == 0, maximum=100)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,10 @@ def test_missing_keys_get_their_defaults_at_every_depth_and_unknown_ones_stay() 
 
 def test_what_is_missing_is_named_where_it_stands_but_for_arguments_of_a_target() -> None:
     without = {key: value for key, value in GOOD.items() if key not in ("flag", "inner")}
-    assert lacking(Options, checked(Options, without | {"inner": {}, "maybe": {"dir": "d"}})) == [
+    assert missing_keys(Options, checked(Options, without | {"inner": {}, "maybe": {"dir": "d"}})) == [
         "flag", "inner.size", "maybe.size"
     ]  # fmt: skip
-    assert lacking(Options, checked(Options, GOOD | {"inner": {"_target_": "x"}})) == []
+    assert missing_keys(Options, checked(Options, GOOD | {"inner": {"_target_": "x"}})) == []
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,8 @@ def test_a_run_with_init_resumes_where_its_ancestor_is_not(train: Program, here:
     ("words", "said"),
     [
         (["init=runs/b", "backbone.weights=w.pth"], "init and backbone.weights both name initial weights"),
-        (["++plugins=[nope_package]"], "plugins names nope_package, and Python finds no package"),
-        (["plugins=[a"], "plugins=[a cannot be read"),
+        (["++plugins=[nope_package]"], "plugins contains nope_package, but Python finds no package"),
+        (["plugins=[a"], "plugins=[a cannot be parsed"),
         (["callbacks=[early_stopping,[ema]]"], "error: "),
         (["debug=[fast,overfit]"], "names several; choose one of fast, overfit, profile"),
         (["scheduler.warmup=3"], "scheduler.warmup=3 must be a share of the steps"),

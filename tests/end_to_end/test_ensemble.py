@@ -175,7 +175,7 @@ def test_many_members_are_searched_without_the_whole_grid(ensemble: Callable[...
         (lambda runs: shutil.rmtree(runs / "b" / "predictions"), "runs/b has no checkpoints/best.ckpt and no"),
         (lambda runs: (runs / "b" / "predictions" / "val.parquet").write_text("x"), "cannot be read as predictions"),
         (lambda runs: ((runs / "b/checkpoints").mkdir(), (runs / "b/checkpoints/best.ckpt").write_text("x")),
-         "runs/b/checkpoints/best.ckpt is not a checkpoint that can be read"),
+         "runs/b/checkpoints/best.ckpt is not a readable checkpoint"),
         (lambda runs: (runs / "ensemble-weighted").mkdir(), "runs/ensemble-weighted exists; choose another name="),
     ],
 )  # fmt: skip

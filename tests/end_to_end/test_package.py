@@ -104,10 +104,10 @@ def test_one_may_name_anything_that_can_be_imported(package: Path, train: Callab
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("plugins=[my_packag]", "plugins names my_packag, and Python finds no package of that name"),
-        ("plugins=my_package.losses", "plugins names my_package.losses, and Python finds no package of that name"),
-        ("plugins=['../x']", "plugins names '../x', which is no name of a Python package"),
-        ("plugins=[3]", "plugins names 3, which is no name"),
+        ("plugins=[my_packag]", "plugins contains my_packag, but Python finds no package of that name"),
+        ("plugins=my_package.losses", "plugins contains my_package.losses, but Python finds no package of that name"),
+        ("plugins=['../x']", "plugins contains '../x', which is not a package name"),
+        ("plugins=[3]", "plugins contains 3, which is not a package name"),
         ("plugins=[my_package.absent.x]", "plugins=[my_package.absent.x] cannot be imported"),
     ],
 )

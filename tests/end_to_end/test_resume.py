@@ -231,7 +231,7 @@ def test_a_run_goes_on_with_other_processes_in_the_middle_of_an_epoch_or_says_wh
     die(train, *small, "name=a")
     refused = train("name=a", "resume=true", "trainer=ddp", "trainer.accelerator=cpu", plain=True)
     assert refused.code == 1 and "after 24 images of an epoch on 1 device(s)" in refused.err, refused.err
-    assert "resume with trainer.devices=1" in refused.err
+    assert "pass trainer.devices=1" in refused.err
     assert train("name=a", "resume=true", plain=True).code == 0
 
 

@@ -68,7 +68,7 @@ def test_findings_that_exclude_each_other_are_trained_scored_and_combined(
     ("changes", "said"),
     [
         ([], "of 90 images "),
-        (["data.single_finding=true", "data.findings=[Mass]"], "needs two findings or more"),
+        (["data.single_finding=true", "data.findings=[Mass]"], "needs at least two findings"),
         (
             ["data.single_finding=true", "loss=bce"],
             "BinaryCrossEntropy trains a sigmoid, and SingleLabel scores by soft",

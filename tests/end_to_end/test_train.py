@@ -142,7 +142,7 @@ class TestNames:
         ("arguments", "message"),
         [
             (["image_size=7"], "image_size=7 does not fit resnet10t"),
-            (["backbone=vgg19", "image_size=12"], "image_size=12 does not fit vgg19: its feature map would be empty"),
+            (["backbone=vgg19", "image_size=12"], "image_size=12 does not fit vgg19: empty feature map"),
             (["data.findings=[Mass,Nodul]"], "data.findings names an unknown finding 'Nodul'; did you mean Nodule"),
             (
                 ["data=nih", "data.root=/nowhere"],
@@ -151,7 +151,7 @@ class TestNames:
             (["synthetic_batch_size=24"], "synthetic_batch_size=24 is not a multiple of batch_size=16"),
             (["data.images=91"], "images"),
             (["trainer.devices=0"], "trainer.devices=0"),
-            (["trainer=gpu"], "no CUDA GPU is found"),
+            (["trainer=gpu"], "this machine has no CUDA GPU"),
             (["name=../x"], "name=../x is not a name"),
             (["data.val_list=nosuch.txt"], "the list nosuch.txt is neither a file nor in"),
             (["backbone.weights=nosuch.pth"], "backbone.weights=nosuch.pth is not a file"),

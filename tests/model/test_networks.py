@@ -62,7 +62,7 @@ def test_vgg_carries_no_classifier() -> None:
 
 
 def test_too_small_an_image_is_refused_with_the_least_size_that_works() -> None:
-    with pytest.raises(CxrError, match=r"image_size=64 does not fit inception_resnet_v2.*the least is 75"):
+    with pytest.raises(CxrError, match=r"image_size=64 does not fit inception_resnet_v2.*the minimum is 75"):
         Backbone("inception_resnet_v2", 64)
     theirs = timm.create_model("inception_resnet_v2", num_classes=0).eval()
     theirs(torch.zeros(1, 3, 75, 75))
@@ -97,7 +97,7 @@ def test_customnet_halves_four_times() -> None:
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     widths = [(m.in_channels, m.out_channels) for m in convolutions]
     assert widths == [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256)]
-    with pytest.raises(CxrError, match=r"image_size=15 does not fit backbone=custom; the least is 16"):
+    with pytest.raises(CxrError, match=r"image_size=15 does not fit backbone=custom; the minimum is 16"):
         CustomNet(15)
 
 
@@ -129,8 +129,8 @@ class TestWeights:
         ("changes", "message"),
         [
             ({"blocks.0.0.conv_pw.weight": None}, "lacks blocks.0.0.conv_pw.weight"),
-            ({"stranger": torch.zeros(1)}, "has besides stranger"),
-            ({"bn1.weight": torch.zeros(7)}, "has in another shape bn1.weight"),
+            ({"stranger": torch.zeros(1)}, "has the unknown stranger"),
+            ({"bn1.weight": torch.zeros(7)}, "has another shape of bn1.weight"),
         ],
     )
     def test_all_but_the_classifier_must_fit(self, tmp_path: Path, changes: dict[str, Any], message: str) -> None:

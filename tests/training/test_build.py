@@ -51,9 +51,9 @@ def test_a_configuration_without_a_task_is_of_many_findings() -> None:
             "Unlogged selects by min of val/brier; choose max or min of a value that it logs: val/l",
         ),
         ("cxr.task.mine.Upwards", "Upwards selects by up of val/loss"),
-        ("cxr.model.attention.smooth", "does not work"),
+        ("cxr.model.attention.smooth", "cannot be built from its configuration"),
         ("cxr.task.base.ClassificationTask", "abstract"),
-        ("cxr.task.base.Monitor", "does not work"),
+        ("cxr.task.base.Monitor", "cannot be built from its configuration"),
         ("cxr.loss.mae.MeanAbsoluteError", "is not a subclass of ClassificationTask"),
         ("os.system", "_target_=os.system is not allowed"),
     ],
@@ -75,7 +75,7 @@ def test_a_loss_is_told_the_counts_of_known_targets_and_one_that_names_nothing_i
 
 def test_a_finding_that_is_called_like_a_reference_is_not_looked_up(tmp_path: Path) -> None:
     config = {"loss": {"_target_": "cxr.model.head.LinearHead", "in_features": 3}, "trainer": {"max_epochs": 1}}
-    with pytest.raises(CxrError, match="holds the reference"):
+    with pytest.raises(CxrError, match="holds the interpolation"):
         build_loss(config, np.zeros((1, 1), np.float32), ["${oc.env:HOME}"])
 
 

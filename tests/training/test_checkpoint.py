@@ -101,7 +101,7 @@ def test_a_file_that_is_missing_or_none_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match=r"nobody\.ckpt is missing; has the run written a checkpoint yet"):
         read_checkpoint(tmp_path / "nobody.ckpt")
     for content in (b"", b"hello", b"PK\x03\x04" + bytes(99)):
-        with pytest.raises(CxrError, match=r"^mine\.ckpt is not a checkpoint that can be read"):
+        with pytest.raises(CxrError, match=r"^mine\.ckpt is not a readable checkpoint"):
             parse_checkpoint(content, Path("mine.ckpt"))
 
 

@@ -96,8 +96,8 @@ def test_selection_starts_anew_where_the_weights_of_the_loss_begin(
 ) -> None:
     run = Run(tmp_path)
     fit(
-        RunCheckpoints(run, MONITOR, keep_best=2), epochs=len(values), task=Told(values), plugins=[CheckpointFiles(run)],
-        loss=lambda: Switching([1, 1], [1, 1]),
+        RunCheckpoints(run, MONITOR, keep_best=2), epochs=len(values), task=Told(values),
+        plugins=[CheckpointFiles(run)], loss=lambda: Switching([1, 1], [1, 1]),
     )  # fmt: skip
     best = max(kept, key=lambda epoch: values[epoch])
     assert epochs(run) == {"best": best} | {f"epoch-{epoch}": epoch for epoch in kept}

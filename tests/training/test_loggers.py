@@ -49,7 +49,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_command(
 def test_an_argument_that_wandb_does_not_have_is_refused() -> None:
     check_loggers({"logger": {"mine": WANDB | {"notes": "x", "group": None, "settings": {}}}})
     with pytest.raises(
-        CxrError, match=r"^logger\.mine\.projekt is no argument of WandbLogger or wandb\.init; leave it out"
+        CxrError, match=r"^logger\.mine\.projekt is no argument of WandbLogger or wandb\.init; remove it"
     ):
         check_loggers({"logger": {"mine": WANDB | {"projekt": "x"}}})
 

@@ -82,7 +82,7 @@ def test_maps_of_findings_are_their_own_and_maps_of_heads_their_mean(count: int)
 
 
 def test_maps_that_are_not_one_a_finding_and_maps_of_something_else_are_refused() -> None:
-    with pytest.raises(CxrError, match="Fixed gives 3 maps for 4 findings"):
+    with pytest.raises(CxrError, match="Fixed returns 3 maps for 4 findings"):
         maps_of(Fixed("findings", maps=3), [0])
     with pytest.raises(CxrError, match=r"Fixed\.attention_of is 'lungs'; it must be heads or findings"):
         network(Fixed("lungs"))

@@ -81,13 +81,13 @@ def test_reference_in_a_configuration_is_not_looked_up(
     monkeypatch.setenv("CXR_SECRET", "hunter2")
     for text in (json.dumps(value), json.dumps(value).replace("$", "\\x24").replace("\\\\\\x24", "\\\\\\x24")):
         (tmp_path / "config.yaml").write_text(f"image_size: 32\nbackbone: {{name: {text}}}\n")
-        with pytest.raises(CxrError, match="has the reference") as caught:
+        with pytest.raises(CxrError, match="has the interpolation") as caught:
             Run(tmp_path).config()
         assert "hunter2" not in str(caught.value)
-        with pytest.raises(CxrError, match="has the reference") as caught:
+        with pytest.raises(CxrError, match="has the interpolation") as caught:
             load_network(checkpoint(config=(tmp_path / "config.yaml").read_text()))
         assert "hunter2" not in str(caught.value)
-    with pytest.raises(CxrError, match="holds the reference") as caught:
+    with pytest.raises(CxrError, match="holds the interpolation") as caught:
         build({"_target_": "cxr.model.head.LinearHead", "in_features": 2, "findings": 1, "dropout": value})
     assert "hunter2" not in str(caught.value)
 

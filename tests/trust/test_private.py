@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from cxr.cli import conf_dir
-from cxr.cli.entry import say, start
+from cxr.cli.entry import print_error, start
 from cxr.configuration.private import refuse_secrets, shorten_home
 from cxr.errors import CxrError
 from cxr.run.directory import Run
@@ -183,5 +183,5 @@ def test_weights_and_biases_is_told_no_command_line_and_no_machine() -> None:
 
 
 def test_message_with_a_name_that_drives_terminals_is_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    say("the file \x1b[2J\x07 is none")
+    print_error("the file \x1b[2J\x07 is none")
     assert capsys.readouterr().err == "error: the file ?[2J? is none\n"

@@ -346,6 +346,6 @@ def test_sources_and_loggers_are_built_only_where_they_are_wanted(tmp_path: Path
     logger = {"_target_": "lightning.pytorch.loggers.csv_logs.CSVLogger", "save_dir": str(tmp_path)}
     for node in (phantom(tmp_path / "x"), logger):
         for place in (node, {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": node}):
-            with pytest.raises(CxrError, match="is not allowed in this place"):
+            with pytest.raises(CxrError, match="is not allowed here"):
                 build(place)
     assert not (tmp_path / "x").exists()
