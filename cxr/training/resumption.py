@@ -18,7 +18,7 @@ from cxr.model.network import NetworkOutput
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training.checkpoint import parse_checkpoint, place
-from cxr.training.saving import newest_whole
+from cxr.training.saving import newest_checkpoint
 
 
 class MidEpoch(Callback):
@@ -130,7 +130,7 @@ def read_restored(run: Run, batch_size: int, ranks: int, show: bool = True) -> R
     Raises:
         CxrError: it is none of this framework's, or its batches do not divide among these processes.
     """
-    whole = newest_whole(run, show)
+    whole = newest_checkpoint(run, show)
     if whole is None:
         return None
     content = parse_checkpoint(whole.content, whole.path)

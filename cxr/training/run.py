@@ -20,7 +20,7 @@ from cxr.training.log import read_rows, read_steps, shown
 from cxr.training.loggers import build_loggers
 from cxr.training.prepare import Prepared
 from cxr.training.resumption import Restored, read_restored
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckedFiles
 
 
 def train(config: Mapping[str, Any], run: Run) -> float:
@@ -84,7 +84,7 @@ def work(parts: Parts, restored: Restored | None) -> None:
     data = parts.loaders(restored.start if restored else (0, 0))
     if restored:
         files = trainer.strategy.checkpoint_io
-        assert isinstance(files, WholeFiles)
+        assert isinstance(files, CheckedFiles)
         files.restored = (restored.path, restored.content)
     if parts.rank.number == 0 and not is_smoke(config):
         trainer.loggers = build_loggers(config, run)

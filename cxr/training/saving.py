@@ -1,12 +1,9 @@
-"""Checkpoint files: written whole, each with its SHA-256 beside it, the one before kept; damage is found before use.
+"""Checkpoint files: written atomically, each with a SHA-256 sidecar checked before use; the previous one is kept.
 
-`<name>.sha256` is what `sha256sum -c` reads. During the rename it lists the hashes of both files, so that whichever
-is there when the process dies has its hash.
+`sha256sum -c` reads the sidecar `<name>.sha256`. During the rename it lists the hashes of both files, so that it
+matches whichever file exists if the process dies.
 """
 
-import errno
-import os
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,17 +17,17 @@ from cxr.files.reading import open_regular, read_text
 from cxr.files.writing import replacing, write_text
 from cxr.run.directory import Run
 
-_CHUNK, _LONGEST_SUMS = 1 << 22, 1 << 16  # bytes
+_LONGEST_SUMS = 1 << 16  # bytes
 
 
-class WholeFiles(CheckpointIO):
-    """How Lightning writes checkpoints of a run.
+class CheckedFiles(CheckpointIO):
+    """Lightning's reader and writer of a run's checkpoints.
 
     Args:
-        run: whose `last.ckpt` becomes `previous.ckpt` when there is a new one.
+        run: each new `last.ckpt` renames the one before to `previous.ckpt`.
 
     Attributes:
-        restored: a file that was read already, and its content; Lightning gets it once in place of reading the file.
+        restored: a file that was already read, and its content, which Lightning's next load returns.
     """
 
     def __init__(self, run: Run) -> None:
@@ -38,87 +35,65 @@ class WholeFiles(CheckpointIO):
         self.restored: tuple[Path, dict[str, Any]] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes a checkpoint and its sum."""
+        """Writes a checkpoint and its SHA-256."""
         write_checkpoint(checkpoint, Path(path), self.run.previous if Path(path) == self.run.last else None)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        """Reads it without unpickling objects, unless it is the one that was read already."""
+        """Reads a checkpoint without unpickling objects; returns `restored` if it is that file."""
         if self.restored is not None and self.restored[0] == Path(path):
             content, self.restored = self.restored[1], None
             return content
         return torch.load(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Removes it and its sum."""
+        """Removes a checkpoint and its SHA-256."""
         for file in (Path(path), _sums_path(Path(path))):
             file.unlink(missing_ok=True)
 
 
-class _Summed:
-    """A file that is summed up while it is written and synced: a thread follows the writer, and reads what is there.
+class _Hashing:
+    """A file to write to that is hashed on the way.
 
     Attributes:
+        digest: SHA-256 of what was written.
         failure: why a write failed.
     """
 
-    def __init__(self, file: IO[bytes], beside: Executor) -> None:
-        self.file, self.beside, self.digest = file, beside, sha256()
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, sha256()
         self.failure: OSError | None = None
-        self._written = self._asked = 0
-        self._sums: list[Future[None]] = []
 
     def write(self, content: bytes) -> int:
+        self.digest.update(content)
         try:
-            written = self.file.write(content)
-            self._written += len(content)
-            if self._written - self._asked >= _CHUNK:
-                self.flush()
+            return self.file.write(content)
         except OSError as error:
             self.failure = error
             raise
-        return written
 
     def flush(self) -> None:
         self.file.flush()
-        self._sums.append(self.beside.submit(self._follow, self._asked, self._written))
-        self._asked = self._written
-
-    def hexdigest(self) -> str:
-        """The sum of all that was flushed."""
-        for done in self._sums:
-            done.result()
-        return self.digest.hexdigest()
-
-    def _follow(self, start: int, end: int) -> None:
-        while start < end:
-            content = os.pread(self.file.fileno(), min(_CHUNK, end - start), start)
-            if not content:
-                raise OSError(errno.EIO, "it is shorter than what was written", self.file.name)
-            self.digest.update(content)
-            start += len(content)
 
 
 def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
-    """Writes a checkpoint whole or not at all, synced, with its sum.
+    """Writes and syncs a checkpoint and its SHA-256 atomically.
 
     Args:
         content: of the checkpoint.
         path: its file.
-        previous: what the file that is there becomes; none replaces it.
+        previous: new name of the existing file; by default it is overwritten.
 
     Raises:
         CxrError: the disk is full or cannot be written.
     """
     with replacing(path) as temporary:
-        with temporary.open("w+b") as file, ThreadPoolExecutor(1) as beside:
-            summed = _Summed(file, beside)
+        with temporary.open("wb") as file:
+            hashing = _Hashing(file)
             try:
-                torch.save(content, summed)  # type: ignore[arg-type]  # it writes, and needs no more
-            except RuntimeError as error:  # PyTorch's own, about positions in a file that could not be written
-                raise summed.failure or error from error
-            summed.flush()
-            os.fsync(file.fileno())
-            new, old = summed.hexdigest(), _sums(path)
+                torch.save(content, hashing)  # type: ignore[arg-type]  # it needs write and flush only
+            except RuntimeError as error:  # PyTorch's own, which does not name the cause
+                raise hashing.failure or error from error
+        new, old = hashing.digest.hexdigest(), _sums(path)
         if previous is not None and path.exists():
             _expect(previous, *old, *_sums(previous))
             path.replace(previous)
@@ -128,23 +103,23 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A checkpoint file whose SHA-256 is the noted one.
+class Checkpoint:
+    """A checkpoint file whose SHA-256 was checked.
 
     Attributes:
         path: of the file.
-        content: its bytes, as they were checked.
+        content: its bytes.
     """
 
     path: Path
     content: bytes
 
 
-def read_whole(path: Path) -> bytes | None:
-    """The bytes of a checkpoint that has the sum that was noted, or has no note; none where it is damaged.
+def read_checked(path: Path) -> bytes | None:
+    """Reads a checkpoint; returns None if its SHA-256 does not match its sidecar, if it has one.
 
     Raises:
-        CxrError: it or the note is no regular file, or the note is no text.
+        CxrError: the file or its sidecar is not a regular file, or the sidecar is not text.
     """
     sums = _sums(path)
     with open_regular(path, None) as file:
@@ -152,17 +127,17 @@ def read_whole(path: Path) -> bytes | None:
     return content if not sums or sha256(content).hexdigest() in sums else None
 
 
-def newest_whole(run: Run, show: bool = True) -> Whole | None:
-    """The checkpoint that training resumes from: `last.ckpt`, or the one before it where that is damaged or missing.
+def newest_checkpoint(run: Run, show: bool = True) -> Checkpoint | None:
+    """The checkpoint that training resumes from: `last.ckpt`, or `previous.ckpt` if that is damaged or missing.
 
-    A damaged `last.ckpt` gets another name, so that it does not take the place of the one before.
+    A damaged `last.ckpt` is renamed, so that the next save does not replace `previous.ckpt` with it.
 
     Args:
-        run: which.
-        show: say what is damaged, and rename it.
+        run: the run.
+        show: report and rename a damaged file.
 
     Returns:
-        None where there is no checkpoint yet.
+        None if there is no checkpoint yet.
 
     Raises:
         CxrError: all are damaged.
@@ -171,17 +146,17 @@ def newest_whole(run: Run, show: bool = True) -> Whole | None:
     for path in (run.last, run.previous):
         if not path.exists():
             continue
-        content = read_whole(path)
+        content = read_checked(path)
         if content is not None:
             if damaged and show:
                 aside = damaged[0].with_name(f"{damaged[0].name}.damaged")
                 damaged[0].replace(aside)
-                print(f"{damaged[0]} is damaged (its SHA-256 is not the noted one) and is now {aside.name}", flush=True)
-            return Whole(path, content)
+                print(f"{damaged[0]} is damaged (wrong SHA-256) and was renamed to {aside.name}", flush=True)
+            return Checkpoint(path, content)
         damaged.append(path)
     if damaged:
         raise CxrError(
-            f"{' and '.join(map(str, damaged))} are damaged: their SHA-256 is not the one in {damaged[0].name}.sha256; "
+            f"{' and '.join(map(str, damaged))} are damaged: their SHA-256 does not match {damaged[0].name}.sha256; "
             "restore one from a backup, or start a new run"
         )
     return None
@@ -192,7 +167,7 @@ def _sums_path(path: Path) -> Path:
 
 
 def _sums(path: Path) -> list[str]:
-    """The sums that are noted for a file."""
+    """The hashes in a file's sidecar."""
     try:
         lines = read_text(_sums_path(path), _LONGEST_SUMS).splitlines()
     except FileNotFoundError:

@@ -19,7 +19,7 @@ from cxr.training.devices import Devices, accumulation
 from cxr.training.keeping import RunCheckpoints
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.resumption import MidEpoch
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckedFiles
 from cxr.training.world import OwnProcesses, Rank, WholeWorld
 
 
@@ -64,7 +64,7 @@ def trainer_of(
             enable_progress_bar=terminal and first,
             enable_model_summary=False,
             enable_checkpointing=run is not None,
-            plugins=[processes, WholeFiles(run)] if run else [processes],
+            plugins=[processes, CheckedFiles(run)] if run else [processes],
             **options,
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:

@@ -20,7 +20,7 @@ import cxr.loss
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training.checkpoint import state_sha256
-from cxr.training.saving import newest_whole
+from cxr.training.saving import newest_checkpoint
 from tests.parts import add
 
 ROOT = Path(__file__).parents[2]
@@ -338,7 +338,7 @@ def killed_and_resumed(
         assert process.poll() is None, "it ended before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        newest = newest_whole(Run(run), show=False)
+        newest = newest_checkpoint(Run(run), show=False)
         where.append(torch.load(newest.path, weights_only=True)["global_step"] if newest else 0)
         assert last_step(run / "steps.csv") - where[-1] <= EVERY + 1, "more than an interval has to be done again"
         arguments = command("name=killed", "resume=true")

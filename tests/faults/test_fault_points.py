@@ -16,7 +16,7 @@ from cxr.data.datamodule import Radiographs
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training import finish, log, run, saving
-from cxr.training.saving import newest_whole
+from cxr.training.saving import newest_checkpoint
 from tests.end_to_end.test_resume import EVERY, RECIPE, Killed, command, killed_and_resumed, same_end
 
 POINTS = {
@@ -88,7 +88,7 @@ def test_deaths_at_many_points_of_one_run_change_no_byte(
             pytest.fail(f"it outlived {point} after {died}, step {reached}: {ended.out}{ended.err}")
         assert deaths.checkpoints > 0 and not list((path / "checkpoints").glob(".*.ckpt"))
         died.append(point)
-        newest = newest_whole(Run(path), show=False)
+        newest = newest_checkpoint(Run(path), show=False)
         assert newest is not None
         reached.append(torch.load(newest.path, weights_only=True)["global_step"])
         arguments = ["name=a", "resume=true"]

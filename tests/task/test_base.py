@@ -20,7 +20,7 @@ from cxr.loss.terms import Batch, LossTerms, Scored, over_known
 from cxr.run.directory import Run
 from cxr.task.multi_label import MultiLabel
 from cxr.training.keeping import RunCheckpoints
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckedFiles
 from tests.task.linear import FINDINGS, IMAGES, Data, Images, Linear
 
 
@@ -62,7 +62,7 @@ def fit(
         accelerator="cpu", max_epochs=epochs, use_distributed_sampler=False, num_sanity_val_steps=0, logger=False,
         enable_checkpointing=run is not None, enable_progress_bar=False, enable_model_summary=False,
         log_every_n_steps=8, accumulate_grad_batches=window, callbacks=callbacks,
-        plugins=[WholeFiles(run)] if run else None,
+        plugins=[CheckedFiles(run)] if run else None,
     )  # fmt: skip
     trainer.fit(task, datamodule=Data(batch_size))
     return task, trainer

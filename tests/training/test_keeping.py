@@ -13,7 +13,7 @@ from cxr.run.directory import Run
 from cxr.task.base import Monitor
 from cxr.task.multi_label import MultiLabel
 from cxr.training.keeping import RunCheckpoints
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckedFiles
 from tests.training.constant import KNOWN, NAN, fit
 
 MONITOR = Monitor("val/told", "max")
@@ -38,7 +38,7 @@ def train(folder: Path, values: list[float], monitor: Monitor = MONITOR, **optio
         RunCheckpoints(run, monitor, **options),
         epochs=len(values),
         task=Told(values),
-        plugins=[WholeFiles(run)],
+        plugins=[CheckedFiles(run)],
         lr=0.1,
     )
     return run
@@ -83,17 +83,17 @@ def test_more_than_one_best_epoch_is_kept_under_its_number(
 def written(run: Run, values: list[float], monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[int]:
     """The step of each `last.ckpt`, in order."""
     steps: list[int] = []
-    real = WholeFiles.save_checkpoint
+    real = CheckedFiles.save_checkpoint
 
-    def save(files: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save(files: CheckedFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         if Path(path) == run.last:
             steps.append(checkpoint["global_step"])
         real(files, checkpoint, path, storage_options)
 
-    monkeypatch.setattr(WholeFiles, "save_checkpoint", save)
+    monkeypatch.setattr(CheckedFiles, "save_checkpoint", save)
     callback = RunCheckpoints(run, MONITOR, **options)
     fit(
-        callback, epochs=len(values), task=Told(values), train=KNOWN * 3, plugins=[WholeFiles(run)]
+        callback, epochs=len(values), task=Told(values), train=KNOWN * 3, plugins=[CheckedFiles(run)]
     )  # six steps an epoch
     return steps
 
@@ -117,7 +117,7 @@ def test_a_process_that_is_asked_to_stop_writes_last_and_stops(tmp_path: Path, m
     monkeypatch.setattr(requests, "can_wait", True)
     run = Run(tmp_path / "a")
     with pytest.raises(Stopped, match=r"^stopped by SIGTERM after step \d+: .*last\.ckpt is written; .*resume=true"):
-        fit(RunCheckpoints(run, MONITOR), epochs=2, task=Told([0.1, 0.2]), plugins=[WholeFiles(run)])
+        fit(RunCheckpoints(run, MONITOR), epochs=2, task=Told([0.1, 0.2]), plugins=[CheckedFiles(run)])
     assert requests.can_wait is False
 
 

@@ -16,7 +16,7 @@ from cxr.errors import CxrError
 from cxr.loss.mae import MeanAbsoluteError
 from cxr.run.directory import Run
 from cxr.training.log import EpochLog, StepLog, read_log, read_rows, read_steps, shown
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckedFiles
 from tests.training.constant import KNOWN, UNKNOWN, bce, fit
 
 EPOCHS = 4
@@ -102,7 +102,7 @@ def test_a_resumed_run_cuts_rows_after_its_checkpoint_off_and_writes_them_again(
     run, straight = Run(tmp_path / "a"), tmp_path / "straight"
     run.path.mkdir()
     straight.mkdir()
-    options: dict[str, Any] = {"lr": 0.5, "plugins": [WholeFiles(run)], "epochs": EPOCHS}
+    options: dict[str, Any] = {"lr": 0.5, "plugins": [CheckedFiles(run)], "epochs": EPOCHS}
     logged(straight, lr=0.5)
 
     def logs() -> tuple[Callback, Callback]:

@@ -143,7 +143,7 @@ def test_a_checkpoint_without_sums_has_them_computed_from_its_scores() -> None:
     assert made.train_scores.sums.tolist() == pytest.approx([float(expected), 8.0])
 
 
-def test_the_newest_whole_checkpoint_is_read_with_the_place_where_it_goes_on(trained: Trained, tmp_path: Path) -> None:
+def test_the_newest_checkpoint_is_read_with_the_step_to_resume_at(trained: Trained, tmp_path: Path) -> None:
     found = read_restored(trained.run, 8, 3)
     assert found is not None and (found.path, found.start) == (trained.run.last, (1, 0))
     assert found.content["cxr"]["findings"] and found.content["global_step"] > 0

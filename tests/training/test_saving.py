@@ -11,7 +11,7 @@ import torch
 
 from cxr.errors import CxrError
 from cxr.run.directory import Run
-from cxr.training.saving import WholeFiles, newest_whole, read_whole, write_checkpoint
+from cxr.training.saving import CheckedFiles, newest_checkpoint, read_checked, write_checkpoint
 
 
 class Died(BaseException):
@@ -40,7 +40,7 @@ def test_the_last_and_the_one_before_are_kept_and_sha256sum_agrees(run: Run) -> 
     assert sorted(path.name for path in folder.iterdir()) == [
         "last.ckpt", "last.ckpt.sha256", "previous.ckpt", "previous.ckpt.sha256",
     ]  # fmt: skip
-    assert (value(run.last), value(run.previous), value(newest_whole(run).path)) == (3, 2, 3)
+    assert (value(run.last), value(run.previous), value(newest_checkpoint(run).path)) == (3, 2, 3)
     if shutil.which("sha256sum"):
         names = ["last.ckpt.sha256", "previous.ckpt.sha256"]
         assert subprocess.run(["sha256sum", "--strict", "-c", *names], cwd=folder, capture_output=True).returncode == 0
@@ -58,7 +58,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_used(
         run.last.unlink()
     else:
         run.last.write_bytes(spoilt[damage])
-    found = newest_whole(run)
+    found = newest_checkpoint(run)
     assert found and found.path == run.previous and value(found.path) == 2 and found.content == found.path.read_bytes()
     if damage != "missing":
         assert "last.ckpt is damaged" in capsys.readouterr().out
@@ -70,18 +70,18 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_used(
 def test_two_damaged_checkpoints_are_refused_by_name(run: Run) -> None:
     for path in (run.last, run.previous):
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CxrError, match=r"last\.ckpt and .*previous\.ckpt are damaged: their SHA-256 is not"):
-        newest_whole(run)
+    with pytest.raises(CxrError, match=r"last\.ckpt and .*previous\.ckpt are damaged: their SHA-256 does not match"):
+        newest_checkpoint(run)
 
 
 def test_a_checkpoint_without_a_sum_is_taken_as_it_is(run: Run) -> None:
     for path in run.last.parent.glob("*.sha256"):
         path.unlink()
-    assert value(newest_whole(run).path) == 3
+    assert value(newest_checkpoint(run).path) == 3
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert newest_whole(Run(tmp_path / "b")) is None
+    assert newest_checkpoint(Run(tmp_path / "b")) is None
 
 
 def test_whatever_call_the_process_dies_at_a_whole_checkpoint_is_there(
@@ -106,7 +106,7 @@ def test_whatever_call_the_process_dies_at_a_whole_checkpoint_is_there(
                         raise Died
                     return result
 
-                before = value(newest_whole(run).path)
+                before = value(newest_checkpoint(run).path)
                 with monkeypatch.context() as patch:
                     patch.setattr(owner, name, mortal)
                     try:
@@ -115,14 +115,14 @@ def test_whatever_call_the_process_dies_at_a_whole_checkpoint_is_there(
                         deaths += 1
                     else:
                         break
-                assert value(newest_whole(run).path) in (before, before + 1)
-                assert read_whole(newest_whole(run).path) is not None
+                assert value(newest_checkpoint(run).path) in (before, before + 1)
+                assert read_checked(newest_checkpoint(run).path) is not None
                 call += 1
     assert deaths >= 30
 
 
 def test_a_file_that_was_read_already_is_handed_to_lightning_once_and_then_read(run: Run) -> None:
-    files, other = WholeFiles(run), {"step": 7}
+    files, other = CheckedFiles(run), {"step": 7}
     files.restored = (run.last, other)
     assert files.load_checkpoint(run.previous)["step"] == 2, "another file is read"
     assert files.load_checkpoint(str(run.last)) is other
@@ -130,7 +130,7 @@ def test_a_file_that_was_read_already_is_handed_to_lightning_once_and_then_read(
 
 
 def test_only_last_has_one_before_and_a_file_that_is_removed_takes_its_sum_along(run: Run) -> None:
-    files = WholeFiles(run)
+    files = CheckedFiles(run)
     before = run.previous.read_bytes()
     for epoch in (0, 1):
         files.save_checkpoint({"step": epoch}, run.best)
@@ -147,4 +147,4 @@ def test_the_noted_sum_is_that_of_the_file_however_large_it_is(tmp_path: Path, s
     path = tmp_path / "a.ckpt"
     write_checkpoint({"weights": torch.arange(size)}, path)  # up to 24 MiB, in several pieces
     assert (tmp_path / "a.ckpt.sha256").read_text() == f"{sha256(path.read_bytes()).hexdigest()}  a.ckpt\n"
-    assert read_whole(path) == path.read_bytes()
+    assert read_checked(path) == path.read_bytes()

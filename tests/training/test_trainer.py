@@ -14,7 +14,7 @@ from cxr.errors import CxrError
 from cxr.run.directory import Run
 from cxr.task.multi_label import MultiLabel
 from cxr.training.devices import Devices
-from cxr.training.saving import WholeFiles
+from cxr.training.saving import CheckedFiles
 from cxr.training.trainer import quieten, trainer_of
 from cxr.training.world import Rank
 from tests.training.conftest import composed
@@ -40,7 +40,7 @@ def test_options_reach_lightning_by_their_own_names(tmp_path: Path) -> None:
     assert (trainer.max_epochs, trainer.gradient_clip_val, trainer.limit_val_batches) == (7, 0.5, 3)
     assert (trainer.accumulate_grad_batches, trainer.log_every_n_steps) == (6, 2)
     assert trainer.num_sanity_val_steps == 0 and trainer.loggers == []
-    assert isinstance(trainer.strategy.checkpoint_io, WholeFiles) and trainer.world_size == 1
+    assert isinstance(trainer.strategy.checkpoint_io, CheckedFiles) and trainer.world_size == 1
     assert not list(tmp_path.iterdir()), "nothing is written yet"
 
 

@@ -19,7 +19,7 @@ from cxr.run.ledger import LEDGER, count_test
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.training.log import read_log, read_rows, read_steps
 from cxr.training.run import resume
-from cxr.training.saving import read_whole
+from cxr.training.saving import read_checked
 from cxr.training.scored import FinishedRun
 from tests.trust.conftest import CONFIG
 
@@ -151,8 +151,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "metrics.json": lambda path: Run(path.parent).metrics(),
     "metrics.csv": read_rows,
     "steps.csv": read_steps,
-    "best.ckpt.sha256": lambda path: read_whole(path.with_suffix("")),
-    "best.ckpt": lambda path: read_whole(path),
+    "best.ckpt.sha256": lambda path: read_checked(path.with_suffix("")),
+    "best.ckpt": lambda path: read_checked(path),
     "test.parquet": read_predictions,
 }
 
