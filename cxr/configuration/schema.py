@@ -133,7 +133,7 @@ class Train:
     runs_dir: str = "runs"
     init: str | None = None
     init_head: bool = True
-    freeze: Annotated[list[str], Kind("a list of backbone, attention and head")] = field(default_factory=list)
+    freeze: Annotated[list[str], Kind("a list of backbone, attention, fusion and head")] = field(default_factory=list)
     plugins: Plugins = field(default_factory=list)
     resume: Literal[True, False, "auto"] = False
     score_test: bool = True

@@ -15,7 +15,7 @@ from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
 from cxr.training.checkpoint import network_state, read_checkpoint
 
-PARTS = ("backbone", "attention", "head")
+PARTS = ("backbone", "attention", "fusion", "head")
 _HEAD = "head."
 
 
@@ -116,7 +116,7 @@ def freeze(network: Network, parts: Sequence[str]) -> None:
 
     Args:
         network: in training mode.
-        parts: of `backbone`, `attention` and `head`.
+        parts: of `PARTS`.
 
     Raises:
         CxrError: nothing is left to train.
