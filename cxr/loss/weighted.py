@@ -26,8 +26,7 @@ def class_weights(positive: Sequence[int], scheme: str, beta: float = 0.9999) ->
         CxrError: the scheme is unknown, or beta is out of range.
     """
     check_option("beta", beta, below=1)
-    counts = torch.tensor(positive, dtype=torch.double)
-    n = counts.clamp(min=1)
+    n = torch.tensor(positive, dtype=torch.double).clamp(min=1)
     if scheme == "none":
         weight = torch.ones_like(n)
     elif scheme == "inverse":

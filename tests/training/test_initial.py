@@ -144,7 +144,7 @@ def test_frozen_parts_keep_weights_and_buffers_and_the_others_learn() -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["freeze=[bakbone]"], r"freeze=\[bakbone\] names bakbone; the parts of a network are backbone, attention, fusion, head"),
+    [(["freeze=[bakbone]"], r"freeze=\[bakbone\] names bakbone; .* are backbone, attention, fusion, head"),
      (["freeze=[backbone,head]"], r"backbone, which are random; pass init=runs/<name>"),
      (["experiment=holste_crt"], r"backbone, which are random; pass init=runs/<name>"),
      (["experiment=holste_tau_norm"], r"backbone, which are random; pass init=runs/<name>")],
