@@ -1,23 +1,28 @@
-"""One decoding process: `python -m cxr.data.decoder`, fed over its input by `cxr.data.cache.pool`, gone when that ends.
+"""Decoding in a process pool. Outside `cxr.data.cache`, so that a worker imports neither pandas nor PyTorch."""
 
-A line in is a JSON list of tasks `[position, path, known]`, a line out the list of their results, see `Result`. The
-pixels go straight into the array file, so that memory stays that of one image whatever their number.
-"""
-
-import json
+import multiprocessing
 import os
-import sys
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 
+from cxr.errors import CxrError
 from cxr.imaging.decode import BadImage, decode, read_file
+from cxr.processes.isolation import die_with_parent
+
+SAME = "same"
+_CHUNK = 16  # images per task of the pool
 
 
 class Task(NamedTuple):
-    """Attributes: position in the array; path of the file; SHA-256 of the content that needs no decoding, or none."""
+    """Attributes: position in the array; path of the file; SHA-256 of content that needs no decoding, or None."""
 
     position: int
     path: str
@@ -25,7 +30,7 @@ class Task(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
         position: in the array.
@@ -33,7 +38,7 @@ class Result(NamedTuple):
         width: of the file in pixels, 0 if unknown.
         height: of the file in pixels, 0 if unknown.
         pixels: SHA-256 of the row of the array; empty if none was written.
-        reason: why the image is bad; empty if it is not; `same` if the file has the content that was known.
+        reason: why the image is bad; empty if it is not; `same` if the file has the known content.
     """
 
     position: int
@@ -44,53 +49,66 @@ class Result(NamedTuple):
     reason: str = ""
 
 
-SAME = "same"
-
-
-def work(task: Task, array: int, start: int, size: int) -> Result:
-    """Decodes one file into its row.
+def decode_all(tasks: Sequence[Task], array: Path, start: int, size: int, processes: int) -> Iterator[Result]:
+    """Decodes all files into their rows of the array file, and yields the results in the order of the tasks.
 
     Args:
-        task: which.
-        array: descriptor of the array file.
-        start: where its first row begins, in bytes.
+        tasks: which files, to which rows.
+        array: file that holds the rows.
+        start: offset of its first row in bytes.
         size: side of a row's image in pixels.
+        processes: at most.
+
+    Raises:
+        CxrError: a file's disk failed, or a worker was killed.
+        OSError: the array file's disk failed.
     """
+    if not tasks:
+        return
+    workers = min(processes, -(-len(tasks) // _CHUNK))
+    try:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
+            yield from pool.map(partial(decode_row, array=array, start=start, size=size), tasks, chunksize=_CHUNK)
+    except BrokenProcessPool:
+        raise CxrError(
+            "a process that decodes images was killed (out of memory?); finished images are kept: run the same command "
+            "again to continue, with cache.processes=1 if memory is short"
+        ) from None
+    except OSError as error:
+        if not error.filename or error.filename == str(array):
+            raise
+        raise CxrError(
+            f"{error.filename} cannot be read: {str(error.strerror).lower()}; finished images are kept: run the same "
+            "command again to continue"
+        ) from None
+
+
+def decode_row(task: Task, array: Path, start: int, size: int) -> Result:
+    """Decodes one file into its row; see `decode_all`."""
     content = b""
     try:
         content = read_file(task.path)
         if task.known and sha256(content).hexdigest() == task.known:
             return Result(task.position, task.known, reason=SAME)
-        made = decode(content, size)
+        decoded = decode(content, size)
     except BadImage as error:
         reason = " ".join(str(error).replace(task.path, "it").split())
         return Result(task.position, sha256(content).hexdigest() if content else "", reason=reason)
-    row = made.pixels.tobytes()
+    row = decoded.pixels.tobytes()
     write_row(array, start + task.position * len(row), row)
-    return Result(task.position, made.source, made.width, made.height, sha256(row).hexdigest())
+    return Result(task.position, decoded.source, decoded.width, decoded.height, sha256(row).hexdigest())
 
 
-def write_row(array: int, offset: int, row: bytes) -> None:
-    """Writes all of `row` at `offset`."""
-    view = memoryview(row)
-    while view:
-        written = os.pwrite(array, view, offset)
-        view, offset = view[written:], offset + written
+def write_row(array: Path, offset: int, row: bytes) -> None:
+    """Writes `row` at `offset` of the file."""
+    with array.open("rb+") as file:
+        file.seek(offset)
+        file.write(row)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Does what comes in until the input ends. Arguments: array file, first row's offset, size."""
+def _start_worker() -> None:
+    """A worker dies with its parent, leaves Ctrl-C to it, and discards the warnings of libpng."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
-    path, start, size = arguments[0], int(arguments[1]), int(arguments[2])
-    array = os.open(path, os.O_RDWR)
-    for line in sys.stdin:
-        try:
-            results = [work(Task(*task), array, start, size) for task in json.loads(line)]
-            answer = json.dumps(results)
-        except OSError as error:  # of the machine or the array's disk, not of an image
-            answer = json.dumps({"failed": error.strerror or str(error), "errno": error.errno, "file": error.filename})
-        print(answer, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -1,9 +1,10 @@
-"""One image file into gray pixels, or the reason why not. Imports little: each decoding process loads it."""
+"""Decodes an image file to gray pixels, or states why it cannot. Imports little, since each worker imports it."""
 
 import errno
 import io
 import os
 import stat
+import struct
 import zlib
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,30 +14,30 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cxr.imaging.png import PLAIN_GRAY, SIGNATURE, DamagedPng, decode_plain, read_chunks
-
-DECODER = 2  # edition of the decoding and resizing below; another number makes other caches
-MOST_PIXELS = 128_000_000  # of a file; the largest radiographs have 30 million, a decompression bomb has more
+DECODER = 2  # version of the decoding and resizing below; a new number makes new caches
+MOST_PIXELS = 128_000_000  # the largest radiographs have 30 million; a decompression bomb has more
 MOST_BYTES = 1 << 30
-BLANK = 1.0  # gray levels of standard deviation: under it an image shows nothing
+BLANK = 1.0  # gray levels of standard deviation, below which an image is blank
 
-# Of what Pillow reads, formats that it decodes itself: EPS would be handed to Ghostscript, whatever the file is called.
+# The formats that Pillow decodes itself. It would pass EPS to Ghostscript, whatever the file's extension.
 FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "PPM", "WEBP")
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PLAIN_GRAY = bytes((8, 0, 0, 0, 0))  # of a PNG header: eight bits, gray, not interlaced
 _EIGHT_BIT_GRAY = ("L", "LA", "La")
-_OF_THE_MACHINE = (
+_MACHINE_ERRORS = (
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
 )  # fmt: skip
-_REFUSED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, UnidentifiedImageError, OverflowError, MemoryError)
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, OverflowError, MemoryError, cv2.error)
 
 
 class BadImage(Exception):
-    """A file that is no radiograph; its text is the reason."""
+    """A file cannot be used; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image file at the cache's size, and what it was made from.
+    """A decoded image at the cache's size, and the properties of its file.
 
     Attributes:
         pixels: (size, size) uint8.
@@ -54,33 +55,34 @@ class Decoded:
 def read_gray(path: str | Path) -> np.ndarray:
     """Decodes one image file into (H, W) uint8.
 
-    Sixteen-bit values are scaled to eight bits (65535 becomes 255); colour is turned into luma; an alpha channel is
-    passed over. One percent of the published NIH files are RGBA with three equal channels.
+    Sixteen-bit values are scaled to eight bits (65535 becomes 255), colour is converted to luma, and an alpha channel
+    is ignored. One percent of the published NIH files are RGBA with three equal channels.
 
     Raises:
-        BadImage: the file is not a whole image; the text says why.
+        BadImage: the file is damaged, too large or of an unknown format.
         OSError: it cannot be opened.
     """
     return gray(Path(path).read_bytes())
 
 
 def gray(content: bytes) -> np.ndarray:
-    """The same of a file's content: plain gray PNG by `cxr.imaging.png`, the rest by Pillow, all PNG checked.
+    """Decodes a file's content into (H, W) uint8, see `read_gray`.
+
+    OpenCV decodes plain gray PNG and Pillow everything else. Both ignore checksums of PNG chunks, which are checked
+    here first.
 
     Raises:
-        BadImage: the content is not a whole image of at most `MOST_PIXELS`.
+        BadImage: as `read_gray`.
     """
     if not content:
         raise BadImage("the file is empty")
-    if content.startswith(SIGNATURE):
-        try:
-            png = read_chunks(content)
-            _check_size(png.width, png.height)
-            if png.form == PLAIN_GRAY:
-                return decode_plain(png)
-        except DamagedPng as error:
-            raise BadImage(str(error)) from None
     try:
+        if content.startswith(_PNG) and _check_png(content):
+            flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+            if pixels is None:
+                raise BadImage("damaged: its pixels cannot be decoded")
+            return pixels
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(*image.size)
             image.load()
@@ -89,7 +91,7 @@ def gray(content: bytes) -> np.ndarray:
         raise BadImage(f"not an image of a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: {error}") from None
-    except _REFUSED as error:
+    except _DAMAGED as error:
         text = str(error) or type(error).__name__
         raise BadImage(f"{'truncated' if 'truncated' in text else 'damaged'}: {text}") from None
 
@@ -98,7 +100,7 @@ def decode(content: bytes, size: int) -> Decoded:
     """Decodes and resizes a file's content.
 
     Raises:
-        BadImage: it is no whole image, or it is blank.
+        BadImage: as `read_gray`, or the image is blank.
     """
     pixels = gray(content)
     small = resize(pixels, size)
@@ -110,7 +112,7 @@ def decode(content: bytes, size: int) -> Decoded:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """(H, W) uint8 to (size, size) uint8: by area when it shrinks, bilinear when it grows."""
+    """Resizes (H, W) uint8 to (size, size): by area if it shrinks, bilinearly if it grows."""
     if image.shape == (size, size):
         return image
     method = cv2.INTER_AREA if min(image.shape) >= size else cv2.INTER_LINEAR
@@ -118,30 +120,57 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_file(path: str) -> bytes:
-    """The content of an image file.
+    """Reads an image file.
 
     Raises:
-        BadImage: it is missing, no regular file, not readable for this user or on its disk, or too long.
-        OSError: the machine or the server of its files fails, whatever the file.
+        BadImage: the file is missing, not regular, not readable, or longer than `MOST_BYTES`.
+        OSError: the machine or the file server failed, so that other files would fail too.
     """
     try:
         file = os.stat(path)
-        if not stat.S_ISREG(file.st_mode) and not stat.S_ISDIR(file.st_mode):  # a pipe would be waited for
-            raise BadImage("cannot be opened: is no regular file")
+        if not stat.S_ISREG(file.st_mode) and not stat.S_ISDIR(file.st_mode):  # reading a pipe would block
+            raise BadImage("cannot be opened: not a regular file")
         if file.st_size > MOST_BYTES:
             raise BadImage(f"too large: the file has {file.st_size / 1e9:.1f} GB")
         return Path(path).read_bytes()
     except OSError as error:
-        if error.errno in _OF_THE_MACHINE:
+        if error.errno in _MACHINE_ERRORS:
             raise
         raise BadImage(f"cannot be opened: {str(error.strerror).lower()}") from None
+
+
+def _check_png(content: bytes) -> bool:
+    """Checks the chunks of a PNG (specification, section 5); returns whether it is eight-bit gray, not interlaced."""
+    view, start, header, compressed = memoryview(content), len(_PNG), b"", 0
+    kind = b""
+    while kind != b"IEND":
+        length = int.from_bytes(view[start : start + 4], "big")
+        end = start + 12 + length
+        if end > len(content):
+            raise BadImage("truncated: the file ends inside a chunk or before its last chunk")
+        kind = content[start + 4 : start + 8]
+        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            raise BadImage(f"damaged: the checksum of a chunk ({kind.decode('latin-1')!r}) is wrong")
+        if not header:
+            if kind != b"IHDR" or length != 13:
+                raise BadImage("damaged: it does not begin with a PNG header")
+            header = content[start + 8 : end - 4]
+        compressed += length * (kind == b"IDAT")
+        start = end
+    width, height = struct.unpack(">II", header[:8])
+    _check_size(width, height)
+    if not compressed:
+        raise BadImage("damaged: it holds no pixels")
+    if compressed > 2 * height * (8 * width + 1) + 1024:  # would take long to inflate; 8 bytes is the largest pixel
+        raise BadImage(f"damaged: {compressed} bytes of compressed pixels for {width}x{height} pixels")
+    return header[8:] == _PLAIN_GRAY
 
 
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise BadImage(f"damaged: it has {width}x{height} pixels")
     if width * height > MOST_PIXELS:
-        raise BadImage(f"too large: {width}x{height} pixels, at most {MOST_PIXELS} are decoded")
+        raise BadImage(f"too large: {width}x{height} pixels; the maximum is {MOST_PIXELS}")
 
 
 def _to_gray(image: Image.Image) -> np.ndarray:

@@ -303,7 +303,7 @@ DAMAGE = {
     "folder": "cannot be opened: is a directory", "missing": "cannot be opened: no such file",
     "link to nowhere": "cannot be opened", "bomb": "too large: 60000x60000", "too few pixels": "damaged",
     "truncated JPEG": "truncated", "link to itself": "cannot be opened: too many levels",
-    "failing disk": "cannot be opened: input/output error", "pipe": "cannot be opened: is no regular file",
+    "failing disk": "cannot be opened: input/output error", "pipe": "cannot be opened: not a regular file",
 }  # fmt: skip
 LINKS = {"link to itself": "", "failing disk": "/proc/self/mem"}  # which gives EIO to whoever reads it
 

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr.data.cache import CacheSettings, build, open_or_build, pool
+from cxr.data.cache import CacheSettings, build, open_or_build
 from cxr.data.cache.verify import verify
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
@@ -54,10 +55,9 @@ def catalog_of(folder: Path) -> Catalog:
     return Catalog(pd.DataFrame({"image": [Path(p).name for p in paths], "path": paths}), (), "t")
 
 
-def start(films: Path, where: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", BUILD, str(films), str(where)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+def start(films: Path, where: Path, **options: Any) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", BUILD, str(films), str(where)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
 
 
 def content(where: Path) -> dict[str, bytes]:
@@ -194,24 +194,32 @@ def test_a_waiting_builder_takes_over_when_the_first_is_killed(
     assert content(tmp_path) == whole
 
 
-def test_a_decoding_process_that_dies_is_told_and_its_work_kept(
-    films: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = pool._Worker.receive
+def test_a_killed_worker_is_reported_and_its_work_kept(films: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    process = start(films, tmp_path, stderr=subprocess.PIPE)
+    while not rows_of(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.001)
+    workers = [c for c in children_of(process.pid) if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "CxrError: a process that decodes images was killed" in errors and "run the same command again" in errors
+    out, _ = start(films, tmp_path).communicate(timeout=120)
+    assert "done 390" in out and content(tmp_path) == whole
 
-    def struck(worker):  # type: ignore[no-untyped-def]
-        if next(tmp_path.glob(".building-*/journal.jsonl")).stat().st_size:
-            worker.process.kill()
-            worker.process.wait()
-        return real(worker)
 
-    monkeypatch.setattr(pool._Worker, "receive", struck)
-    settings = CacheSettings(64, str(tmp_path), "skip", 2)
-    with pytest.raises(CxrError, match=r"ended with signal 9 .*run again"):
-        open_or_build(catalog_of(films), films, settings)
-    monkeypatch.undo()
-    open_or_build(catalog_of(films), films, settings)
-    assert content(tmp_path) == whole
+def test_ctrl_c_ends_a_build_and_its_workers(films: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    process = start(films, tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    while not rows_of(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.001)
+    children = children_of(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT and errors.count("Traceback") == 1, errors
+    assert not any(map(resident, children))
+    out, _ = start(films, tmp_path).communicate(timeout=120)
+    assert "done 390" in out and content(tmp_path) == whole
 
 
 def test_memory_of_a_build_does_not_grow_with_the_images(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_overfitting_is_reported_in_the_terminal_in_a_table_and_in_metrics(
     assert warning in result.out and any(warning in said for said in metrics["warnings"])
     assert metrics["learnt"]["shrinkage"] == 50 and metrics["learnt"]["positives"] == positives
     assert "weights vary most over 20 resamples" in result.out and "without a member: a " in result.out
-    assert "Weights, and over 20 resamples" in (run / "overfitting.md").read_text()
+    assert "Weights, and their spread over 20 resamples" in (run / "overfitting.md").read_text()
 
 
 def test_the_report_can_be_left_out(ensemble: Callable[..., Any], runs: Path) -> None:

@@ -23,8 +23,7 @@ from tqdm import tqdm
 
 from cxr.data.cache.audit import find_duplicates
 from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, Manifest, State, read_manifest
-from cxr.data.cache.pool import decode_all
-from cxr.data.decoder import SAME, Result, Task, write_row
+from cxr.data.decoder import SAME, Result, Task, decode_all, write_row
 from cxr.errors import CxrError
 from cxr.files.locking import locked
 from cxr.files.writing import unwritable
@@ -75,7 +74,7 @@ def _fill(building: Path, state: State, processes: int) -> None:
             disable=not sys.stderr.isatty(), leave=False,
         )  # fmt: skip
         with bar:
-            for result in _results(tasks, state, array, file.fileno(), start, processes):
+            for result in _results(tasks, state, array, start, processes):
                 journal.write(json.dumps(result) + "\n")
                 journal.flush()
                 done[result.position] = result
@@ -156,7 +155,7 @@ def _read_journal(journal: IO[str], array: IO[bytes], start: int, state: State) 
     return done
 
 
-def _results(tasks: list[Task], state: State, array: Path, handle: int, start: int, processes: int) -> Iterator[Result]:
+def _results(tasks: list[Task], state: State, array: Path, start: int, processes: int) -> Iterator[Result]:
     """Rows that an earlier cache has are copied, the rest is decoded."""
     known = _known(array.parents[1], state)
 
@@ -165,7 +164,7 @@ def _results(tasks: list[Task], state: State, array: Path, handle: int, start: i
         if row is None:
             del known[position]  # it has lost its checksum
             return None
-        write_row(handle, start + position * len(row), row)
+        write_row(array, start + position * len(row), row)
         return Result(position, *known[position].entry[3:])
 
     untouched = [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from platformdirs import user_cache_path
 
 from cxr.data.cache.audit import Audit, audit
 from cxr.data.cache.build import build_cache
@@ -150,8 +151,8 @@ def default_directory(root: Path) -> Path:
     writable = os.access(root, os.W_OK) and root.stat().st_mode & stat.S_IWUSR
     if writable:
         return root / "cxr-cache"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "cxr" / f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
+    root = root.resolve()
+    return user_cache_path("cxr", appauthor=False) / f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
 
 
 def _refuse_links(folder: Path) -> None:
