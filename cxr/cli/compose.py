@@ -97,11 +97,11 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
             only_shows = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or only_shows:
                 return CommandLine(flags, overrides, everything=everything)
-            whole = _composed(program, overrides, flags)
-            config = _without_hydra(whole)
+            composed = _composed(program, overrides, flags)
+            config = _without_hydra(composed)
             if flags.package and OmegaConf.select(config, flags.package, throw_on_missing=False) is None:
                 raise CxrError(f"--package {flags.package}: the configuration has no such part")
-            return CommandLine(flags, overrides, config, whole, everything)
+            return CommandLine(flags, overrides, config, composed, everything)
         except OverrideParseException as error:
             raise CxrError(explain(error, program)) from error
 
@@ -200,13 +200,13 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
                 chosen = override.value()
                 if group == "debug":
                     raise CxrError(f"{override.input_line} names several; choose one of {', '.join(options_of(group))}")
-                if group in ("logger", "callbacks") and len({*chosen}) < len(chosen):
+                if group in ("logger", "callbacks") and len(set(map(str, chosen))) < len(chosen):
                     raise CxrError(f"{override.input_line} names an option twice; name each once")
             optional = override.is_delete() and group in ("experiment", "debug")
             if group in groups and override.value() is None and not optional:
                 raise CxrError(f"{group} cannot be null; choose one of {', '.join(options_of(group))}")
-        whole = compose(program, lines, return_hydra_config=True)
-        config = _without_hydra(whole)
+        composed = compose(program, lines, return_hydra_config=True)
+        config = _without_hydra(composed)
         refuse_secrets(config)
         if edited:
             _check_edits(program, overrides, config, groups)
@@ -214,11 +214,11 @@ def _checked(program: str, lines: list[str], edited: bool) -> DictConfig:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         raise CxrError(explain(error, program, overrides)) from error
-    return whole
+    return composed
 
 
-def _without_hydra(whole: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
 
 
 def _edits(override: Override) -> bool:
@@ -252,8 +252,8 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
             raise CxrError(f"{key} is required; remove ~{key}" + f", or set {key}=null" * (parent != ""))
     of_hydra = [str(o.key_or_group) for o in overrides if _edits(o) and str(o.key_or_group).startswith("hydra.")]
     for key in of_hydra:
-        whole = compose(program, lines, return_hydra_config=True)
-        node = OmegaConf.select(whole, key.rpartition(".")[0], throw_on_missing=False)
+        composed = compose(program, lines, return_hydra_config=True)
+        node = OmegaConf.select(composed, key.rpartition(".")[0], throw_on_missing=False)
         if not isinstance(node, DictConfig) or (
             OmegaConf.get_type(node) is not dict and key.rpartition(".")[2] not in node
         ):

@@ -227,9 +227,7 @@ class Run:
             ) from error
 
 
-def name_taken_error(
-    path: Path, remedy: str = "choose another name=, or pass resume=true to go on with it"
-) -> CxrError:
+def name_taken_error(path: Path, remedy: str = "choose another name=, or pass resume=true to resume it") -> CxrError:
     """The sentence for a run name that exists."""
     return CxrError(f"{path} exists; {remedy}")
 

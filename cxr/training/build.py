@@ -162,7 +162,7 @@ def build_mixing(config: Mapping[str, Any]) -> Mixing | None:
     """How training batches are mixed; none with `mix=none`.
 
     Raises:
-        CxrError: what the configuration names does not mix, or refuses its arguments.
+        CxrError: the configured class is not a `Mixing`, or rejects its arguments.
     """
     if not config["mix"]:
         return None
@@ -173,21 +173,21 @@ def build_mixing(config: Mapping[str, Any]) -> Mixing | None:
 
 
 def check_loss(loss: nn.Module, task: ClassificationTask, batches: int = 1) -> None:
-    """Refuses a loss that does not fit the run.
+    """Checks that a loss fits the run.
 
     Args:
-        loss: with or without the attributes `activation`, for which it trains, and `couples_samples`, true where the
-            loss of a batch is not a sum over its images.
-        task: by whose activation scores are made.
-        batches: of an optimizer step, over accumulation and devices.
+        loss: may have the attributes `activation`, and `couples_samples`, true if the loss of a batch is not a sum over
+            its images.
+        task: whose activation computes scores.
+        batches: per optimizer step, over accumulation and devices.
 
     Raises:
-        CxrError: the activations differ, or the loss couples samples that would lie in different batches.
+        CxrError: the activations differ, or the loss couples samples of different batches.
     """
     trained = getattr(loss, "activation", task.activation)
     if trained != task.activation:
         raise CxrError(
-            f"{type(loss).__name__} trains a {trained}, and {type(task).__name__} scores by {task.activation}; "
+            f"{type(loss).__name__} trains for {trained}, but {type(task).__name__} scores with {task.activation}; "
             "task=multi_label goes with loss=bce, mae, asl, distribution_balanced or two_way, task=single_label with "
             "loss=cross_entropy, and both with loss=class_balanced, focal, ldam or logit_adjusted"
         )

@@ -121,7 +121,7 @@ def test_valid_additions_and_flags_are_accepted(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--help", "backbone"], "backbone takes one of its options: densenet121"),
+        (["--help", "backbone"], "backbone takes one of its options: "),
         (["--help", "seed"], "seed lacks its value; write seed=VALUE"),
         (["--epochs", "3"], "--epochs is not a flag; options are written key=value; did you mean trainer.max_epochs=3"),
         (["--image-size=64"], "--image-size is not a flag; write image_size=64"),
@@ -136,10 +136,10 @@ def test_valid_additions_and_flags_are_accepted(words: list[str]) -> None:
         (["--cfg", "foo"], "invalid choice: 'foo'"),
         (["--cfg", "job", "--package", "nosuch"], "--package nosuch: the configuration has no such part"),
         (["--cfg", "job", "+traner.x=1"], "there is no option traner.x"),
-        (["--help", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
+        (["--help", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of "),
         (["help=foo"], "help=foo is unknown; write --help, or help=all for every option"),
         (["-m", "help=all"], "-m and --help exclude each other"),
-        (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of densenet121"),
+        (["help=all", "backbone=nosuch"], "backbone=nosuch is not an option; choose one of "),
         (["--info", "job"], "invalid choice: 'job'"),
         (["seed=range(1,3"], "seed=range(1,3 cannot be parsed"),
         (

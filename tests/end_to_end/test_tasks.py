@@ -71,9 +71,9 @@ def test_findings_that_exclude_each_other_are_trained_scored_and_combined(
         (["data.single_finding=true", "data.findings=[Mass]"], "needs at least two findings"),
         (
             ["data.single_finding=true", "loss=bce"],
-            "BinaryCrossEntropy trains a sigmoid, and SingleLabel scores by soft",
+            "BinaryCrossEntropy trains for sigmoid, but SingleLabel scores with soft",
         ),
-        (["task=multi_label"], "CrossEntropy trains a softmax, and MultiLabel scores by sigmoid"),
+        (["task=multi_label"], "CrossEntropy trains for softmax, but MultiLabel scores with sigmoid"),
     ],
 )
 def test_labels_and_losses_that_do_not_belong_to_the_task_are_refused_before_the_run_appears(

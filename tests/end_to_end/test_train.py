@@ -117,7 +117,7 @@ class TestNames:
         refused = train(*ONE, "name=resnet10-location-bce")
         assert refused.code == 1
         assert refused.err == (
-            "error: runs/resnet10-location-bce exists; choose another name=, or pass resume=true to go on with it\n"
+            "error: runs/resnet10-location-bce exists; choose another name=, or pass resume=true to resume it\n"
         )
         assert (here / "runs" / "resnet10-location-bce" / "config.yaml").stat().st_mtime_ns == before
 

@@ -300,7 +300,7 @@ def test_a_rank_that_dies_ends_the_others_within_ten_seconds(
     said = process.communicate(timeout=60)[0]
     assert time.monotonic() - began < 10 and process.returncode == 1 and "Traceback" not in said
     assert f"error: process {rank} of 2 of runs/a was ended by SIGKILL (out of memory?)" in said
-    assert "with resume=true the run goes on" in said and not any(map(alive, ranks))
+    assert "with resume=true the run resumes from its last checkpoint" in said and not any(map(alive, ranks))
 
 
 @pytest.mark.slow

@@ -130,8 +130,8 @@ def test_transforms_and_order_are_those_of_the_options() -> None:
 
 @pytest.mark.parametrize(
     ("loss", "task", "said"),
-    [(CrossEntropy, MultiLabel, "CrossEntropy trains a softmax, and MultiLabel scores by sigmoid"),
-     (MeanAbsoluteError, SingleLabel, "MeanAbsoluteError trains a sigmoid, and SingleLabel scores by softmax")],
+    [(CrossEntropy, MultiLabel, "CrossEntropy trains for softmax, but MultiLabel scores with sigmoid"),
+     (MeanAbsoluteError, SingleLabel, "MeanAbsoluteError trains for sigmoid, but SingleLabel scores with softmax")],
 )  # fmt: skip
 def test_a_loss_that_trains_for_other_scores_than_the_task_gives_is_refused(
     loss: type[nn.Module], task: type[ClassificationTask], said: str

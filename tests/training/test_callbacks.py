@@ -194,7 +194,7 @@ def test_a_callback_of_the_users_own_is_built_where_the_user_names_it(mine: str)
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("Writes", "Lightning's ModelCheckpoint would write"),
+        ("Writes", "Lightning's ModelCheckpoint conflicts"),
         ("Other", "is not a Lightning callback"),
         ("function", "is not a Lightning callback"),
         ("Nothing", r"my_callbacks\.Nothing does not exist"),

@@ -43,7 +43,7 @@ class Fixed(nn.Module):
 
     def __init__(self, attention_of: str | None = None, maps: int = 4) -> None:
         super().__init__()
-        self.maps = maps
+        self.maps, self.out_features = maps, 3
         if attention_of:
             self.attention_of = attention_of
 

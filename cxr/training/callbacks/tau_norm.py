@@ -1,4 +1,4 @@
-"""The classifier of a finished run with its weights normalised, and by how much chosen on validation."""
+"""Tau-normalisation of a finished run's classifier, with tau chosen on validation."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from cxr.task.base import ClassificationTask
 
 
 class TauNormalisation(Callback):
-    """In epoch e, from 0, the head is w / ||w||^tau without a bias, tau = step * e, w the run's first weights.
+    """In epoch e, from 0, the head is w / ||w||^tau without a bias; tau = step * e, and w are the initial weights.
 
-    Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020: the tau of
-    `best.ckpt` is the best on validation. Nothing is to be trained: freeze the other parts and set the rate to 0.
+    Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020. `best.ckpt` has the
+    best tau on validation. Nothing is trained: freeze the other parts and set the learning rate to 0.
 
     Args:
-        step: between the tau of two epochs.
+        step: difference of tau between two epochs.
 
     Raises:
         CxrError: `step` is not above 0.
@@ -31,7 +31,7 @@ class TauNormalisation(Callback):
         self.first: Tensor | None = None  # (L, C), before training
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keeps the first weights, or those that a checkpoint holds."""
+        """Keeps the initial weights, or those of the checkpoint."""
         weight = _linear(pl_module).weight
         self.first = (weight.detach().clone() if self.first is None else self.first).to(weight.device)
 
