@@ -57,7 +57,7 @@ check: setup ## style, types, known vulnerabilities of the locked packages
 	$(RUN) tests/trust/audit.py
 
 bench: setup ## the benchmarks; a line of JSON a row
-	set -e; for each in input_path numbers faults; do $(RUN) benchmarks/$$each.py; done
+	set -e; for each in input_path sources numbers faults; do $(RUN) benchmarks/$$each.py; done
 
 bench-data: setup ## in a minute, what bounds training on DATA=DIR, a folder of images; ARGS="backbone=..." as in training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make bench-data DATA=DIR, a folder of images"; exit 1; }

@@ -13,7 +13,7 @@ import pytest
 import cxr
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("train", "ensemble", "evaluate", "compare", "cache")
+PROGRAMS = ("train", "ensemble", "evaluate", "compare", "inspect", "cache")
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
@@ -32,7 +32,7 @@ def test_the_version_is_that_of_the_package(call: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["trian"], "trian is not a program; did you mean train? choose one of train, ensemble, evaluate, compare, ca"),
+        (["trian"], "trian is not a program; did you mean train? choose one of train, ensemble, evaluate, compare, in"),
         (["evalute", "run=a"], "evalute is not a program; did you mean evaluate?"),
         (["dance"], "dance is not a program; choose one of"),
         (["backbone=vgg19"], "write cxr train backbone=vgg19"),
@@ -119,8 +119,11 @@ print(loaded(), loaded("--version"), loaded("trian"), loaded("train", "help=all"
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("cxr ", {"train", "ensemble", "evaluate", "compare", "cache"}),
-        ("cxr tr", {"train", "ensemble", "evaluate", "compare", "cache"}),  # the shell picks those that begin alike
+        ("cxr ", {"train", "ensemble", "evaluate", "compare", "inspect", "cache"}),
+        (
+            "cxr tr",
+            {"train", "ensemble", "evaluate", "compare", "inspect", "cache"},
+        ),  # the shell picks those that begin alike
         ("cxr train backbone=resnet", {"backbone=resnet10", "backbone=resnet18", "backbone=resnet50"}),
         ("cxr  train trainer.max_e", {"trainer.max_epochs="}),
         ("cxr compare spl", {"split="}),
