@@ -20,7 +20,14 @@ def said(program: str, *words: str) -> str:
     return str(caught.value)
 
 
-NEEDED = {"train": (), "ensemble": ("runs=a",), "cache": (), "evaluate": ("run=a",), "compare": ("runs=a",)}
+NEEDED = {
+    "train": (),
+    "ensemble": ("runs=a",),
+    "cache": (),
+    "inspect": (),
+    "evaluate": ("run=a",),
+    "compare": ("runs=a",),
+}
 
 
 @pytest.mark.parametrize("program", NEEDED)

@@ -18,7 +18,14 @@ from cxr.metrics.thresholds import RULES
 from cxr.run.directory import Run
 from tests.test_configuration import composed
 
-PROGRAMS = {"train": (), "cache": (), "evaluate": ("run=a",), "ensemble": ("runs=a",), "compare": ("runs=a",)}
+PROGRAMS = {
+    "train": (),
+    "cache": (),
+    "inspect": (),
+    "evaluate": ("run=a",),
+    "ensemble": ("runs=a",),
+    "compare": ("runs=a",),
+}
 DATA = ("data=nih", "data.root=nowhere")
 OPEN = {"backbone": {"_target_", "name", "mean", "std"}, "optimizer": {"_target_", "_partial_"},
         "early_stopping": {"_target_"}}  # fmt: skip  # of their classes
@@ -45,7 +52,7 @@ def same(schema: type, node: Any, above: str = "") -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_schema_has_the_keys_of_the_yaml_files_and_their_defaults(program: str) -> None:
-    config = composed(program, *PROGRAMS[program], *(DATA if program in ("train", "cache") else ()))
+    config = composed(program, *PROGRAMS[program], *(DATA if program in ("train", "cache", "inspect") else ()))
     same(program_of(program).schema, config)
 
 

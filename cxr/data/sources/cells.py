@@ -61,10 +61,10 @@ def each(cells: pd.Series, read: Callable[[str], _T]) -> tuple[NDArray[np.intp],
     return codes, texts, [read(text) for text in texts]
 
 
-def words(cells: pd.Series, known: Mapping[str, str], others: Callable[[str], str]) -> pd.Series:
-    """Cells (N,) by a table of words in lower case, or `others` of the cell where it is none of them."""
-    codes, _, read = each(cells, lambda cell: known.get(cell.casefold(), others(cell)))
-    return pd.Series(np.array(read, object)[codes], dtype="str")
+def mapped(cells: pd.Series, read: Callable[[str], object]) -> pd.Series:
+    """What `read` makes of each cell (N,); it is called once for each different cell."""
+    codes, _, values = each(cells, read)
+    return pd.Series(np.array(values, object)[codes], dtype=object)
 
 
 def splits(cells: pd.Series, heading: str, origin: str, rows: NDArray[np.int64]) -> pd.Series:
@@ -76,7 +76,7 @@ def splits(cells: pd.Series, heading: str, origin: str, rows: NDArray[np.int64])
     codes, texts, read = each(cells, lambda cell: SPLITS.get(cell.casefold()))
     _refuse(codes, texts, read, heading, origin, rows, "a split is train, training, val, valid, validate, validation, "
             "dev, test, testing or blank")  # fmt: skip
-    return pd.Series(np.array(read, object)[codes], dtype="str")
+    return pd.Series(np.array(read, object)[codes], dtype=object)
 
 
 def labels(

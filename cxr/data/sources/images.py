@@ -1,7 +1,7 @@
 """Where the images of a table are: names with or without folders and suffixes, found below a folder."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,11 +46,13 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
         CxrError: a name fits several files.
     """
     try:
-        below = dict(_files(str(root)))
+        below = _files(str(root))
     except OSError as error:
         raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
     found, outside, index = Found(), dict[str, Path](), _Index(below)
-    for name in names.unique():
+    found.paths = {name: below[name] for name in names if name in below}
+    found.ids = {name: name for name in found.paths}
+    for name in names[~names.isin(found.ids)].unique():
         spelled = _spelled(name)
         inside = _below(spelled, root)
         matches, moved = index.find(inside)
@@ -60,7 +62,7 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
         if len(matches) > 1:
             raise CxrError(
                 f"{origin} names the image {name!r}, and {len(matches)} files below data.root={root} have that name: "
-                f"{some(matches)}; write it with its folder and suffix"
+                f"{some(sorted(matches))}; write it with its folder and suffix"
             )
         if moved:
             found.moved[name] = matches[0]
@@ -100,9 +102,11 @@ class _Index:
         if "/" not in name:
             return self.by_name.get(name, []), False
         parts = name.split("/")
-        ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
-        return next(([end] if end in self.below else self.by_stem[end] for end in ends
-                     if end in self.below or end in self.by_stem), []), True  # fmt: skip
+        for start in range(1, len(parts)):
+            end = "/".join(parts[start:])
+            if end in self.below or end in self.by_stem:
+                return [end] if end in self.below else self.by_stem[end], True
+        return [], False
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -129,9 +133,9 @@ def _below(name: str, root: Path) -> str:
     return name
 
 
-def _files(root: str) -> Iterator[tuple[str, str]]:
+def _files(root: str) -> dict[str, str]:
     """Every file below a folder, links followed: its path below it, and its whole path."""
-    waiting, seen = [(root, "")], set()
+    files, waiting, seen = dict[str, str](), [(root, "")], set()
     while waiting:
         folder, prefix = waiting.pop()
         about = os.stat(folder)
@@ -139,9 +143,11 @@ def _files(root: str) -> Iterator[tuple[str, str]]:
             continue
         seen.add((about.st_dev, about.st_ino))
         for entry in os.scandir(folder):
-            if entry.name.startswith(".") or entry.name == _PASSED_OVER:
+            name = entry.name
+            if name[0] == "." or name == _PASSED_OVER:
                 continue
             if entry.is_dir():
-                waiting.append((entry.path, f"{prefix}{entry.name}/"))
+                waiting.append((entry.path, f"{prefix}{name}/"))
             else:
-                yield f"{prefix}{entry.name}", entry.path
+                files[prefix + name] = entry.path
+    return files

@@ -101,7 +101,9 @@ def find_roles(sheet: Sheet, given: Mapping[str, Any]) -> Roles:
         if fitting:
             columns[role], *rest = fitting
             free.remove(columns[role])
-            others |= {role: tuple(rest)} if rest else {}
+            if rest:
+                others[role] = tuple(rest)
+                free = [heading for heading in free if heading not in rest]
     if "image" not in columns:
         raise CxrError(
             f"{origin} has no column for the images, such as image, filename or path; its columns are "

@@ -81,8 +81,7 @@ def described(roles: Roles) -> list[str]:
     else:
         shown = [name if name == heading else f"{name} ({heading})" for name, heading in roles.findings.items()]
         lines.append(f"  {'findings':10}  {len(shown)}: {some(shown, 30)}")
-    unused = [heading for heading in roles.unused if not any(heading in names for names in roles.others.values())]
-    return [*lines, f"  {'no role':10}  {some(unused, 30)}"] if unused else lines
+    return [*lines, f"  {'no role':10}  {some(roles.unused, 30)}"] if roles.unused else lines
 
 
 def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: bool, notes: list[str]) -> pd.DataFrame:
@@ -90,7 +89,10 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
     origin, columns = str(sheet.path), roles.columns
     text = {role: sheet.text(heading) for role, heading in columns.items() if role != "no_finding"}
     images = find_images(text["image"], folder, origin)
-    table = pd.DataFrame({"image": text["image"].map(images.ids), "path": text["image"].map(images.paths)}, dtype="str")
+    table = pd.DataFrame(
+        {role: pd.Series(list(map(known.__getitem__, text["image"])), dtype=object)
+         for role, known in (("image", images.ids), ("path", images.paths))}
+    )  # fmt: skip
     _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
         name, path = next(iter(images.moved.items()))
@@ -110,10 +112,10 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
     if "study" in text:
         table["followup"], order = cells.study_numbers(text["study"], table["patient"])
         notes.append(f"studies of a patient are in the order of {columns['study']!r}: {order}")
-    none = pd.Series("", index=table.index, dtype="str")
+    none = pd.Series("", index=table.index, dtype=object)
     ages, sexes = text.get("age", none), text.get("sex", none)
-    table["age"] = parse_age(ages.str.replace(",", "."))
-    table["sex"] = cells.words(sexes, cells.SEXES, lambda cell: "?")
+    table["age"] = parse_age(cells.mapped(ages, lambda age: age.replace(",", ".")))
+    table["sex"] = cells.mapped(sexes, lambda sex: cells.SEXES.get(sex.casefold(), "?"))
     for role, given, unknown in (
         ("age", ages, (ages != "") & table["age"].isna()),
         ("sex", sexes, table["sex"] == "?"),
@@ -125,7 +127,7 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
                 f"{given[first]!r} (row {sheet.rows[first]})"
             )
     table["sex"] = _one_sex(table, notes)
-    table["view"] = cells.words(text.get("view", none), cells.VIEWS, str.upper)
+    table["view"] = cells.mapped(text.get("view", none), lambda view: cells.VIEWS.get(view.casefold(), view.upper()))
     if "split" in text:
         table["split"] = cells.splits(text["split"], columns["split"], origin, sheet.rows)
     return table
