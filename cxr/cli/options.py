@@ -1,6 +1,7 @@
 """A composed configuration as checked plain values, and what a resumed run may change."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -75,7 +76,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
             then, now = OmegaConf.select(saved, key), OmegaConf.select(config, key)
         if then == now:
             continue
-        if str(then).startswith(ELSEWHERE):  # a run from another machine is told where things lie here
+        if str(then).startswith(ELSEWHERE) or _has_moved(then):
             for leaf in [leaf for leaf, value in leaves(OmegaConf.to_container(saved)) if value == then]:
                 OmegaConf.update(saved, leaf, now)
             continue
@@ -94,3 +95,8 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     places = {key: value for key, value in resumed.items() if key != "init" or not run.last.exists()}
     refuse_elsewhere(places, str(run.path))
     return resumed
+
+
+def _has_moved(path: Any) -> bool:
+    """Whether a saved value is an absolute path, or one below `~`, that does not exist."""
+    return isinstance(path, str) and path.startswith(("/", "~")) and not Path(path).expanduser().exists()
