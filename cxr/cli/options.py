@@ -1,6 +1,7 @@
 """Turns a composed configuration into checked plain values, and applies the changes of a resumed run."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -9,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cxr.cli.mistakes import WITHOUT_VALIDATION
 from cxr.configuration.kinds import UNSET, checked, missing_keys
-from cxr.configuration.private import ELSEWHERE, leaves, refuse_elsewhere, shorten_home
+from cxr.configuration.private import ELSEWHERE, PATHS, leaves, refuse_elsewhere, shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
 from cxr.run.directory import Run
@@ -80,7 +81,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
             then, now = OmegaConf.select(saved, key), OmegaConf.select(config, key)
         if then == now:
             continue
-        if str(then).startswith(ELSEWHERE):  # a path of another machine, which the command line gives for this one
+        if str(then).startswith(ELSEWHERE) or _has_moved(str(key), then):
             for leaf in [leaf for leaf, value in leaves(OmegaConf.to_container(saved)) if value == then]:
                 OmegaConf.update(saved, leaf, now)
             continue
@@ -99,3 +100,9 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     places = {key: value for key, value in resumed.items() if key != "init" or not run.last.exists()}
     refuse_elsewhere(places, str(run.path))
     return resumed
+
+
+def _has_moved(key: str, path: Any) -> bool:
+    """Whether an option that names a file or folder was saved as an absolute path, or one below `~`, that is gone."""
+    named = key in PATHS or key.startswith("data.test_lists.")
+    return named and isinstance(path, str) and path.startswith(("/", "~")) and not Path(path).expanduser().exists()

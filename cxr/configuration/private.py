@@ -1,4 +1,4 @@
-"""What a run directory, which people pass on, must not tell: tokens, and where things lie on the user's machine."""
+"""Keeps secrets out of saved configurations, and absolute paths out of checkpoints and dashboards."""
 
 import os
 import re
@@ -13,14 +13,14 @@ from cxr.errors import CxrError
 _SECRET = re.compile(r"(.*_)?(token|secret|password|passwd|api_?key|access_key|credentials?)", re.IGNORECASE)
 ELSEWHERE = "elsewhere:"  # and a path's last part, in place of an absolute path
 _SHORTEST = 12  # characters of an environment value that is looked for; a shorter one may stand in any path
-_PATHS = (
+PATHS = (
     "data.root", "data.train_list", "data.val_list", "data.test_list", "data.file", "data.roles", "cache.dir",
-    "backbone.weights",
+    "backbone.weights", "text.file", "text.model", "init",
 )  # fmt: skip
 
 
 def refuse_secrets(config: DictConfig) -> None:
-    """Raises CxrError if a key is called like a secret, or a value holds one of the environment: all of it is saved."""
+    """Raises CxrError if a key names a secret, or a value contains one from the environment: `config.yaml` has both."""
     secrets = {value: name for name, value in os.environ.items() if _SECRET.fullmatch(name) and len(value) >= _SHORTEST}
     for key, value in leaves(OmegaConf.to_container(config, resolve=True)):
         name = key.rpartition(".")[2]
@@ -35,24 +35,24 @@ def refuse_secrets(config: DictConfig) -> None:
 
 
 def shorten_home(config: DictConfig) -> None:
-    """Writes the user's home folder as `~` in the paths of a configuration, as all that read them understand it."""
+    """Replaces the user's home folder by `~` in the paths of a configuration."""
     home = str(Path.home())
     lists = OmegaConf.select(config, "data.test_lists")
     named = lists if isinstance(lists, DictConfig) else {}
-    for key in (*_PATHS, *(f"data.test_lists.{name}" for name in named)):
+    for key in (*PATHS, *(f"data.test_lists.{name}" for name in named)):
         value = OmegaConf.select(config, key)
         if isinstance(value, str) and len(home) > 1 and (value == home or value.startswith(f"{home}/")):
             OmegaConf.update(config, key, f"~{value.removeprefix(home)}")
 
 
 def without_places(config: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """A configuration, a mapping, with `elsewhere:<last part>` for absolute paths, and these by their dotted keys."""
+    """Replaces absolute paths by `elsewhere:<last part>`; returns the configuration, and the paths by dotted key."""
     places = {key: value for key, value in leaves(dict(config)) if isinstance(value, str) and value.startswith("/")}
     return _replaced(dict(config), {key: hidden(path) for key, path in places.items()}), places
 
 
 def with_places(config: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    """The configuration with its paths again, as far as they are known and are those that it means."""
+    """Undoes `without_places` for the known paths whose last part matches."""
     return _replaced(
         dict(config),
         {
@@ -64,14 +64,14 @@ def with_places(config: Mapping[str, Any], places: Mapping[str, str]) -> dict[st
 
 
 def refuse_elsewhere(config: Mapping[str, Any], run: str = "the run") -> None:
-    """Raises CxrError if a path of a configuration is one that only another machine knows, `elsewhere:...`."""
+    """Raises CxrError if a path of a configuration was replaced by `elsewhere:...` and is not known."""
     for key, value in sorted(leaves(dict(config)), key=lambda leaf: leaf[0].count(".")):
         if isinstance(value, str) and value.startswith(ELSEWHERE):
-            raise CxrError(f"{key} of {run} is {value}, and this machine does not know where; pass {key}=PATH")
+            raise CxrError(f"{key} of {run} is {value}, which is not a path; pass {key}=PATH")
 
 
 def hidden(path: str) -> str:
-    """What an absolute path is called."""
+    """The replacement of an absolute path."""
     return ELSEWHERE + Path(path).name
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +16,6 @@ import cv2
 
 from cxr.errors import CxrError
 from cxr.imaging.decode import BadImage, decode, read_file
-from cxr.processes.isolation import die_with_parent
 
 SAME = "same"
 _CHUNK = 16  # images per task of the pool
@@ -68,7 +68,13 @@ def decode_all(tasks: Sequence[Task], array: Path, start: int, size: int, proces
     workers = min(processes, -(-len(tasks) // _CHUNK))
     try:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
-            yield from pool.map(partial(decode_row, array=array, start=start, size=size), tasks, chunksize=_CHUNK)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it, also at start
+            try:
+                work = partial(decode_row, array=array, start=start, size=size)
+                results = pool.map(work, tasks, chunksize=_CHUNK)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield from results
     except BrokenProcessPool:
         raise CxrError(
             "a process that decodes images was killed (out of memory?); finished images are kept: run the same command "
@@ -107,8 +113,15 @@ def write_row(array: Path, offset: int, row: bytes) -> None:
 
 
 def _start_worker() -> None:
-    """A worker dies with its parent, leaves Ctrl-C to it, and discards the warnings of libpng."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker exits with its parent, and discards the warnings of libpng."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     cv2.setNumThreads(0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _exit_with_parent() -> None:
+    """Unlike a death signal of the kernel, this notices a parent that died before the worker was ready."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

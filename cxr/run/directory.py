@@ -135,7 +135,9 @@ class Run:
             return False  # others say what is wrong with it
 
     def config(self) -> dict[str, Any]:
-        """The content of `config.yaml`, with the absolute paths that this machine remembers for it.
+        """The content of `config.yaml`.
+
+        Earlier versions wrote `elsewhere:<last part>` for absolute paths, and the paths to `.places` beside the run.
 
         Raises:
             CxrError: it is missing, or no plain YAML mapping, see `read_configuration`.
@@ -144,34 +146,26 @@ class Run:
             text = read_text(self.config_path, _LONGEST_FILE)
         except FileNotFoundError:
             raise CxrError(f"{self.path} is not a run: it has no config.yaml") from None
-        return self.with_places(read_configuration(text, str(self.config_path)))
+        config = read_configuration(text, str(self.config_path))
+        return with_places(config, self._earlier_places(config))
 
     def with_places(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A configuration of this run, or of its checkpoint, with the absolute paths that this machine remembers."""
-        return with_places(config, self._places(config))
+        """The configuration in a checkpoint of this run, with the absolute paths of `config.yaml`."""
+        return with_places(config, without_places(self.config())[1] if self.config_path.exists() else {})
 
     def save_config(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
-        """Writes `config.yaml` without absolute paths, which go to `.places/<name>-<run_id>.json` beside the run.
+        """Writes `config.yaml`.
 
         Args:
             config: plain values.
             folder: where the run is being made; by default its own.
         """
-        (told, places), kept = without_places(config), self._places_path(config)
-        if kept.parent.is_symlink():
-            raise CxrError(f"{kept.parent} is a link, and nothing is written through it; remove it")
-        if places or kept.exists():
-            write_text(kept, json.dumps(places))
-        write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(told)))
+        write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
-    def _places_path(self, config: Mapping[str, Any]) -> Path:
-        """Of two that want one name at once, each has its own."""
-        owner = legal_name(f"{self.path.name[:100]}-{config.get('run_id')}")
-        return self.path.parent / ".places" / f"{owner}.json"
-
-    def _places(self, config: Mapping[str, Any]) -> dict[str, str]:
+    def _earlier_places(self, config: Mapping[str, Any]) -> dict[str, str]:
+        name = legal_name(f"{self.path.name[:100]}-{config.get('run_id')}")
         try:
-            content = json.loads(read_text(self._places_path(config), _LONGEST_FILE))
+            content = json.loads(read_text(self.path.parent / ".places" / f"{name}.json", _LONGEST_FILE))
         except (FileNotFoundError, ValueError, RecursionError):
             return {}
         known = isinstance(content, dict) and all(isinstance(value, str) for value in content.values())

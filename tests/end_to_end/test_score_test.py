@@ -157,8 +157,8 @@ def test_a_refused_evaluation_has_not_looked_at_test(left: Path, given: dict[str
 def test_where_data_are_gone_a_sentence_says_what_to_pass_and_stored_scores_need_none(
     left: Path, phantoms: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (places,) = (left.parent / ".places").iterdir()
-    places.write_text(places.read_text().replace(str(phantoms), "/gone/phantom"))
+    config = left / "config.yaml"
+    config.write_text(config.read_text().replace(str(phantoms), "/gone/phantom"))
     with pytest.raises(CxrError, match=r"runs/a cannot be scored: its data\.root=/gone/phantom does not exist; pass"):
         judge(left)
     assert about_test(left) == [] and not (left.parent / LEDGER).exists()

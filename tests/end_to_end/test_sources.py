@@ -64,14 +64,12 @@ def test_a_run_takes_folders_the_sources_split_soft_targets_boxes_and_further_te
     assert 0 <= log["train/macro_auroc"][0] <= 1 and metrics["localisation"]["pairs"] > 0
     assert (run / "figures" / "attention_test.png").is_file()
     saved = (run / "config.yaml").read_text()
-    assert "other: elsewhere:other.txt" in saved and str(here) not in saved
-    (here / "runs" / ".places").rename(here / "runs" / ".moved")  # as on another machine
+    assert f"other: {here / 'other.txt'}" in saved
     words = ("name=a", "resume=true", f"data.root={phantoms}")
-    refused = train(*words, plain=True)
-    assert "pass data.test_lists.other=PATH" in refused.err
-    told = train(*words, f"data.test_lists.other={here / 'other.txt'}", plain=True)
-    assert told.code == 0 and "is finished" in told.out, told.err
-    (here / "runs" / ".moved").rename(here / "runs" / ".places")
+    (here / "other.txt").rename(here / "moved.txt")
+    done = train(*words, f"data.test_lists.other={here / 'moved.txt'}", plain=True)
+    assert done.code == 0 and "is finished" in done.out, done.err
+    (here / "moved.txt").rename(here / "other.txt")
     again = train("name=a", "resume=true", "trainer.max_epochs=2", plain=True)
     assert again.code == 0, again.err
     (here / "other.txt").write_text("\n".join(outside[1:]))  # what it is tested on has changed

@@ -83,36 +83,32 @@ def dashboard() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("dashboard")
-def test_a_run_tells_no_absolute_path_and_goes_on(
+def test_checkpoints_and_dashboards_hold_no_absolute_path(
     train: Train, nih_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = nih_folder(name="away/films")
     train(*SMALL, "name=mine", f"data.root={root}", f"cache.dir={tmp_path}/away/caches", "logger=wandb")
-    runs = tmp_path / "home" / "work" / "runs"
-    saved = OmegaConf.load(runs / "mine" / "config.yaml")
-    assert (saved.data.root, saved.data.source.root) == ("elsewhere:films", "elsewhere:films")
-    assert json.loads((runs / "mine" / "metrics.json").read_text())["epochs"] == 1
-    told = [name for name in holders(runs / "mine", str(tmp_path)) if not name.endswith(".wandb")]
-    assert told == [] and holders(runs / "mine", f"{tmp_path}/away") == []  # W&B's own file names its staging folder
+    run = tmp_path / "home" / "work" / "runs" / "mine"
+    saved = OmegaConf.load(run / "config.yaml")
+    assert (saved.data.root, saved.data.source.root) == (str(root), str(root))
+    assert holders(run, f"{tmp_path}/away") == ["config.yaml"]
     assert "error" not in train("name=mine", "resume=true", "trainer.max_epochs=2")
-    assert json.loads((runs / "mine" / "metrics.json").read_text())["epochs"] == 2
-    assert holders(runs / "mine", f"{tmp_path}/away") == []
-    (places,) = (runs / ".places").glob("mine-*.json")
-    places.unlink()  # as on another machine
-    said = train("name=mine", "resume=true", "trainer.max_epochs=3")
-    assert "data.root of runs/mine is elsewhere:films" in said and "pass data.root=PATH" in said
-    again = ("name=mine", "resume=true", "trainer.max_epochs=3", f"data.root={root}", f"cache.dir={tmp_path}/new")
+    assert json.loads((run / "metrics.json").read_text())["epochs"] == 2
+    moved = root.rename(tmp_path / "moved")
+    again = ("name=mine", "resume=true", "trainer.max_epochs=3", f"data.root={moved}", f"cache.dir={tmp_path}/new")
     assert "error" not in train(*again)
-    assert json.loads((runs / "mine" / "metrics.json").read_text())["epochs"] == 3
+    assert json.loads((run / "metrics.json").read_text())["epochs"] == 3
 
 
-def test_places_of_a_run_are_not_those_of_one_that_wanted_its_name(tmp_path: Path) -> None:
-    first, second = ({"data": {"root": f"/{disk}/films"}, "run_id": disk} for disk in ("a1", "b2"))
-    Run(tmp_path / "mine").create(first)
-    with pytest.raises(CxrError, match="mine exists"):
-        Run(tmp_path / "mine").create(second)
-    assert Run(tmp_path / "mine").config()["data"]["root"] == "/a1/films"
-    assert (tmp_path / "mine" / "config.yaml").read_text().startswith("data:\n  root: elsewhere:films\n")
+def test_paths_of_a_run_of_an_earlier_version_are_read_from_places(tmp_path: Path) -> None:
+    run = Run(tmp_path / "mine")
+    run.create({"data": {"root": "elsewhere:films"}, "run_id": "a1"})
+    assert run.config()["data"]["root"] == "elsewhere:films"
+    (tmp_path / ".places").mkdir()
+    (tmp_path / ".places" / "mine-a1.json").write_text('{"data.root": "/disk/films"}')
+    assert run.config()["data"]["root"] == "/disk/films"
+    assert run.with_places({"data": {"root": "elsewhere:films"}})["data"]["root"] == "/disk/films"
+    assert run.with_places({"data": {"root": "elsewhere:others"}})["data"]["root"] == "elsewhere:others"
 
 
 def test_a_sweep_tells_no_absolute_path(train: Train, nih_folder: Callable[..., Path], tmp_path: Path) -> None:
