@@ -221,6 +221,24 @@ def with_torchvision(path: str) -> np.ndarray:
     return np.ascontiguousarray(torchvision.io.decode_image(path).numpy()[0])
 
 
+BUILD = """
+import shutil, sys, time
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+import pandas as pd
+from cxr.data.cache import CacheSettings, open_or_build
+from cxr.data.catalog import Catalog
+folder, where = Path(sys.argv[1]), Path(sys.argv[2])
+paths = sorted(map(str, folder.glob("*.png")))
+table = pd.DataFrame({"image": [Path(path).name for path in paths], "path": paths})
+began = time.process_time()
+_, kept = open_or_build(Catalog(table, (), "copies"), folder, CacheSettings(256, str(where)))
+workers = getrusage(RUSAGE_CHILDREN)
+shutil.rmtree(where)
+print(len(kept) / (time.process_time() - began + workers.ru_utime + workers.ru_stime))
+"""
+
+
 def building(files: Files) -> None:
     paths = copies(files, 1200)
     some = paths[:: max(1, len(paths) // 300)]
@@ -233,16 +251,11 @@ def building(files: Files) -> None:
     with silent():
         rates = {d.__name__: rate(lambda d=d: bare(d), rounds=2) for d in (with_pillow, with_opencv, with_torchvision)}  # type: ignore[misc]
     say(f"build: bare loops { ({name: round(value, 1) for name, value in rates.items()}) } images per CPU-second")
-    table = pd.DataFrame({"image": [Path(path).name for path in paths], "path": paths})
-
-    def ours() -> int:
-        where = Path(tempfile.mkdtemp(dir=files.scratch))
-        with contextlib.redirect_stdout(sys.stderr):
-            _, kept = open_or_build(Catalog(table, (), "copies"), files.scratch, CacheSettings(256, str(where)))
-        shutil.rmtree(where)
-        return len(kept)
-
-    reached, best = rate(ours, rounds=2), max(rates.values())
+    # Without a main module that PyTorch is imported by: the workers of a pool import their parent's.
+    command = [sys.executable, "-c", BUILD, str(files.scratch / "copies"), str(files.scratch / "built")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    built = [subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    reached, best = max(float(one.stdout.split()[-1]) for one in built), max(rates.values())
     row("build", reached, best, reached / best, "images per CPU-second")
 
 

@@ -41,12 +41,15 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     config["backbone"] |= {"pretrained": False}
     if option == "swinchex":  # its network has 200 million parameters
         config["backbone"]["name"] = "swin_tiny_patch4_window7_224"
+    if option == "dwml" and group == "experiment":
+        config["backbone"]["name"] = "convnext_atto"
     config["image_size"] = 80
+    vectors = torch.zeros(3, 8) if option == "dwml" else None
     if group in ("backbone", "experiment"):
-        network = build_network(config, 3)
+        network = build_network(config, 3, label_vectors=vectors)
         batch = {"image": torch.zeros(2, 1, 80, 80, dtype=torch.uint8), "attributes": torch.zeros(2, 5)}
         assert network(batch).logits.shape == (2, 3)
-    loss = build_loss(config, np.array([[1, 0, np.nan], [0, 0, 1]]), ["a", "b", "c"])
+    loss = build_loss(config, np.array([[1, 0, np.nan], [0, 0, 1]]), ["a", "b", "c"], 4, vectors)
     output = NetworkOutput(torch.zeros(1, 3), None, torch.zeros(1, 4))
     single = config["task"]["_target_"].endswith("SingleLabel")
     target = torch.tensor([[0.0, 1.0, 0.0]] if single else [[1.0, 1.0, 1.0]])

@@ -109,6 +109,9 @@ class EarlyStopping:
     patience: Count | None
 
 
+_MULTI_LABEL = {"_target_": "cxr.task.multi_label.MultiLabel", "hierarchy": None, "conditional_epochs": 0}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """The program `train`, and the configuration of a run."""
@@ -122,7 +125,7 @@ class Train:
     attention: dict[str, Any]
     fusion: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.model.fusion.NoFusion"})
     head: dict[str, Any]
-    task: dict[str, Any] = field(default_factory=lambda: {"_target_": "cxr.task.multi_label.MultiLabel"})
+    task: dict[str, Any] = field(default_factory=lambda: dict(_MULTI_LABEL))
     loss: dict[str, Any]
     optimizer: Optimizer
     scheduler: dict[str, Any]
@@ -261,10 +264,6 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     if "callbacks" not in config and stopping:  # version 0.1 had early stopping as its only callback
         found["callbacks"] = {"early_stopping": {"_target_": _EARLY_STOPPING, **stopping}}
     if isinstance(found.get("choices"), dict):
-        found["choices"] = {
-            "task": "multi_label",
-            "mix": "none",
-            "text": "none",
-            "callbacks": "early_stopping",
-        } | found["choices"]
+        then = {"task": "multi_label", "mix": "none", "text": "none", "callbacks": "early_stopping"}
+        found["choices"] = then | found["choices"]
     return found
