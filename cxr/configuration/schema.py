@@ -256,6 +256,8 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     if "method" in config:
         return checked(Ensemble, config)
     found = checked(Train, config)
+    if found["task"].get("_target_") == _MULTI_LABEL["_target_"]:  # earlier versions had no hierarchies
+        found["task"] = _MULTI_LABEL | found["task"]
     logger = found.get("logger") or {}
     if "_target_" in logger:  # version 0.1 had one logger, without a name
         name = next((name for name in ("wandb", "tensorboard") if name in str(logger["_target_"]).lower()), "csv")
@@ -264,6 +266,6 @@ def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     if "callbacks" not in config and stopping:  # version 0.1 had early stopping as its only callback
         found["callbacks"] = {"early_stopping": {"_target_": _EARLY_STOPPING, **stopping}}
     if isinstance(found.get("choices"), dict):
-        then = {"task": "multi_label", "mix": "none", "text": "none", "callbacks": "early_stopping"}
+        then = {"task": "multi_label", "mix": "none", "fusion": "none", "text": "none", "callbacks": "early_stopping"}
         found["choices"] = then | found["choices"]
     return found

@@ -91,13 +91,13 @@ choices: {backbone: resnet10}
 def test_a_run_of_an_earlier_version_reads_as_one_of_this(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(EARLIER)
     config, now = Run(tmp_path).config(), composed("train", *DATA)
-    for key in ("crop", "task", "sampler", "mix"):
+    for key in ("crop", "task", "sampler", "mix", "fusion"):
         assert config[key] == now[key]
     later = {key: now["data"][key] for key in ("single_finding", "test_lists")}
     assert config["data"] == {"min_cases": 0, **later}
     assert config["cache"] == {**now["cache"], "size": 64} and config["checkpoint"]["keep_best"] == 1
     assert list(config["logger"]) == ["wandb"] and config["logger"]["wandb"]["project"] == "cxr"
-    chosen = {"task": "multi_label", "mix": "none", "text": "none", "callbacks": "early_stopping"}
+    chosen = {"task": "multi_label", "mix": "none", "fusion": "none", "text": "none", "callbacks": "early_stopping"}
     assert config["choices"] == {"backbone": "resnet10", **chosen}
 
 

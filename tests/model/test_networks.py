@@ -40,7 +40,7 @@ BACKBONES = options_of("backbone")
 )
 def test_one_backward_pass_gives_every_parameter_a_gradient(backbone: str, attention: str, head: str) -> None:
     config = composed(f"backbone={backbone}", f"attention={attention}", f"head={head}", "image_size=80")
-    network = build_network(config, 5).train()
+    network = build_network(config, 5, label_vectors=torch.randn(5, 8)).train()
     output = network({"image": torch.randint(0, 256, (2, 1, 80, 80), dtype=torch.uint8)})
     assert output.logits.shape == (2, 5) and output.embedding.shape == (2, network.attention.out_features)
     output.logits.square().sum().backward()

@@ -13,6 +13,7 @@ CONFIG = {
     "image_size": 32,
     "backbone": {"_target_": "cxr.model.backbone.Backbone", "name": "resnet10t", "pretrained": False, "weights": None},
     "attention": {"_target_": "cxr.model.attention.AveragePooling"},
+    "fusion": {"_target_": "cxr.model.fusion.NoFusion"},
     "head": {"_target_": "cxr.model.head.LinearHead"},
 }
 PREPROCESSING = {"size": 32, "cached": 32, "crop": False, "mean": 0.5, "std": 0.25}
