@@ -185,23 +185,25 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         text = read_text(path, _LONGEST_EPOCHS)
     except FileNotFoundError:
         return []
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = []
     try:
-        names = reader.fieldnames or ["epoch"]  # an empty file has no field names
+        names = next(reader, ["epoch"])  # an empty file has no header
         unknown = sorted(name for name in {*names} - {*_FIRST, *_LAST} if not _METRIC.fullmatch(name))
         if unknown or "epoch" not in names:
             problem = f"has the unknown column {unknown[0]!r}" if unknown else "lacks the column 'epoch'"
             raise CxrError(f"{path} line 1 {problem}; restore the file or remove it")
-        rows = []
-        for row in reader:
-            if None in row or None in row.values() or not _is_count(row["epoch"]):
-                raise CxrError(
-                    f"{path} line {reader.line_num}: 'epoch' is {row['epoch']!r}, or the number of values is not that "
-                    "of the columns; restore the file or remove it"
-                )
+        for values in filter(None, reader):
+            row, problem = dict(zip(names, values, strict=False)), ""
+            if len(values) != len(names):
+                problem = f" has {len(values)} values for {len(names)} columns"
+            elif not _is_count(row["epoch"]):
+                problem = f": 'epoch' is {row['epoch'][:20]!r}; it must be a whole number"
+            if problem:
+                raise CxrError(f"{path} line {reader.line_num}{problem}; restore the file or remove it")
             rows.append(row)
     except csv.Error as error:
-        raise CxrError(f"{path} line {reader.line_num + 1}: {error}; restore the file or remove it") from None
+        raise CxrError(f"{path} line {reader.line_num}: {error}; restore the file or remove it") from None
     return rows
 
 

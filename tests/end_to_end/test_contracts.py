@@ -57,7 +57,7 @@ def test_a_loss_that_keeps_no_contract_is_refused_before_the_run_appears(
     train: Program, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
 ) -> None:
     add(cxr.loss, LOSSES, tmp_path, monkeypatch)
-    refused = train(*ONE, "name=a", f"loss._target_=cxr.loss.mine.{name}", "~loss.positive_weights")
+    refused = train(*ONE, "name=a", f"loss._target_=cxr.loss.mine.{name}", "~loss.positive_weights", "~loss.smoothing")
     assert refused.code == 1 and said in refused.err, refused.err
     assert not (here / "runs" / "a").exists()
 
@@ -67,7 +67,7 @@ def test_lists_that_are_not_the_runs_own_are_refused(train: Program, here: Path,
     images = (phantoms / "test_list.txt").read_text().split()
     (here / "fewer.txt").write_text("\n".join(images[:-3]))
     before = (here / "runs" / "a" / "metrics.json").read_bytes()
-    with pytest.raises(CxrError, match=r"give another split than the one it was trained with"):
+    with pytest.raises(CxrError, match=r"result in another split than the one it was trained with"):
         judged("run=runs/a", f"data.test_list={here / 'fewer.txt'}")
     assert (here / "runs" / "a" / "metrics.json").read_bytes() == before
     judged("run=runs/a")

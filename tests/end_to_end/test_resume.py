@@ -271,7 +271,7 @@ def test_a_loss_with_parameters_a_buffer_and_a_schedule_goes_on_to_the_byte(
 ) -> None:
     add(cxr.loss, LEARNT, tmp_path, monkeypatch)
     torch.set_num_threads(1)
-    recipe = [*RECIPE, "loss._target_=cxr.loss.mine.Learnt", "~loss.positive_weights"]
+    recipe = [*RECIPE, "loss._target_=cxr.loss.mine.Learnt", "~loss.positive_weights", "~loss.smoothing"]
     assert train(*recipe, "name=straight").code == 0
     kill("training_step", 18)
     die(train, *recipe, "name=a")

@@ -41,7 +41,7 @@ def test_a_failing_job_is_recorded_and_the_others_run(train: Callable[..., Any],
 
 def test_a_wrong_option_in_a_sweep_starts_nothing(train: Callable[..., Any], here: Path) -> None:
     result = train("-m", "loss=bce,nosuch")
-    assert result.code == 1 and "loss=nosuch is not an option; choose one of bce, cross_entropy, mae" in result.err
+    assert result.code == 1 and "loss=nosuch is not an option; choose one of asl, bce, class_balanced" in result.err
     assert not (here / "runs").exists()
 
 

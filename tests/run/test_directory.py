@@ -59,10 +59,10 @@ def test_free_name_is_the_first_not_taken(tmp_path: Path) -> None:
 
 def test_created_run_holds_its_configuration(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "first")
-    made = {"seed": 3, "data": {"val_list": None, "exclude": ["Hernia"]}, "lr": 5e-4, "text": "a: b"}
+    made = {"seed": 3, "data": {"val_list": None, "exclude": ["Hernia"]}, "lr": 5e-4, "note": "a: b"}
     run.create(made)
     assert yaml.safe_load(run.config_path.read_text()) == made
-    assert {key: run.config()[key] for key in ("seed", "lr", "text")} == {"seed": 3, "lr": 5e-4, "text": "a: b"}
+    assert {key: run.config()[key] for key in ("seed", "lr", "note")} == {"seed": 3, "lr": 5e-4, "note": "a: b"}
     assert os.listdir(tmp_path / "runs") == ["first"] and os.listdir(run.path) == ["config.yaml"]
 
 

@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_used(
 def test_two_damaged_checkpoints_are_refused_by_name(run: Run) -> None:
     for path in (run.last, run.previous):
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CxrError, match=r"last\.ckpt and .*previous\.ckpt are damaged: their SHA-256 is not"):
+    with pytest.raises(CxrError, match=r"last\.ckpt and .*previous\.ckpt are damaged: their SHA-256 does not match"):
         newest_verified(run)
 
 

@@ -180,11 +180,11 @@ EPOCHS = "epoch,step,lr,train/loss,val/loss\n"
 LOGS = {
     "other columns": (b"a,b\n1,2\n", "line 1 has the unknown column 'a'"),
     "no epoch": (b"step,lr\n1,2\n", "line 1 lacks the column 'epoch'"),
-    "no number": (EPOCHS.encode() + b"0,1,1,1,1\nx,1,1,1,1\n", "line 3, column 'epoch': 'x'"),
-    "short": (EPOCHS.encode() + b"0,1\n", "line 2, column 'epoch'"),
-    "long": (EPOCHS.encode() + b"0,1,1,1,1,1\n", "line 2, column 'epoch'"),
+    "no number": (EPOCHS.encode() + b"0,1,1,1,1\nx,1,1,1,1\n", "line 3: 'epoch' is 'x'; it must be a whole number"),
+    "short": (EPOCHS.encode() + b"0,1\n", "line 2 has 2 values for 5 columns"),
+    "long": (EPOCHS.encode() + b"0,1,1,1,1,1\n", "line 2 has 6 values for 5 columns"),
     "not text": (b"\xff\xfe\x00", "cannot be read as text"),
-    "huge": (EPOCHS.encode() + b"9" * 5000 + b",1,1,1,1\n", "line 2, column 'epoch'"),
+    "huge": (EPOCHS.encode() + b"9" * 5000 + b",1,1,1,1\n", "line 2: 'epoch' is '999"),
     "quoted": (EPOCHS.encode() + b'"0,1,1,1,1\n', "line 2"),
 }
 
@@ -285,7 +285,7 @@ def test_scoring_without_a_cache_says_what_to_pass_and_builds_nothing(
 
 
 def test_missing_data_of_a_run_are_one_sentence_with_what_to_pass(scored: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(CxrError, match=r"data\.root=/no/where is not there; pass data\.root=DIR"):
+    with pytest.raises(CxrError, match=r"data\.root=/no/where does not exist; pass data\.root=DIR"):
         scored(score_config("/no/where"))
     with pytest.raises(CxrError, match=r"data\.root of .* is elsewhere:nih, .* pass data\.root=PATH"):
         scored(score_config("elsewhere:nih"))
