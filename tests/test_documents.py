@@ -37,7 +37,7 @@ from cxr.cli.program import program_of
 from cxr.configuration.plugins import trust
 from cxr.configuration.targets import SOURCES, build
 from cxr.data.catalog import Catalog, check
-from cxr.data.sources.nih import read_nih
+from cxr.data.sources.table import read_table
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
 from cxr.training.build import build_loss, build_network, build_task
@@ -108,7 +108,7 @@ def test_the_reference_lists_every_option_file() -> None:
 
 # Commands
 
-NAMES = ("train", "ensemble", "evaluate", "compare", "cache")
+NAMES = ("train", "ensemble", "evaluate", "compare", "inspect", "cache")
 PROGRAMS = {"python train.py": "train", "python ensemble.py": "ensemble"}
 PROGRAMS |= {f"{start} {name}": name for start in ("python -m cxr", "cxr") for name in NAMES}
 SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")  # flags beside overrides
@@ -277,15 +277,15 @@ def test_python_examples_run_as_printed(text: str, started: Path, capsys: pytest
 
 
 def test_tables_are_read_as_printed(tmp_path: Path) -> None:
-    nih, soft = (text for _, text in blocks("csv"))
-    (tmp_path / "images").mkdir()
-    (tmp_path / "Data_Entry_2017.csv").write_text(nih)
+    films, soft = (text for _, text in blocks("csv"))
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "films.csv").write_text(films)
     for name in ("a1.png", "a2.png"):
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "images" / name)
-    catalog = read_nih(str(tmp_path))
-    labels = catalog.table.set_index("image")[list(catalog.findings)]
-    assert labels.loc["a1.png"][labels.loc["a1.png"] == 1].index.tolist() == ["Effusion", "Mass"]
-    assert (labels.loc["a2.png"] == 0).all() and catalog.table["patient"].tolist() == ["17", "18"]
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "2024" / name)
+    catalog = read_table(str(tmp_path), "films.csv")
+    assert catalog.findings == ("Effusion", "Mass") and catalog.table["patient"].tolist() == ["0017", "0018"]
+    labels = catalog.table[list(catalog.findings)].to_numpy()
+    assert np.array_equal(labels, [[1, 0], [0, np.nan]], equal_nan=True)
     (tmp_path / "soft.csv").write_text(soft)
     table = pd.read_csv(tmp_path / "soft.csv", dtype={"patient": str})
     table = table.assign(path="", followup=0, age=float("nan"), sex="", view="")
