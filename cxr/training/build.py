@@ -188,8 +188,8 @@ def check_loss(loss: nn.Module, task: ClassificationTask, batches: int = 1) -> N
     if trained != task.activation:
         raise CxrError(
             f"{type(loss).__name__} trains for {trained}, but {type(task).__name__} scores with {task.activation}; "
-            "task=multi_label goes with loss=bce, mae, asl, distribution_balanced or two_way, task=single_label with "
-            "loss=cross_entropy, and both with loss=class_balanced, focal, ldam or logit_adjusted"
+            "task=multi_label goes with loss=bce, mae, asl, distribution_balanced, two_way or dwml, task=single_label "
+            "with loss=cross_entropy, and both with loss=class_balanced, focal, ldam or logit_adjusted"
         )
     if batches > 1 and getattr(loss, "couples_samples", False):
         raise CxrError(

@@ -26,7 +26,7 @@ POINTS = {
     "the end of a validation": (ClassificationTask, "on_validation_epoch_end"),
     "a checkpoint": (pl.Trainer, "save_checkpoint"),
     "PyTorch's writing": (torch, "save"),
-    "a sum's file": (saving, "_expect"),
+    "a sum's file": (saving, "_write_hashes"),
     "a sync": (os, "fsync"),
     "a rename": (Path, "replace"),
     "the rows of an epoch": (log, "_write_rows"),
