@@ -34,7 +34,7 @@ POINTS = {
     "a batch": (Radiographs, "images"),
     "a prediction": (finish, "predict"),
     "the end of the run": (run, "finish"),
-    "its metrics": (finish, "judge"),
+    "its metrics": (finish, "evaluate"),
 }
 
 

@@ -108,7 +108,7 @@ def test_ctrl_c_in_a_cache_build_and_in_an_ensemble(
     assert not (here / "runs" / "c").exists() and not list((here / "cache").glob("40px-*"))
     assert train("trainer.max_epochs=1", "name=c", "cache.size=40", f"cache.dir={here}/cache").code == 0
     with monkeypatch.context() as patch:
-        at(patch, ensemble_writing, "judge", 1, interrupt)
+        at(patch, ensemble_writing, "evaluate", 1, interrupt)
         said = ensemble("method=average", "runs=runs/m*", "name=e")
     interrupted(said)
     assert not (here / "runs" / "e" / "metrics.json").exists()
