@@ -144,7 +144,7 @@ def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mappin
             f"lines {listed(same)}, column {named['image']!r}; keep one row an image"
         )
     labels = table[list(catalog.findings)]
-    wrong = ~(labels.isin([0.0, 1.0]) | labels.isna())
+    wrong = ~((labels == 0) | (labels == 1) | labels.isna())
     if wrong.to_numpy().any():
         finding = str(labels.columns[wrong.any()][0])
         image = table["image"][wrong[finding]].iloc[0]

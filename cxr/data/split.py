@@ -77,7 +77,7 @@ def split_catalog(
     if val_list is None and not (table["split"] == "val").any():
         check_filled(catalog, ("train",))
         if not given:
-            print(f"the column split of {catalog.origin} has no val: it is drawn from train by patient", flush=True)
+            print(f"{catalog.origin} has no val split: it is drawn from train by patient", flush=True)
         drawn = draw_patients(table[table["split"] == "train"], catalog.findings, val_share, seed)
         table.loc[(table["split"] == "train") & table["patient"].isin(drawn), "split"] = "val"
     check_split(catalog)
@@ -225,6 +225,6 @@ def check_split(catalog: Catalog) -> None:
 
 def split_fingerprint(catalog: Catalog) -> str:
     """SHA-256 over which image is in which split: two runs with the same one were judged on the same images."""
-    used = catalog.table[catalog.table["split"] != ""].sort_values("image")
+    used = catalog.table.loc[catalog.table["split"] != "", ["image", "split"]].sort_values("image")
     lines = [*(used["image"] + "\t" + used["split"]), *filter(None, [catalog.tests_text])]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -190,7 +190,7 @@ def test_a_split_of_the_source_is_taken_or_validation_drawn_from_train_by_patien
 
 def test_a_draw_from_the_column_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split(tmp_path, {}, of=sided("rrrrrrtttt"))
-    assert "column split of entries.csv has no val: it is drawn from train by patient" in capsys.readouterr().out
+    assert "entries.csv has no val split: it is drawn from train by patient" in capsys.readouterr().out
 
 
 def test_lists_win_over_the_column_and_say_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

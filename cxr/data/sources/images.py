@@ -17,16 +17,16 @@ _PASSED_OVER = "cxr-cache"  # a folder of decoded images
 
 @dataclass
 class Found:
-    """Images by the name that a table gives them.
+    """The images of a table's rows.
 
     Attributes:
-        ids: for each name, the image's id: the name as a path below the root.
-        paths: for each name, its file; empty where there is none.
+        ids: (N,) text, the name of each as a path below the root.
+        paths: (N,) text, its file; empty where there is none.
         moved: names of files that were found below the root by the end of their path alone, with that file.
     """
 
-    ids: dict[str, str] = field(default_factory=dict)
-    paths: dict[str, str] = field(default_factory=dict)
+    ids: pd.Series
+    paths: pd.Series
     moved: dict[str, str] = field(default_factory=dict)
 
 
@@ -49,10 +49,14 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
         below = _files(str(root))
     except OSError as error:
         raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
-    found, outside, index = Found(), dict[str, Path](), _Index(below)
-    found.paths = {name: below[name] for name in names if name in below}
-    found.ids = {name: name for name in found.paths}
-    for name in names[~names.isin(found.ids)].unique():
+    files = [below.get(name) for name in names]
+    found = Found(names, pd.Series(files, dtype=object))
+    if None not in files:
+        return found
+    ids, paths = dict[str, str](), dict[str, str]()
+    outside, index = dict[str, Path](), _Index(below)
+    others = found.paths.isna()
+    for name in names[others].unique():
         spelled = _spelled(name)
         inside = _below(spelled, root)
         matches, moved = index.find(inside)
@@ -66,12 +70,16 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
             )
         if moved:
             found.moved[name] = matches[0]
-        found.ids[name] = matches[0] if moved else inside.lstrip("/~")
-        found.paths[name] = below[matches[0]] if matches else ""
+        ids[name] = matches[0] if moved else inside.lstrip("/~")
+        paths[name] = below[matches[0]] if matches else ""
     if outside:
         common = os.path.commonpath([path.parent for path in outside.values()])
-        found.ids |= {name: str(path.relative_to(common)) for name, path in outside.items()}
-        found.paths |= {name: str(path) for name, path in outside.items()}
+        ids |= {name: str(path.relative_to(common)) for name, path in outside.items()}
+        paths |= {name: str(path) for name, path in outside.items()}
+    found.ids = pd.Series([ids.get(name, name) for name in names], dtype=object)
+    found.paths = pd.Series(
+        [paths[name] if file is None else file for name, file in zip(names, files, strict=True)], dtype=object
+    )
     return found
 
 

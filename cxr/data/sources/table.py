@@ -89,10 +89,7 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
     origin, columns = str(sheet.path), roles.columns
     text = {role: sheet.text(heading) for role, heading in columns.items() if role != "no_finding"}
     images = find_images(text["image"], folder, origin)
-    table = pd.DataFrame(
-        {role: pd.Series(list(map(known.__getitem__, text["image"])), dtype=object)
-         for role, known in (("image", images.ids), ("path", images.paths))}
-    )  # fmt: skip
+    table = pd.DataFrame({"image": images.ids, "path": images.paths})
     _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
         name, path = next(iter(images.moved.items()))
@@ -135,7 +132,10 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
 
 def _refuse_two_names(table: pd.DataFrame, names: pd.Series, origin: str, rows: NDArray[np.int64]) -> None:
     """Raises CxrError if two different names are of the same file; the same name twice is left to `check`."""
-    same = (table["path"] != "") & table["path"].duplicated(keep=False) & ~table["image"].duplicated(keep=False)
+    twice = (table["path"] != "") & table["path"].duplicated()
+    if not twice.any():
+        return
+    same = table["path"].isin(table["path"][twice]) & ~table["image"].duplicated(keep=False)
     if same.any():
         path = table["path"][same].iloc[0]
         at = np.flatnonzero(table["path"] == path)
@@ -148,8 +148,9 @@ def _refuse_two_names(table: pd.DataFrame, names: pd.Series, origin: str, rows: 
 def _one_sex(table: pd.DataFrame, notes: list[str]) -> pd.Series:
     """The column `sex` with unknown for an unknown word and for patients of whom the table has both."""
     sex = table["sex"].where(table["sex"] != "?", "")
-    known = pd.DataFrame({"patient": table["patient"], "sex": sex})[sex != ""].drop_duplicates()
-    both = known["patient"][known["patient"].duplicated()].unique()
+    codes, patients = pd.factorize(table["patient"])
+    female, male = (np.bincount(codes, sex == letter) > 0 for letter in "FM")
+    both = np.asarray(patients)[female & male]
     if len(both):
         notes.append(f"{len(both)} patients have two sexes, which count as unknown: {some(both.tolist())}")
         sex = sex.where(~table["patient"].isin(both), "")
