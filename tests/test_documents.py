@@ -323,7 +323,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_each_option_file_has_its_path() -> None:
-    assert sorted(OPTIONS.values()) == sorted(text for _, text in blocks("yaml"))
+    assert sorted(OPTIONS.values()) == sorted(text for page, text in blocks("yaml") if page != "docs/table.md")
+
+
+def test_the_roles_file_of_a_table_is_read_as_printed(tmp_path: Path) -> None:
+    ((_, roles),) = blocks("yaml", "docs/table.md")
+    (tmp_path / "roles.yaml").write_text(roles)
+    (tmp_path / "films.csv").write_text("File#,MRN,Age[years],Cavity (lung),Mass\na.png,7,60,1,0\n")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    catalog = read_table(str(tmp_path), "films.csv", str(tmp_path / "roles.yaml"))
+    assert catalog.findings == ("Cavity", "Mass") and catalog.table["age"].tolist() == [60]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
