@@ -1,4 +1,4 @@
-"""Which patients and images weights have learnt from, over every run that they come from; hashed, in checkpoints.
+"""Hashed patients and images that weights were trained on, including all runs they started from; in checkpoints.
 
 A run that starts from another one's weights has learnt from that one's patients too. Whoever judges weights on a split
 checks here that they have not learnt from it.
@@ -25,7 +25,7 @@ _NOTHING: Hashes = np.zeros(0, np.int64)
 
 @dataclass(frozen=True)
 class Ancestry:
-    """What weights have learnt from.
+    """The training data of weights.
 
     Attributes:
         trained: (n,) sorted hashes of the patients and images that they or their ancestors were trained on.
@@ -43,13 +43,13 @@ class Ancestry:
         return Ancestry(trained, selected, self.unknown)
 
     def check(self, who: str, split: str, patients: Sequence[str], images: Sequence[str]) -> None:
-        """Refuses to judge weights on what they have learnt from.
+        """Refuses to evaluate weights on their training data.
 
         A validation split, with which weights are selected, may have selected their ancestors as well.
 
         Args:
             who: whose weights they are, for the message.
-            split: what they are to be judged on, `val` or a test split.
+            split: the evaluated split, `val` or a test split.
             patients: (N,) of it.
             images: (N,) of it.
 

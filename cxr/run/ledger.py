@@ -1,6 +1,6 @@
-"""The test ledger `.test_ledger.csv` beside the runs, which counts how often a test split has been looked at.
+"""The test ledger `.test_ledger.csv` next to the runs, which counts how often a test split was evaluated.
 
-It has a row for every set of scores of a test split that was ever judged there.
+It has one row for every set of scores evaluated on a test split.
 """
 
 import csv
@@ -45,7 +45,7 @@ def count_test(ledger: Path, test: Predictions, run: str, by: str) -> int:
 
     Args:
         ledger: the file; it appears with its first row.
-        test: predictions that are being judged.
+        test: predictions to evaluate.
         run: whose they are; entered as a legal name of a run.
         by: the program.
 

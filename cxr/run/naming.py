@@ -26,7 +26,7 @@ def check_name(value: str | None, option: str) -> None:
 
 
 def is_test_name(name: str) -> bool:
-    """Whether a further test split may be called so: a run may, and nothing else beside its results is."""
+    """Whether a test split may have this name: valid for a run, and not used by another result."""
     return bool(_LEGAL.fullmatch(name)) and name not in _TAKEN and not name.endswith(CALIBRATED)
 
 
