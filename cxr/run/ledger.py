@@ -41,7 +41,7 @@ def ledger_beside(run: Path) -> Path:
 
 
 def count_test(ledger: Path, test: Predictions, run: str, by: str) -> int:
-    """Enters these scores of a test split, unless they are there, and says how many sets of scores it now has.
+    """Records these scores of a test split once, and returns how many sets of scores the split now has.
 
     Args:
         ledger: the file; it appears with its first row.
@@ -50,7 +50,7 @@ def count_test(ledger: Path, test: Predictions, run: str, by: str) -> int:
         by: the program.
 
     Returns:
-        How often this split has been scored, these scores included. Without a place to write, what is known.
+        How often this split has been scored, these scores included. If the ledger is not writable, it is not updated.
 
     Raises:
         CxrError: the disk is full, the ledger is a link, or another process keeps it locked.
