@@ -1,8 +1,8 @@
 """Building a cache: several processes, a journal that survives a kill, known rows copied, one rename at the end.
 
-While it grows, a cache lies in `.building-<name>` beside its later place. Each row is written before the journal says
-so, with its checksum, so that a build that was killed goes on with what is whole. A lock file lets one builder work;
-others wait and find the cache finished.
+During a build the cache is in `.building-<name>`, next to its final folder. The journal records a row and its checksum
+after the row is written, so that a killed build resumes with the complete rows. A lock file allows one builder; other
+processes wait until the cache is finished.
 """
 
 import json

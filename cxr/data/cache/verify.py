@@ -68,7 +68,7 @@ def _nearest(folder: Path, state: State) -> Path:
             best, most = path, shared
     if best is None:
         raise CxrError(
-            f"{folder.parent} has no cache of these images at {state.size} px; build it without verify=true, or say "
+            f"{folder.parent} has no cache of these images at {state.size} px; build it without verify=true, or set "
             "cache.dir or cache.size"
         )
     return best.parent
