@@ -30,7 +30,7 @@ def check_boxes(boxes: pd.DataFrame, images: Collection[str], findings: Sequence
 
     Raises:
         CxrError: a column is missing, an image or a finding is not in the catalog, a number is none, a side is not
-            positive, or a box lies beside its image. The row is named, from 1.
+            positive, or a box is outside its image. The message names the row, from 1.
     """
     missing = [column for column in BOX_COLUMNS if column not in boxes]
     if missing:
@@ -51,9 +51,9 @@ def check_boxes(boxes: pd.DataFrame, images: Collection[str], findings: Sequence
     wrong |= ((start >= whole) | (start + side <= 0)).any(axis=1)
     if wrong.any():
         row = int(wrong.argmax())
-        said = ", ".join(f"{name}={boxes[name].iloc[row]}" for name in (*BOX, *IMAGE_SIZE))
+        shown = ", ".join(f"{name}={boxes[name].iloc[row]}" for name in (*BOX, *IMAGE_SIZE))
         raise CxrError(
-            f"the boxes of {origin} have {said} for {boxes['finding'].iloc[row]} of {boxes['image'].iloc[row]} (row "
+            f"the boxes of {origin} have {shown} for {boxes['finding'].iloc[row]} of {boxes['image'].iloc[row]} (row "
             f"{row + 1}); expected a box that meets its image, in pixels of the image as published"
         )
 

@@ -14,7 +14,7 @@ from cxr.data.soft import SOFT, check_soft, soft_targets
 from cxr.errors import CxrError
 from cxr.findings import Place, check_known, check_names, check_printable
 
-# Every column that a source must deliver beside its findings.
+# Every column that a source must deliver besides its findings.
 COLUMNS = ("image", "path", "patient", "followup", "age", "sex", "view")
 REPORT = "report.csv"  # in the folder of a cache: images that are absent, bad or odd
 SPLITS = ("train", "val", "test")
@@ -267,7 +267,7 @@ def parse_age(values: pd.Series) -> pd.Series:
 
 
 def root_folder(root: str | None, layout: str) -> Path:
-    """The folder `data.root`, or a CxrError that says what is expected there."""
+    """The folder `data.root`, or a CxrError that states what is expected there."""
     if not root:
         raise CxrError(f"data.root is not set; pass data.root=DIR, the folder with {layout} (see docs/data.md)")
     folder = Path(root).expanduser()

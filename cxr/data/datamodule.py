@@ -35,7 +35,7 @@ Batch = dict[str, Tensor]
 
 
 class Radiographs(Dataset[Batch]):
-    """One split, read from the cache a whole batch at a time.
+    """One split, read from the cache one batch at a time.
 
     Holds NumPy arrays and a path alone: worker processes share their pages, and no Python object grows with the table.
 
@@ -179,8 +179,8 @@ class RadiographData(pl.LightningDataModule):
         settings: batch size, workers, seed, ranks.
         augmentation: of training images; none shows them as validation and test images are shown.
         order: of training images.
-        start: (epoch, batches of it already had) where a resumed run goes on: its first batches are fetched before
-            Lightning tells the epoch.
+        start: (epoch, batches already used) where a resumed run continues: its first batches are fetched before
+            Lightning sets the epoch.
         partners: order of a second stream of training images; each batch of it follows that of the first in the rows
             of one batch.
     """
@@ -245,7 +245,7 @@ class RadiographData(pl.LightningDataModule):
             num_workers=s.workers,
             pin_memory=s.pin_memory,
             persistent_workers=order is not None and s.workers > 0,
-            worker_init_fn=serve_parent,  # a run that goes on needs the lock that they hold, too
+            worker_init_fn=serve_parent,  # a resumed run needs the lock that they hold, too
         )
 
 

@@ -32,7 +32,7 @@ class PairedBatches(Sampler[Batch]):
         self.second.set_epoch(epoch)
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Number of batches in a full epoch."""
         return len(self.first)
 
     def __iter__(self) -> Iterator[Batch]:

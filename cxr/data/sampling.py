@@ -129,7 +129,7 @@ class EpochBatches(Sampler[Batch]):
         order: of an epoch; none is the table's.
         rank: of this process.
         ranks: number of processes.
-        start: (epoch, batches) where a resumed run goes on: the batches of that epoch that it has had.
+        start: (epoch, batches) where a resumed run continues: the batches of that epoch already used.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class EpochBatches(Sampler[Batch]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Number of batches in a full epoch."""
         share = -(-len(self.target) // self.ranks)
         return -(-share // self.batch_size)
 
@@ -171,8 +171,8 @@ class EpochBatches(Sampler[Batch]):
         filler = np.resize(drawn, (share - len(mine), 3))
         filler[:, 0] = ~filler[:, 0]
         mine = np.concatenate([mine, filler])
-        had = self.start[1] if self.epoch == self.start[0] else 0
-        for first in range(had * self.batch_size, share, self.batch_size):
+        done = self.start[1] if self.epoch == self.start[0] else 0
+        for first in range(done * self.batch_size, share, self.batch_size):
             yield mine[first : first + self.batch_size]
 
 

@@ -1,6 +1,6 @@
 """Soft training targets: columns `soft:<finding>` of a catalog's table, in [0, 1], NaN where there is none.
 
-They take the place of a finding's labels in the training loss and nowhere else: metrics, orders, counts, validation and
+They replace a finding's labels in the training loss only: metrics, orders, counts, validation and
 test go by the labels.
 """
 

@@ -1,4 +1,4 @@
-"""Who is trained on and who is judged: official or own lists, validation grouped by patient, and the leak guard."""
+"""Training, validation and test splits: official or custom lists, patient-grouped validation, and leak checks."""
 
 import hashlib
 import re
@@ -224,7 +224,7 @@ def check_split(catalog: Catalog) -> None:
 
 
 def split_fingerprint(catalog: Catalog) -> str:
-    """SHA-256 over which image is in which split: two runs with the same one were judged on the same images."""
+    """SHA-256 over which image is in which split: runs with the same value were evaluated on the same images."""
     used = catalog.table.loc[catalog.table["split"] != "", ["image", "split"]].sort_values("image")
     lines = [*(used["image"] + "\t" + used["split"]), *filter(None, [catalog.tests_text])]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -25,7 +25,7 @@ def locked(path: Path, refusal: str, wait: float = 0) -> Iterator[None]:
 
     Args:
         path: the file, in an existing folder.
-        refusal: what is said where another process holds it, in one sentence.
+        refusal: error message when another process holds it.
         wait: seconds to wait for it, after `refusal` was printed.
 
     Raises:

@@ -28,9 +28,9 @@ def writing_only_if(check: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary path beside `path` (same suffix) that takes its place when the block ends without an error.
+    """Yields a temporary path next to `path` (same suffix) that replaces it when the block ends without an error.
 
-    The temporary file is synced before the rename, so that `path` holds either what it held before or the whole new
+    The temporary file is synced before the rename, so that `path` holds either its previous or the complete new
     content, whenever the process dies. After an error the temporary file is gone and `path` is untouched.
 
     Raises:
@@ -59,7 +59,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes `text` as UTF-8 to `path`, whole or not at all."""
+    """Writes `text` as UTF-8 to `path` atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""A job of a sweep in a process of its own: whatever ends that process, the sweep learns why and goes on."""
+"""Runs a sweep's job in a separate process; if the process dies, the sweep reports why and continues."""
 
 import ctypes
 import multiprocessing
@@ -27,7 +27,7 @@ def serve_parent(worker: int) -> None:
     """For a loader process: it dies with its parent, and leaves to it what signals to their whole group ask for.
 
     Args:
-        worker: its number, as PyTorch tells it.
+        worker: its number, passed by PyTorch.
     """
     die_with_parent()
     for number in (signal.SIGINT, *SIGNALS):

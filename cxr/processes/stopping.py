@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(BaseException):
-    """The run was asked to stop, and did; its text says where it goes on. No handler of errors catches it."""
+    """The run stopped on request; the message states how to resume. No handler of errors catches it."""
 
 
 class StopRequests:

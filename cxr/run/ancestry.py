@@ -1,7 +1,7 @@
-"""Which patients and images weights have learnt from, over every run that they come from; hashed, in checkpoints.
+"""Hashed patients and images that weights were trained on, including all runs they started from; in checkpoints.
 
-A run that starts from another one's weights has learnt from that one's patients too. Whoever judges weights on a split
-checks here that they have not learnt from it.
+A run that starts from another run's weights inherits that run's patients. Programs that evaluate weights on a split
+check here that the weights were not trained on it.
 """
 
 import unicodedata
@@ -25,12 +25,12 @@ _NOTHING: Hashes = np.zeros(0, np.int64)
 
 @dataclass(frozen=True)
 class Ancestry:
-    """What weights have learnt from.
+    """The training data of weights.
 
     Attributes:
         trained: (n,) sorted hashes of the patients and images that they or their ancestors were trained on.
         selected: (m,) sorted hashes of those that their or an ancestor's checkpoint was selected with.
-        unknown: first weights of which nobody knows what they have learnt from.
+        unknown: initial weights whose training data is unknown.
     """
 
     trained: Hashes = field(default_factory=lambda: _NOTHING)
@@ -43,18 +43,18 @@ class Ancestry:
         return Ancestry(trained, selected, self.unknown)
 
     def check(self, who: str, split: str, patients: Sequence[str], images: Sequence[str]) -> None:
-        """Refuses to judge weights on what they have learnt from.
+        """Refuses to evaluate weights on their training data.
 
         A validation split, with which weights are selected, may have selected their ancestors as well.
 
         Args:
             who: whose weights they are, for the message.
-            split: what they are to be judged on, `val` or a test split.
+            split: the evaluated split, `val` or a test split.
             patients: (N,) of it.
             images: (N,) of it.
 
         Raises:
-            CxrError: weights have learnt from some of these patients or images, the first of which is named.
+            CxrError: the weights were trained on some of these patients or images; the message names the first.
         """
         known = self.trained if split == "val" else np.union1d(self.trained, self.selected)
         for kind, names in (("patient", list(dict.fromkeys(patients))), ("image", list(images))):
@@ -72,14 +72,14 @@ def unknown_note(unknown: Mapping[str, Sequence[str]]) -> list[str]:
     """What stands below a table whose runs started from weights that may have seen its images; empty if none did.
 
     Args:
-        unknown: first weights of which nobody knows what they have learnt from, by run.
+        unknown: initial weights whose training data is unknown, by run.
     """
     named = [f"{', '.join(sources)} ({run})" for run, sources in unknown.items() if sources]
     return [f"Unknown whether first weights had seen these patients: {'; '.join(named)}."] if named else []
 
 
 def unknown_of(metrics: Mapping[str, Any]) -> list[str]:
-    """First weights of which nobody knows what they have learnt from, as `metrics.json` names them."""
+    """Initial weights whose training data is unknown, as `metrics.json` names them."""
     named = metrics.get(UNKNOWN)
     return [str(source) for source in named] if isinstance(named, list) else []
 

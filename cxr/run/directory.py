@@ -1,4 +1,4 @@
-"""The run directory `runs/<name>/`: its name, its parts, when it appears, and what may change when it goes on."""
+"""The run directory `runs/<name>/`: name, parts, creation, and what may change on resuming."""
 
 import json
 import os
@@ -119,7 +119,7 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a training can go on whose results are missing, or those of fewer epochs than it now has."""
+        """Whether training can resume: results are missing, or are of fewer epochs than configured."""
         if not self.last.exists():
             return False
         trainer, done = self.config().get("trainer"), self.metrics()
@@ -132,7 +132,7 @@ class Run:
         try:
             return is_smoke(self.config())
         except CxrError:
-            return False  # others say what is wrong with it
+            return False  # other checks report the error
 
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`.

@@ -1,6 +1,6 @@
-"""The test ledger `.test_ledger.csv` beside the runs, which counts how often a test split has been looked at.
+"""The test ledger `.test_ledger.csv` next to the runs, which counts how often a test split was evaluated.
 
-It has a row for every set of scores of a test split that was ever judged there.
+It has one row for every set of scores evaluated on a test split.
 """
 
 import csv
@@ -41,16 +41,16 @@ def ledger_beside(run: Path) -> Path:
 
 
 def count_test(ledger: Path, test: Predictions, run: str, by: str) -> int:
-    """Enters these scores of a test split, unless they are there, and says how many sets of scores it now has.
+    """Records these scores of a test split once, and returns how many sets of scores the split now has.
 
     Args:
         ledger: the file; it appears with its first row.
-        test: predictions that are being judged.
+        test: predictions to evaluate.
         run: whose they are; entered as a legal name of a run.
         by: the program.
 
     Returns:
-        How often this split has been scored, these scores included. Without a place to write, what is known.
+        How often this split has been scored, these scores included. If the ledger is not writable, it is not updated.
 
     Raises:
         CxrError: the disk is full, the ledger is a link, or another process keeps it locked.

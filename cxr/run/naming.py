@@ -1,4 +1,4 @@
-"""Names of runs and of further test splits: what they are made of, and how one is derived."""
+"""Names of runs and of further test splits: validation and derivation."""
 
 import re
 from collections.abc import Iterable
@@ -26,12 +26,12 @@ def check_name(value: str | None, option: str) -> None:
 
 
 def is_test_name(name: str) -> bool:
-    """Whether a further test split may be called so: a run may, and nothing else beside its results is."""
+    """Whether a test split may have this name: valid for a run, and not used by another result."""
     return bool(_LEGAL.fullmatch(name)) and name not in _TAKEN and not name.endswith(CALIBRATED)
 
 
 def check_test_names(names: Iterable[str]) -> None:
-    """Raises CxrError unless further test splits can be called so, see `is_test_name`."""
+    """Raises CxrError unless all names are valid for test splits, see `is_test_name`."""
     wrong = next((name for name in names if not is_test_name(name)), None)
     if wrong is not None:
         raise CxrError(

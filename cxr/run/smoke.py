@@ -8,7 +8,7 @@ from cxr.errors import CxrError
 
 
 def is_smoke(config: Mapping[str, Any]) -> bool:
-    """Whether a run only tries that all works: it trains on a few batches, and is never judged on test.
+    """Whether a run is a smoke test: it trains on a few batches and is never evaluated on test.
 
     The mark `smoke: true` makes it one, which the options of `debug` set, and so do `fast_dev_run` and
     `overfit_batches` of the Trainer; `limit_train_batches` shortens epochs of a run whose numbers count.

@@ -17,7 +17,7 @@ def check_chosen_on_validation(val: Predictions, test: Predictions | None, what:
 
     Args:
         val: what the choice will see.
-        test: what it will be judged on, if that is known.
+        test: what it will be evaluated on, if known.
         what: is chosen, for the message.
 
     Raises:

@@ -1,5 +1,6 @@
 """Transforms of training images: those that move pixels as matrices, those that change gray values as curves."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from cxr.errors import CxrError
 Matrices = NDArray[np.float64]
 
 
-class Geometric:
+class Geometric(ABC):
     """A transform that moves pixels.
 
     Attributes:
@@ -19,6 +20,7 @@ class Geometric:
 
     numbers: int
 
+    @abstractmethod
     def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
         """(B, 3, 3) maps of (x, y, 1) in pixels from the image's centre, from where a pixel is to where it goes.
 
@@ -26,10 +28,9 @@ class Geometric:
             drawn: (B, numbers) uniform numbers.
             size: side of the network's image in pixels.
         """
-        raise NotImplementedError
 
 
-class Tonal:
+class Tonal(ABC):
     """A transform that changes gray values alike everywhere.
 
     Attributes:
@@ -38,13 +39,13 @@ class Tonal:
 
     numbers: int
 
+    @abstractmethod
     def curves(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
         """(B, 256) in [0, 1]: what each gray value becomes.
 
         Args:
             drawn: (B, numbers) uniform numbers.
         """
-        raise NotImplementedError
 
 
 class Flip(Geometric):

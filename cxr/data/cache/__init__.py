@@ -1,4 +1,4 @@
-"""Decode once: every radiograph of a catalog as one memory-mapped uint8 array, beside the data.
+"""Decode once: every radiograph of a catalog as one memory-mapped uint8 array, next to the data.
 
 `build` makes a cache, `manifest` says what is in it, `audit` which of its images training must not meet, `verify`
 whether cache and files are still what they were, and `store` finds a catalog's cache or has it built.

@@ -1,4 +1,4 @@
-"""What is wrong or odd about a catalog's images: bad files, duplicates, unusual sizes; listed in `report.csv`."""
+"""Finds problems in a catalog's images: bad files, duplicates, unusual sizes; listed in `report.csv`."""
 
 import csv
 import io
@@ -26,15 +26,15 @@ class Audit:
     """What was found.
 
     Attributes:
-        bad: image to reason; training must not meet these.
-        remarks: image to reason; nothing is done about these.
+        bad: image to reason; excluded from training.
+        remarks: image to reason; reported only.
     """
 
     bad: Mapping[str, str]
     remarks: Mapping[str, str]
 
     def write(self, folder: Path) -> None:
-        """Writes `report.csv` with the columns image and reason, if it would say something new.
+        """Writes `report.csv` with the columns image and reason, if its content changes.
 
         Raises:
             CxrError: it cannot be written, or what is there is no text file.
@@ -56,7 +56,7 @@ class Audit:
 
 
 def audit(catalog: Catalog, manifest: Manifest) -> Audit:
-    """Judges the images of a cache by a catalog, which need not be split.
+    """Checks the images of a cache for a catalog, which need not be split.
 
     Bad is what could not be decoded or shows nothing. Of images with the same pixels, those are bad that belong to
     another patient, or stand in another split, than one of them that is kept: the one in the most guarded split (test,

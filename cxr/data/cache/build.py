@@ -1,8 +1,8 @@
 """Building a cache: several processes, a journal that survives a kill, known rows copied, one rename at the end.
 
-While it grows, a cache lies in `.building-<name>` beside its later place. Each row is written before the journal says
-so, with its checksum, so that a build that was killed goes on with what is whole. A lock file lets one builder work;
-others wait and find the cache finished.
+During a build the cache is in `.building-<name>`, next to its final folder. The journal records a row and its checksum
+after the row is written, so that a killed build resumes with the complete rows. A lock file allows one builder; other
+processes wait until the cache is finished.
 """
 
 import json
@@ -33,7 +33,7 @@ _SIZES = (128, 224, 256, 299, 512)  # offered where the disk is too small, or be
 
 
 def build_cache(folder: Path, state: State, processes: int | None = None) -> None:
-    """Builds `folder`, or goes on building it, or waits for another process that does.
+    """Builds `folder`, resumes an interrupted build, or waits for another process that builds it.
 
     Args:
         folder: where the cache will lie.
@@ -135,7 +135,7 @@ def in_bytes(number: int) -> str:
 
 
 def _read_journal(journal: IO[str], array: IO[bytes], start: int, state: State) -> dict[int, Result]:
-    """What a killed build has finished: lines that are whole, of rows that have their checksum."""
+    """Rows finished by a killed build: complete journal lines whose row matches its checksum."""
     journal.seek(0)
     done: dict[int, Result] = {}
     row = state.size * state.size
@@ -192,14 +192,14 @@ def _results(tasks: list[Task], state: State, array: Path, start: int, processes
 
 
 class _Row(NamedTuple):
-    """Where an earlier cache has an image: array file, offset in bytes, and what its manifest says."""
+    """Where an earlier cache has an image: array file, offset in bytes, and manifest entry."""
 
     array: Path
     offset: int
     entry: Entry
 
     def read(self, size: int) -> bytes | None:
-        """The row, or none if it is not what the manifest says."""
+        """The row, or None if it does not match its checksum."""
         with suppress(OSError), self.array.open("rb") as file:
             row = os.pread(file.fileno(), size * size, self.offset)
             if sha256(row).hexdigest() == self.entry.pixels:

@@ -1,4 +1,4 @@
-"""What a cache was made from and what it holds: `manifest.json`, one line an image, checked when it is read."""
+"""The manifest of a cache, `manifest.json`: source files and checksums, one line per image; validated on reading."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """The files of a catalog as they are on disk now, which decides what a cache of them is called.
+    """The files of a catalog as they are on disk now, which determines the name of their cache.
 
     Attributes:
         names: of the images, in the catalog's order.
@@ -63,12 +63,12 @@ class State:
 
     @property
     def folder_name(self) -> str:
-        """Of the cache."""
+        """Name of the cache's folder."""
         return f"{self.size}px-{self.fingerprint[:16]}"
 
     @property
     def bytes(self) -> int:
-        """That the cache's images take."""
+        """Size of the cache's images in bytes."""
         return len(self.names) * self.size * self.size
 
 
@@ -106,7 +106,7 @@ class Manifest:
     duplicates: tuple[tuple[str, ...], ...] = field(default=())
 
     def write(self, path: Path, decoders: dict[str, str]) -> None:
-        """Writes it whole or not at all."""
+        """Writes it atomically."""
         head = {
             "format": FORMAT,
             "decoder": DECODER,

@@ -1,4 +1,4 @@
-"""The cache of a catalog: found by what its files are now, built where it is missing, and rid of bad images."""
+"""Finds or builds the cache of a catalog, and leaves out bad images."""
 
 import hashlib
 import os
@@ -68,12 +68,12 @@ class Cache:
         """The images as a read-only memory map, (N, size, size) uint8.
 
         Raises:
-            CxrError: the file is not what the manifest says.
+            CxrError: the file does not match the manifest.
         """
         return open_array(self.array_path, (len(self.names), self.size, self.size))
 
     def positions(self, names: Iterable[str]) -> np.ndarray:
-        """Where each image lies on the first axis, (n,) int64."""
+        """Index of each image on the first axis, (n,) int64."""
         where = {name: position for position, name in enumerate(self.names)}
         return np.fromiter((where[name] for name in names), np.int64)
 
@@ -104,7 +104,7 @@ def open_or_build(
         catalog: its `image` and `path` columns say what is cached; with `patient` and `split`, images that are the same
             in two of them are found.
         root: the data set's folder.
-        settings: size, place, what to do with bad images.
+        settings: size, folder, handling of bad images.
         build: what is missing; without it nothing is written.
 
     Raises:
@@ -138,7 +138,7 @@ def open_or_build(
 
 
 def find(root: str | Path, settings: CacheSettings, state: State) -> Path:
-    """The folder where the cache lies or will lie."""
+    """The folder of the cache, which may not exist yet."""
     if settings.directory:
         return Path(settings.directory).expanduser() / state.folder_name
     root = Path(root).expanduser()
@@ -147,7 +147,7 @@ def find(root: str | Path, settings: CacheSettings, state: State) -> Path:
 
 
 def default_directory(root: Path) -> Path:
-    """Beside the data, or in the user's cache folder where the data are read-only (by mode bits, for root too)."""
+    """Next to the data, or in the user's cache folder where the data are read-only (by mode bits, for root too)."""
     writable = os.access(root, os.W_OK) and root.stat().st_mode & stat.S_IWUSR
     if writable:
         return root / "cxr-cache"

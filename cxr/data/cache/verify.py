@@ -1,4 +1,4 @@
-"""Whether a cache and the files it was made from are still what its manifest says."""
+"""Checks a cache and its source files against the checksums in its manifest."""
 
 import hashlib
 import sys
@@ -20,7 +20,7 @@ _SAME_NAMES = 0.5  # of a catalog's images that an older cache must share to be 
 
 @dataclass(frozen=True)
 class Difference:
-    """One image that is not what the manifest says: its name, and how."""
+    """An image that differs from its manifest entry: name and reason."""
 
     image: str
     reason: str
@@ -68,7 +68,7 @@ def _nearest(folder: Path, state: State) -> Path:
             best, most = path, shared
     if best is None:
         raise CxrError(
-            f"{folder.parent} has no cache of these images at {state.size} px; build it without verify=true, or say "
+            f"{folder.parent} has no cache of these images at {state.size} px; build it without verify=true, or set "
             "cache.dir or cache.size"
         )
     return best.parent

@@ -1,4 +1,4 @@
-"""NIH-CXR-LT: images of NIH ChestX-ray14 with one of 20 findings each, in splits of its own.
+"""NIH-CXR-LT: images of NIH ChestX-ray14 with one of 20 findings each, with its own splits.
 
 Holste et al., "Long-Tailed Classification of Thorax Diseases on Chest X-Ray", 2022; label files in
 https://github.com/VITA-Group/LongTailCXR. Most of its test images are in NIH's official training list.
