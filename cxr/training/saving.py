@@ -4,6 +4,9 @@
 file, so that either is valid if the process dies. The previous `last.ckpt` is kept as `previous.ckpt`.
 """
 
+import errno
+import os
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +20,7 @@ from cxr.files.reading import open_regular, read_text
 from cxr.files.writing import replacing, write_text
 from cxr.run.directory import Run
 
-_LONGEST_SIDECAR = 1 << 16  # bytes
+_CHUNK, _LONGEST_SIDECAR = 1 << 22, 1 << 16  # bytes
 
 
 class CheckpointFiles(CheckpointIO):
@@ -52,28 +55,48 @@ class CheckpointFiles(CheckpointIO):
             file.unlink(missing_ok=True)
 
 
-class _Hashing:
-    """A file to write to that is hashed on the way.
+class _HashingFile:
+    """A file that is hashed while it is written: a thread reads back and hashes what has been flushed.
 
     Attributes:
-        digest: SHA-256 of what was written.
         failure: why a write failed.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, sha256()
+    def __init__(self, file: IO[bytes], executor: Executor) -> None:
+        self.file, self.executor, self.digest = file, executor, sha256()
         self.failure: OSError | None = None
+        self._written = self._flushed = 0
+        self._pending: list[Future[None]] = []
 
     def write(self, content: bytes) -> int:
-        self.digest.update(content)
         try:
-            return self.file.write(content)
+            written = self.file.write(content)
+            self._written += len(content)
+            if self._written - self._flushed >= _CHUNK:
+                self.flush()
         except OSError as error:
             self.failure = error
             raise
+        return written
 
     def flush(self) -> None:
         self.file.flush()
+        self._pending.append(self.executor.submit(self._hash, self._flushed, self._written))
+        self._flushed = self._written
+
+    def hexdigest(self) -> str:
+        """The hash of everything flushed so far."""
+        for part in self._pending:
+            part.result()
+        return self.digest.hexdigest()
+
+    def _hash(self, start: int, end: int) -> None:
+        while start < end:
+            content = os.pread(self.file.fileno(), min(_CHUNK, end - start), start)
+            if not content:
+                raise OSError(errno.EIO, "the file is shorter than what was written", self.file.name)
+            self.digest.update(content)
+            start += len(content)
 
 
 def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
@@ -88,13 +111,15 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
         CxrError: the disk is full or not writable.
     """
     with replacing(path) as temporary:
-        with temporary.open("wb") as file:
-            hashing = _Hashing(file)
+        with temporary.open("w+b") as file, ThreadPoolExecutor(1) as executor:
+            hashing = _HashingFile(file, executor)
             try:
-                torch.save(content, hashing)  # type: ignore[arg-type]  # it needs write and flush only
-            except RuntimeError as error:  # PyTorch's own, which does not name the cause
+                torch.save(content, hashing)  # type: ignore[arg-type]  # it calls write and flush alone
+            except RuntimeError as error:  # PyTorch reports a wrong file position and hides the failed write
                 raise hashing.failure or error from error
-        new, old = hashing.digest.hexdigest(), _read_hashes(path)
+            hashing.flush()
+            os.fsync(file.fileno())
+            new, old = hashing.hexdigest(), _read_hashes(path)
         if previous is not None and path.exists():
             _write_hashes(previous, *old, *_read_hashes(previous))
             path.replace(previous)
