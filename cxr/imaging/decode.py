@@ -23,7 +23,8 @@ BLANK = 1.0  # gray levels of standard deviation, below which an image is blank
 FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "PPM", "WEBP")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PLAIN_GRAY = bytes((8, 0, 0, 0, 0))  # of a PNG header: eight bits, gray, not interlaced
+# The last bytes of a PNG header: bits, colour type, compression, filter, interlacing. NIH published files of both.
+_GRAY, _RGBA = bytes((8, 0, 0, 0, 0)), bytes((8, 6, 0, 0, 0))
 _EIGHT_BIT_GRAY = ("L", "LA", "La")
 _MACHINE_ERRORS = (
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
@@ -68,8 +69,8 @@ def read_gray(path: str | Path) -> np.ndarray:
 def gray(content: bytes) -> np.ndarray:
     """Decodes a file's content into (H, W) uint8, see `read_gray`.
 
-    OpenCV decodes plain gray PNG and Pillow everything else. Both ignore checksums of PNG chunks, which are checked
-    here first.
+    OpenCV decodes gray PNG, and RGBA whose colours are equal; Pillow decodes everything else. Both ignore checksums of
+    PNG chunks, which are checked here first.
 
     Raises:
         BadImage: as `read_gray`.
@@ -77,12 +78,14 @@ def gray(content: bytes) -> np.ndarray:
     if not content:
         raise BadImage("the file is empty")
     try:
-        if content.startswith(_PNG) and _check_png(content):
-            flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        if content.startswith(_PNG) and _check_png(content) in (_GRAY, _RGBA):
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
             if pixels is None:
                 raise BadImage("damaged: its pixels cannot be decoded")
-            return pixels
+            if pixels.ndim == 2:
+                return pixels
+            if _equal_channels(pixels):
+                return np.ascontiguousarray(pixels[..., 0])
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(*image.size)
             image.load()
@@ -139,8 +142,8 @@ def read_file(path: str) -> bytes:
         raise BadImage(f"cannot be opened: {str(error.strerror).lower()}") from None
 
 
-def _check_png(content: bytes) -> bool:
-    """Checks the chunks of a PNG (specification, section 5); returns whether it is eight-bit gray, not interlaced."""
+def _check_png(content: bytes) -> bytes:
+    """Checks the chunks of a PNG (specification, section 5); returns bits, colour type, ... of its header."""
     view, start, header, compressed = memoryview(content), len(_PNG), b"", 0
     kind = b""
     while kind != b"IEND":
@@ -163,7 +166,7 @@ def _check_png(content: bytes) -> bool:
         raise BadImage("damaged: it holds no pixels")
     if compressed > 2 * height * (8 * width + 1) + 1024:  # would take long to inflate; 8 bytes is the largest pixel
         raise BadImage(f"damaged: {compressed} bytes of compressed pixels for {width}x{height} pixels")
-    return header[8:] == _PLAIN_GRAY
+    return header[8:]
 
 
 def _check_size(width: int, height: int) -> None:
@@ -171,6 +174,10 @@ def _check_size(width: int, height: int) -> None:
         raise BadImage(f"damaged: it has {width}x{height} pixels")
     if width * height > MOST_PIXELS:
         raise BadImage(f"too large: {width}x{height} pixels; the maximum is {MOST_PIXELS}")
+
+
+def _equal_channels(colour: np.ndarray) -> bool:
+    return bool((colour[..., 0] == colour[..., 1]).all() and (colour[..., 1] == colour[..., 2]).all())
 
 
 def _to_gray(image: Image.Image) -> np.ndarray:
@@ -182,6 +189,6 @@ def _to_gray(image: Image.Image) -> np.ndarray:
     if image.mode in _EIGHT_BIT_GRAY:
         return np.asarray(image.getchannel(0))
     colour = np.asarray(image.convert("RGB"))
-    if (colour[..., 0] == colour[..., 1]).all() and (colour[..., 1] == colour[..., 2]).all():
+    if _equal_channels(colour):
         return np.ascontiguousarray(colour[..., 0])
     return np.asarray(Image.fromarray(colour).convert("L"))
