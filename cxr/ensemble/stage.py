@@ -64,7 +64,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     val, test = (written.metrics[split]["macro_auroc"] for split in ("val", "test"))
     shown = ["undefined" if value is None else f"{value:.4f}" for value in (val, test)]
     print(f"{run.path}: macro AUROC {shown[0]} val, {shown[1]} test")
-    print(f"pictures are in {run.figures}", flush=True)
+    print(f"figures are in {run.figures}", flush=True)
     return float("nan") if val is None else float(val)
 
 

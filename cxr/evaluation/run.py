@@ -104,7 +104,7 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
         _draw(run, name, test, metrics)
         print(tables["auroc"].as_text())
     write_text(run.metrics_path, json.dumps(metrics, indent=1) + "\n")
-    print(f"tables are in {run.path / 'evaluation'}, pictures in {run.figures}", flush=True)
+    print(f"tables are in {run.path / 'evaluation'}, figures in {run.figures}", flush=True)
     return value_of(metrics["test"]["macro_auroc"])
 
 

@@ -126,13 +126,14 @@ def test_a_missing_file_and_other_kinds_of_files_are_refused(tmp_path: Path, mon
         read_table(str(tmp_path), "bad.parquet")
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     (tmp_path / "films.xlsx").touch()
-    with pytest.raises(CxrError, match=r"films\.xlsx: Excel files need the extra `excel`; pip install 'cxr\[excel\]'"):
+    with pytest.raises(CxrError, match=r"films\.xlsx: Excel files need the extra `excel`; make setup EXTRAS=excel"):
         read_table(str(tmp_path), "films.xlsx")
 
 
 def test_excel_keeps_zeros_and_dates(tmp_path: Path) -> None:
-    openpyxl = pytest.importorskip("openpyxl")
     import datetime
+
+    import openpyxl
 
     book = openpyxl.Workbook()
     for row in (

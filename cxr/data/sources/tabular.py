@@ -167,7 +167,7 @@ def _excel(path: Path) -> tuple[pa.Table, NDArray[np.int64], str]:
             cells = read(file, header=None, dtype=object, engine="openpyxl", keep_default_na=False)
         except ImportError:
             raise CxrError(
-                f"{path}: Excel files need the extra `excel`; pip install 'cxr[excel]', or save it as .csv"
+                f"{path}: Excel files need the extra `excel`; make setup EXTRAS=excel, or save it as .csv"
             ) from None
         except Exception as error:  # of zipfile, XML and openpyxl, many kinds
             raise CxrError(f"{path} cannot be read as an Excel workbook: {first_line(error)}") from None
