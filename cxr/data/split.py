@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxr.data.catalog import SPLITS, Catalog, some
+from cxr.data.catalog import SPLITS, Catalog, some, sorted_by_image
 from cxr.errors import CxrError
 from cxr.files.reading import read_text
 from cxr.metrics.stratification import draw_patients
@@ -150,7 +150,7 @@ def _used(catalog: Catalog) -> pd.DataFrame:
 
 def _warn_of_zeros(catalog: Catalog) -> None:
     used, origin = _used(catalog), catalog.origin
-    pairs = alike_but_zeros(used["patient"])
+    pairs = alike_but_zeros(used["patient"].unique())
     if not pairs:
         return
     sides = used.groupby("patient")["split"].first()
@@ -225,6 +225,6 @@ def check_split(catalog: Catalog) -> None:
 
 def split_fingerprint(catalog: Catalog) -> str:
     """SHA-256 over which image is in which split: runs with the same value were evaluated on the same images."""
-    used = catalog.table.loc[catalog.table["split"] != "", ["image", "split"]].sort_values("image")
+    used = sorted_by_image(catalog.table.loc[catalog.table["split"] != "", ["image", "split"]])
     lines = [*(used["image"] + "\t" + used["split"]), *filter(None, [catalog.tests_text])]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
