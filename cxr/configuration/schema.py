@@ -233,6 +233,8 @@ class Evaluate:
     points: Points
     calibration: Literal["none", "temperature", "platt"]
     localisation: bool
+    images: Literal["test", "all"] = "test"
+    external: str | None = None
     accelerator: Accelerator
     data: DataHere
     cache: CacheHere
@@ -247,6 +249,14 @@ class Compare:
     metric: Literal["auroc", "average_precision"]
     resamples: Resamples
     seed: Seed
+    out: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """The program `transfer`."""
+
+    runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
     out: str | None
 
 

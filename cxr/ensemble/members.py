@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients, split_options
 from cxr.ensemble.splits import Test, Validation
 from cxr.errors import CxrError
+from cxr.evaluation.folds import out_of_fold
 from cxr.run.directory import Run
-from cxr.run.folds import check_complete, fold_of, out_of_fold
+from cxr.run.folds import check_complete, fold_of
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused

@@ -12,7 +12,7 @@ import numpy as np
 from cxr.configuration.kinds import checked
 from cxr.configuration.schema import Compare
 from cxr.errors import CxrError
-from cxr.evaluation.folds import pooled
+from cxr.evaluation.folds import NOTE, pooled
 from cxr.evaluation.rows import configuration, row_names
 from cxr.evaluation.tables import few_patients, notes_of, split_note
 from cxr.figures.tables import MACRO, Cell, Table
@@ -24,7 +24,6 @@ from cxr.metrics.plain import named, number, single
 from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
 from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
-from cxr.run.folds import NOTE
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused
