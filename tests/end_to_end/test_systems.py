@@ -25,6 +25,9 @@ PARTS = {
         "fusion.attribute_dropout=0.4",
         "head=per_finding",
         "head.hidden=[6,4]",
+        "optimizer.groups.layer_decay=0.7",
+        "optimizer.groups.decay_norms=false",
+        "callbacks=ema",
     ),
 }
 
