@@ -7,6 +7,7 @@ from cxr.evaluation.evaluate import of_test
 from cxr.figures.tables import MACRO, Cell, Table
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import OF_SUPPORTED, value_of
+from cxr.metrics.subgroups import FREQUENCIES
 from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
@@ -15,6 +16,13 @@ from cxr.run.splits import describe_split
 
 SUPPORTED = f"{MACRO} ({FEWEST}+ patients each)"
 _METRICS = ("auroc", "average_precision", "brier", "ece")
+_ACCURACIES = {
+    "balanced_accuracy": "balanced accuracy",
+    **{f"{group}_accuracy": f"balanced accuracy of {group} findings" for group in FREQUENCIES},
+    "top1_accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "mcc": "Matthews correlation",
+}
 _RATES = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "accuracy")
 
 
@@ -69,6 +77,8 @@ def tables(
     """
     test, about, title = metrics[split], of_test(metrics, split), f"{title}, {split}"
     made = {"auroc": _auroc(test, findings, title, notes), "operating_points": _points(test, findings, title, notes)}
+    if "recall" in test:
+        made["accuracy"] = _accuracy(test, findings, title, notes)
     if "subgroups" in test:
         made["subgroups"] = _subgroups(test["subgroups"], findings, title, notes)
     if about.get("calibration"):
@@ -104,6 +114,15 @@ def _auroc(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: 
         texts += [f"No interval, since all resamples have the same value: {', '.join(named)}."] * bool(named)
     intervals = [*_METRICS, "auroc_delong"]
     return Table(f"{title}: {test['n']} images", columns, rows, [*texts, *notes], intervals)
+
+
+def _accuracy(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> Table:
+    """Of a task with one finding per image: the recall of every finding, and means."""
+    rows: list[list[Cell]] = [[name, test["positives"][name], test["recall"][name]] for name in findings]
+    rows += [[label, None, test[name]] for name, label in _ACCURACIES.items() if name in test]
+    groups = [f"{group} ({', '.join(about['findings'])})" for group, about in test.get("by_frequency", {}).items()]
+    texts = [f"Findings by training images, more than 1,000, 100 to 1,000, fewer: {'; '.join(groups)}."] * bool(groups)
+    return Table(f"{title}: accuracy", ["finding", "images", "recall"], rows, [*texts, *notes], ["recall"])
 
 
 def _points(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> Table:

@@ -54,8 +54,8 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     train = catalog.targets("train")
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
     results = evaluate(val, tests, train_positives=positives)
-    for split, predicted in predictions.items():  # add the task's metrics to those of every run
-        of_task = loaded.task.report(predicted.target, predicted.score, predicted.findings, predicted.patient)
+    for split, p in predictions.items():  # add the task's metrics to those of every run
+        of_task = loaded.task.report(p.target, p.score, p.findings, p.patient, train_positives=positives)
         results[split] = of_task | results[split]
     metrics: dict[str, Any] = {**results, "train": {"n": len(train), "positives": positives}}
     if is_smoke(config):
