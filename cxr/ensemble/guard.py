@@ -24,6 +24,7 @@ class Origin:
         labels_sha256: see `cxr.data.catalog`; empty where unknown.
         split_options: `SPLIT_OPTIONS` of its configuration; empty where it has none.
         unknown: its initial weights with unknown training data, see `cxr.run.ancestry`.
+        hierarchy: the tree of findings that its scores follow, see `cxr.data.hierarchy`.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Origin:
     labels_sha256: str
     split_options: dict[str, Any]
     unknown: tuple[str, ...] = ()
+    hierarchy: Any = None
 
     @property
     def training_patients(self) -> str:

@@ -54,6 +54,12 @@ class Members:
         """The run directories as they were given."""
         return [origin.key for origin in self.origins]
 
+    @property
+    def hierarchy(self) -> Any:
+        """The tree of findings that all of them follow; none if they differ."""
+        first = self.origins[0].hierarchy
+        return first if all(origin.hierarchy == first for origin in self.origins) else None
+
 
 def expand(runs: str | Sequence[str]) -> list[str]:
     """The run directories of a list of paths and globs; a glob skips unfinished runs, smoke runs and ensembles.
@@ -145,7 +151,8 @@ def load_member(
     run = Run(Path(key))
     config = run.config() if os.path.lexists(run.config_path) else {}
     finished = FinishedRun(run, {**named, "accelerator": accelerator})
-    origin = Origin(key, **finished.provenance, split_options=split_options(config), unknown=finished.ancestry.unknown)
+    options, unknown = split_options(config), finished.ancestry.unknown
+    origin = Origin(key, **finished.provenance, split_options=options, unknown=unknown, hierarchy=run.hierarchy)
     loaded, computed = finished.predictions(SPLITS)
     paths = {split: scratch / f"{split}.parquet" if split in computed else run.predictions(split) for split in SPLITS}
     for split in computed:

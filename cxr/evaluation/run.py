@@ -114,7 +114,7 @@ def _calibrate(
     scaling = fit_scaling(val, method)
     write_text(run.path / "calibration.json", json.dumps(scaling.as_plain(), indent=1) + "\n")
     for name, test in tests.items():
-        scaled, of_test(metrics, name)["calibration"] = calibrate(test, scaling, method)
+        scaled, of_test(metrics, name)["calibration"] = calibrate(test, scaling, method, run.hierarchy)
         scaled.write(run.predictions(f"{name}{CALIBRATED}"))
 
 
