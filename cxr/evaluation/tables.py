@@ -15,6 +15,7 @@ from cxr.run.predictions import Predictions
 from cxr.run.splits import describe_split
 
 SUPPORTED = f"{MACRO} ({FEWEST}+ patients each)"
+ALONE = "auroc_attributes_only"
 _METRICS = ("auroc", "average_precision", "brier", "ece")
 _ACCURACIES = {
     "balanced_accuracy": "balanced accuracy",
@@ -100,6 +101,11 @@ def _auroc(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: 
         columns.append("auroc_delong")
         rows = [[*row, test["delong"].get(row[0])] for row in rows]
     texts = []
+    if alone := test.get("attributes_only"):
+        columns.append(ALONE)
+        areas = {**alone["auroc"], MACRO: alone["macro_auroc"]}
+        rows = [[*row, areas.get(row[0])] for row in rows]
+        texts.append(f"{ALONE}: a logistic regression on age, sex and view alone, fitted on the training split.")
     if test["left_out_of_macro_auroc"]:
         names = ", ".join(test["left_out_of_macro_auroc"])
         texts.append(f"No positive or no negative image, so in no mean of auroc and average_precision: {names}.")
@@ -112,7 +118,7 @@ def _auroc(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: 
         }
         named = [f"{name} ({', '.join(metrics)})" for name, metrics in constant.items() if metrics]
         texts += [f"No interval, since all resamples have the same value: {', '.join(named)}."] * bool(named)
-    intervals = [*_METRICS, "auroc_delong"]
+    intervals = [*_METRICS, "auroc_delong", ALONE]
     return Table(f"{title}: {test['n']} images", columns, rows, [*texts, *notes], intervals)
 
 
