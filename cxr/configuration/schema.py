@@ -72,11 +72,20 @@ class Backbone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Groups:
+    """`optimizer.groups`."""
+
+    layer_decay: Share | None = None
+    decay_norms: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """`optimizer`; null is the default of its class."""
 
     lr: From0 | None
     weight_decay: From0 | None
+    groups: Groups = field(default_factory=dict)  # type: ignore[assignment]  # the defaults of its fields
 
 
 @dataclass(frozen=True, kw_only=True)

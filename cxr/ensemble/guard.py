@@ -24,6 +24,7 @@ class Origin:
         labels_sha256: see `cxr.data.catalog`; empty where unknown.
         split_options: `SPLIT_OPTIONS` of its configuration; empty where it has none.
         unknown: its initial weights with unknown training data, see `cxr.run.ancestry`.
+        hierarchy: the tree of findings that its scores follow, see `cxr.data.hierarchy`.
         fold: `data.fold` and `data.folds` of a fold of a cross-validation, else None.
     """
 
@@ -33,6 +34,7 @@ class Origin:
     labels_sha256: str
     split_options: dict[str, Any]
     unknown: tuple[str, ...] = ()
+    hierarchy: Any = None
     fold: tuple[int, int] | None = None
 
     @property

@@ -58,6 +58,12 @@ class Members:
         """The run directories as they were given."""
         return [origin.key for origin in self.origins]
 
+    @property
+    def hierarchy(self) -> Any:
+        """The tree of findings that all of them follow; none if they differ."""
+        first = self.origins[0].hierarchy
+        return first if all(origin.hierarchy == first for origin in self.origins) else None
+
 
 def expand(runs: str | Sequence[str]) -> list[str]:
     """The run directories of a list of paths and globs; a glob skips unfinished runs, smoke runs and ensembles.
@@ -163,7 +169,7 @@ def load_member(
     finished = FinishedRun(run, {**named, "accelerator": accelerator})
     origin = Origin(
         key, **finished.provenance, split_options=split_options(config), unknown=finished.ancestry.unknown,
-        fold=fold_of(config),
+        fold=fold_of(config), hierarchy=run.hierarchy,
     )  # fmt: skip
     loaded, computed = finished.predictions(SPLITS)
     paths = {split: scratch / f"{split}.parquet" if split in computed else run.predictions(split) for split in SPLITS}

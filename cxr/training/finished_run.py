@@ -116,7 +116,8 @@ class FinishedRun:
 
         config = read_configuration(self._about["config"], f"the configuration in {self.run.best}")
         p, task = predicted, build_task(config)
-        return task.report(p.target, p.score, p.findings, p.patient, resampling)
+        positives = self.run.metrics().get("train", {}).get("positives")
+        return task.report(p.target, p.score, p.findings, p.patient, resampling, positives)
 
     def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
         """Evaluation of attention maps of a test split against boxes, see `cxr.training.localise`.
