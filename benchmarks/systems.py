@@ -15,6 +15,7 @@ import argparse
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import timm
@@ -90,7 +91,7 @@ class PerFinding(Bare):
         sizes = (WIDTH, 384, 48, 48)
         super().__init__(nn.ModuleList())
         for _ in range(FINDINGS):
-            layers = [m for a, b in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(a, b), nn.ReLU())]
+            layers = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
             self.head.append(nn.Sequential(*layers, nn.Linear(48, 2)))
 
     def loss(self, images: Tensor, targets: Tensor, attributes: Tensor) -> Tensor:
@@ -131,14 +132,15 @@ def network_of(name: str, counts: Tensor, text: Tensor) -> Bare:
 def batches(name: str, images: Tensor, targets: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches in order; mixed in pairs, or with those of a second, class-balanced order."""
     positives = [targets[:, k].nonzero()[:, 0] for k in range(FINDINGS)]
+    rng = np.random.default_rng(0)
     for step in range(steps):
         start = step % KEPT * BATCH
         x, y = images[start : start + BATCH], targets[start : start + BATCH]
         if name == "mixup":
-            share, partner = float(np.random.beta(0.2, 0.2)), torch.randperm(BATCH)
+            share, partner = float(rng.beta(0.2, 0.2)), torch.randperm(BATCH)
             x, y = torch.lerp(x, x[partner], share), torch.lerp(y, y[partner], share)
         elif name == "balanced_mixup":
-            share, drawn = float(np.random.beta(0.1, 1)), torch.randint(FINDINGS, (BATCH,)).tolist()
+            share, drawn = float(rng.beta(0.1, 1)), torch.randint(FINDINGS, (BATCH,)).tolist()
             partner = torch.stack([positives[k][torch.randint(len(positives[k]), ())] for k in drawn])
             x, y = torch.lerp(x, images[partner], share), torch.lerp(y, targets[partner], share)
         yield x, y
