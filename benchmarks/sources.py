@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from cxr.training.reading import read_source, split_source
 from hydra import compose, initialize_config_dir
 
 from cxr.cli import conf_dir
@@ -29,6 +28,7 @@ from cxr.cli.options import plain
 from cxr.configuration.schema import Inspect
 from cxr.data.split import split_fingerprint
 from cxr.findings import NIH14
+from cxr.training.catalog import read_source, split_source
 
 ROWS, PATIENTS, FOLDERS, ROUNDS = 500_000, 130_000, 500, 3
 MEGABYTE = 1_000_000

@@ -1,7 +1,7 @@
 """Soft training targets: columns `soft:<finding>` of a catalog's table, in [0, 1], NaN where there is none.
 
-They replace a finding's labels in the training loss only: metrics, orders, counts, validation and
-test go by the labels.
+They replace the labels of a finding in the training loss only. Metrics, sampling, counts, validation and test use the
+labels.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,21 +17,26 @@ SOFT = "soft:"
 
 
 def soft_targets(rows: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float32]:
-    """Those of rows of a catalog's table, (N, L) float32, NaN where there is none."""
-    columns = rows.reindex(columns=[f"{SOFT}{name}" for name in findings])
-    return columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float32, na_value=np.nan)
+    """Soft targets of the rows of a catalog's table: (N, L) float32, NaN where there is none."""
+    soft = np.full((len(rows), len(findings)), np.nan, np.float32)
+    for position, name in enumerate(findings):
+        if f"{SOFT}{name}" in rows:
+            soft[:, position] = pd.to_numeric(rows[f"{SOFT}{name}"], errors="coerce").to_numpy(
+                np.float32, na_value=np.nan
+            )
+    return soft
 
 
 def check_soft(
     table: pd.DataFrame, findings: Sequence[str], origin: str, place: Callable[[pd.Series, str], str]
 ) -> None:
-    """Holds the soft columns of a catalog's table to their range.
+    """Checks that the soft columns of a catalog's table are in their range.
 
     Args:
         table: with `image`.
-        findings: that it labels.
-        origin: what errors call it.
-        place: where the rows of a mask (N,), in a column, stand in the file.
+        findings: the findings that the table labels.
+        origin: the name of the table in errors.
+        place: given a mask of rows (N,) and a column, where they are in the file.
 
     Raises:
         CxrError: a column is of an unknown finding, or a value is no number in [0, 1].
