@@ -254,8 +254,8 @@ class Compare:
     """The program `compare`."""
 
     runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
-    split: Literal["val", "test"]
-    metric: Literal["auroc", "average_precision"]
+    split: str
+    metric: Literal["auroc", "average_precision", "balanced_accuracy"]
     resamples: Resamples
     seed: Seed
     out: str | None

@@ -19,6 +19,7 @@ from cxr.errors import CxrError
 from cxr.files.writing import staged, unwritable, write_text
 from cxr.findings import NIH8, NIH_SIDE, NO_FINDING
 from cxr.phantom.disease import Box
+from cxr.phantom.long_tail import draw_long_tail
 from cxr.phantom.population import Visit, draw_population
 from cxr.phantom.radiograph import render
 
@@ -33,6 +34,11 @@ DETECTORS = {
     False: ((2992, 2991, 0.143), (2048, 2500, 0.171), (2500, 2048, 0.171), (2544, 3056, 0.139)),
     True: ((2500, 2048, 0.168), (3056, 2544, 0.139), (2048, 2500, 0.168)),
 }
+# Files of image names: whether of test, and whether of its balanced part alone.
+LISTS = (
+    ("train_val_list.txt", False, False), ("test_list.txt", True, False),
+    ("val_list.txt", False, True), ("balanced_test_list.txt", True, True),
+)  # fmt: skip
 _LIMITS = {"images": (1, 99_999), "seed": (0, 2**32 - 1), "size": (64, 2048), "label_noise": (0, 0.5)}
 
 
@@ -43,6 +49,7 @@ def write_phantoms(
     size: int = 256,
     label_noise: float = 0.0,
     processes: int | None = None,
+    long_tail: bool = False,
 ) -> None:
     """Writes a data set of phantoms into `root`, or returns at once if it is already there.
 
@@ -57,6 +64,8 @@ def write_phantoms(
         size: width and height in pixels.
         label_noise: see `draw_population`; it does not change pictures and boxes.
         processes: number of drawing processes; by default one per core.
+        long_tail: one finding per image, see `draw_long_tail`, and the further lists `val_list.txt` and
+            `balanced_test_list.txt`.
 
     Raises:
         CxrError: an option is out of range, `root` contains something else or phantoms of other options, or cannot be
@@ -67,12 +76,15 @@ def write_phantoms(
     for name, (low, high) in _LIMITS.items():
         if not low <= options[name] <= high:
             raise CxrError(f"phantom option {name}={options[name]} is out of range; give {low} to {high}")
+    if long_tail and label_noise:
+        raise CxrError("phantom option label_noise must be 0 with long_tail=true, which writes one finding per image")
+    options |= {"long_tail": True} if long_tail else {}
     if _is_written(root, options):
         return
     try:
         with staged(root) as folder:
             (folder / "images").mkdir()
-            visits = draw_population(images, seed, label_noise)
+            visits = draw_long_tail(images, seed) if long_tail else draw_population(images, seed, label_noise)
             boxes = list(_draw(visits, folder / "images", seed, size, processes))
             _write_tables(folder, visits, boxes, seed)
             write_text(folder / "phantom.json", json.dumps(options, indent=2) + "\n")
@@ -102,7 +114,7 @@ def _is_written(root: Path, options: dict[str, int | float]) -> bool:
             f"{record} cannot be read ({error}); give another data.root, or move that folder away"
         ) from error
     for name, value in options.items():
-        if found.get(name) != value:
+        if found.get(name, False) != value:
             label = "generator version" if name == "version" else name
             old = "" if name == "version" else f", or set {name}={found.get(name)} again"
             raise CxrError(
@@ -126,8 +138,10 @@ def _write_tables(folder: Path, visits: Sequence[Visit], boxes: Sequence[dict[st
                 box_rows.append(",".join([visit.image, name, *(f"{NIH_SIDE * side:.3f}" for side in box)]))
     write_text(folder / "Data_Entry_2017.csv", "\r\n".join(table) + "\r\n")
     write_text(folder / "BBox_List_2017.csv", "\r\n".join(box_rows) + "\r\n")
-    for file, test in (("train_val_list.txt", False), ("test_list.txt", True)):
-        write_text(folder / file, "\n".join(visit.image for visit in visits if visit.test == test))
+    for file, test, balanced in LISTS:
+        listed = [visit.image for visit in visits if visit.test == test and visit.balanced >= balanced]
+        if listed or not balanced:
+            write_text(folder / file, "\n".join(listed))
 
 
 def _draw(
