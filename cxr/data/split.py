@@ -1,7 +1,6 @@
 """Training, validation and test splits: official or custom lists, patient-grouped validation, and leak checks."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 
 from cxr.data.catalog import SPLITS, Catalog, some, sorted_by_image
 from cxr.errors import CxrError
+from cxr.files.naming import check_test_names
 from cxr.files.reading import read_text
 from cxr.metrics.stratification import draw_patients
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")  # of a test split: part of file names and keys
 _LONGEST_LIST = 1 << 26  # bytes: 2 million names of 32
 
 
@@ -86,16 +85,11 @@ def split_catalog(
 
 
 def _further(test_lists: Mapping[str, str] | None, catalog: Catalog) -> dict[str, str]:
-    """`data.test_lists`, once all further test splits have names that files and keys can have."""
+    """`data.test_lists` as a dictionary, after checks of its names and files and of the source's further splits."""
     if not isinstance(test_lists or {}, Mapping):
         raise CxrError(f"data.test_lists={test_lists} must name a file by test split, such as {{other: other.txt}}")
     further = {str(name): file for name, file in (test_lists or {}).items()}
-    for name in (*catalog.tests, *further):
-        if not _NAME.fullmatch(name) or name.lower() in SPLITS:
-            raise CxrError(
-                f"data.test_lists has the test split {name!r}; name it with at most 60 letters, digits, _ and -, not "
-                f"starting with _ or -, and not {', '.join(SPLITS)}"
-            )
+    check_test_names((*catalog.tests, *further))
     for name, file in further.items():
         if not isinstance(file, str):
             raise CxrError(f"data.test_lists.{name}={file} must be a file with one image name a line")

@@ -282,13 +282,17 @@ def test_unknown_images_of_a_further_list_are_named_with_their_line(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "val", "test", "Test", "a@b", "a/b", "..", "", "-a", "_a", "a b", "a.b", "ä", "a\n", "x" * 61]
+    "name",
+    [
+        *["train", "val", "test", "Test", "split", "steps", "a_calibrated"],  # other results of a run
+        *["a@b", "a/b", "..", ".a", "", "-a", "_a", "a b", "a ", "a.b", "ä", "a\n", "x" * 61],
+    ],
 )
-def test_a_further_test_split_needs_a_name_of_its_own_that_files_can_have(tmp_path: Path, name: str) -> None:
+def test_the_name_of_a_further_test_split_is_valid_and_not_taken(tmp_path: Path, name: str) -> None:
     (tmp_path / "o.txt").write_text("e0.png")
-    with pytest.raises(CxrError, match=re.escape(f"data.test_lists has the test split {name!r}; name it")):
+    with pytest.raises(CxrError, match=re.escape(f"a test split cannot be called {name!r}: use at most")):
         split(tmp_path, THREE, test_lists={name: "o.txt"})
-    with pytest.raises(CxrError, match=re.escape(f"has the test split {name!r}")):
+    with pytest.raises(CxrError, match=re.escape(f"a test split cannot be called {name!r}: use at most")):
         split(tmp_path, THREE, of=replace(catalog(TEN), tests={name: ("e0.png",)}))
 
 

@@ -41,7 +41,7 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
-    requests.asked, requests.can_wait = None, False
+    requests.received, requests.can_wait = None, False
 
 
 def at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int, act: Callable[[], None]) -> None:

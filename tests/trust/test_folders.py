@@ -159,7 +159,7 @@ def test_a_pipe_in_place_of_the_report_is_not_waited_for(films: Catalog, tmp_pat
     report = cached(films, tmp_path) / "report.csv"
     report.unlink()
     os.mkfifo(report)
-    with pytest.raises(CxrError, match=r"report\.csv cannot be read: it is no regular file"):
+    with pytest.raises(CxrError, match=r"report\.csv cannot be read: it is not a regular file"):
         cached(films, tmp_path)
 
 
