@@ -132,7 +132,6 @@ def assemble(
     if prepared is None:
         _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
-
     task.check(catalog)
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored
