@@ -20,7 +20,7 @@ NIH_SIDE = 1024  # the published boxes are in pixels of the 1024 x 1024 release
 ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
 
 _ODD_STARTS = ("=", "+", "-", "@")
-_ODD_PATH = re.compile(r"\\|\n[=+@-]|[/\n][ .]*(?=[/\n]|\Z)")  # in names after line breaks, any that may be refused
+_ODD_PATH = re.compile(r"\\|\n[=+@-]|[/\n][ .]*(?=[/\n]|\Z)")  # matches an invalid name in joined names
 
 
 def canonical(name: str) -> str:
@@ -60,7 +60,7 @@ def check_names(
 
     Args:
         names: to check.
-        what: they are, for the message.
+        what: kind of name, for the message.
         origin: name of their table, for the message.
         place: of a name in the table, for the message.
         paths: allow `/` between parts. No part may be empty or consist of dots, so that a path stays below its root
@@ -68,7 +68,7 @@ def check_names(
     """
     names = list(names)
     check_printable(names, what, origin, place)
-    if paths and not _ODD_PATH.search("\n".join(["", *names])):  # one look at a hundred thousand names
+    if paths and not _ODD_PATH.search("\n".join(["", *names])):  # one search over all names is fast
         return
     for position, name in enumerate(names):
         parts = name.split("/") if paths else [name]

@@ -53,7 +53,7 @@ def renamed(program: str, old: str) -> None:
         old: the former command.
     """
     print(
-        f"{old} is now {command_of(program)}; the old spelling will be removed in the next version",
+        f"{old} is now {command_of(program)}; the old command will be removed in the next version",
         file=sys.stderr,
         flush=True,
     )
@@ -187,8 +187,8 @@ def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | 
             failures.append(str(error))
             return None
         except Exception as error:
-            if requests.asked:  # a library replaced the exception of the signal by another
-                raise Stopped(f"stopped by {requests.asked}") from error
+            if requests.received:  # a library replaced the exception of the signal by another
+                raise Stopped(f"stopped by {requests.received}") from error
             raise
 
     if composed is None or composed.hydra.mode is not None or composed.hydra.callbacks:

@@ -61,7 +61,7 @@ def job(config: DictConfig) -> float | None:
 PROGRAM = Program(
     about="Evaluates the scores of a run and writes metrics.json, evaluation/ and figures/.",
     examples=(
-        ("run=runs/a", "intervals, subgroups, tables and pictures; scores test if training did not"),
+        ("run=runs/a", "intervals, subgroups, tables and figures; scores test if training did not"),
         ("run=runs/a calibration=temperature", "and calibrated test scores"),
         ("run=runs/a data=table data.file=films.csv data.root=DIR images=all", "on another data set"),
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),

@@ -1,4 +1,4 @@
-"""Decoding in a process pool. Outside `cxr.data.cache`, so that a worker imports neither pandas nor PyTorch."""
+"""Decodes images in a process pool. Outside `cxr.data.cache`, so that workers import neither pandas nor PyTorch."""
 
 import multiprocessing
 import os
@@ -22,7 +22,13 @@ _CHUNK = 16  # images per task of the pool
 
 
 class Task(NamedTuple):
-    """Attributes: position in the array; path of the file; SHA-256 of content that needs no decoding, or None."""
+    """A file to decode.
+
+    Attributes:
+        position: in the array.
+        path: of the file.
+        known: SHA-256 of content that an earlier cache has decoded, or None.
+    """
 
     position: int
     path: str
@@ -37,8 +43,8 @@ class Result(NamedTuple):
         source: SHA-256 of the file; empty if it could not be read.
         width: of the file in pixels, 0 if unknown.
         height: of the file in pixels, 0 if unknown.
-        pixels: SHA-256 of the row of the array; empty if none was written.
-        reason: why the image is bad; empty if it is not; `same` if the file has the known content.
+        pixels: SHA-256 of the row of the array; empty if no row was written.
+        reason: why the image is bad; empty for a good image; `same` if the file has the known content.
     """
 
     position: int
@@ -50,25 +56,25 @@ class Result(NamedTuple):
 
 
 def decode_all(tasks: Sequence[Task], array: Path, start: int, size: int, processes: int) -> Iterator[Result]:
-    """Decodes all files into their rows of the array file, and yields the results in the order of the tasks.
+    """Decodes files into their rows of the array file, and yields the results in the order of the tasks.
 
     Args:
-        tasks: which files, to which rows.
-        array: file that holds the rows.
+        tasks: files and rows.
+        array: file of the rows.
         start: offset of its first row in bytes.
         size: side of a row's image in pixels.
-        processes: at most.
+        processes: maximum number of processes.
 
     Raises:
-        CxrError: a file's disk failed, or a worker was killed.
-        OSError: the array file's disk failed.
+        CxrError: reading a file failed, or a worker was killed.
+        OSError: writing the array file failed.
     """
     if not tasks:
         return
     workers = min(processes, -(-len(tasks) // _CHUNK))
     try:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it, also at start
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it from their start
             try:
                 work = partial(decode_row, array=array, start=start, size=size)
                 results = pool.map(work, tasks, chunksize=_CHUNK)
@@ -113,14 +119,14 @@ def write_row(array: Path, offset: int, row: bytes) -> None:
 
 
 def _start_worker() -> None:
-    """A worker exits with its parent, and discards the warnings of libpng."""
+    """Initializes a worker, which exits with its parent and discards warnings of libpng."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     cv2.setNumThreads(0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _exit_with_parent() -> None:
-    """Unlike a death signal of the kernel, this notices a parent that died before the worker was ready."""
+    """Exits when the parent dies, also if it died before the worker was ready, which a kernel death signal misses."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -27,7 +27,7 @@ from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
-from cxr.run.smoke import say_left_out, smoke_refused
+from cxr.run.smoke import print_skipped, smoke_refused
 
 _BALANCED = "balanced_accuracy"
 _ONE_SEED = (
@@ -98,7 +98,7 @@ def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predicti
         smoke = [run.path for run in runs if run.smoke]
         if smoke and not globbed:
             raise smoke_refused(smoke[0])
-        say_left_out(smoke)
+        print_skipped(smoke)
         scored = [run for run in runs if run.path not in smoke and run.predictions(split).is_file()]
         unscored = [run for run in runs if run.path not in smoke and run not in scored and run.best.exists()]
         remedy = f"; python -m cxr evaluate run={unscored[0].path} computes them" if unscored else ""

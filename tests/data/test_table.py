@@ -448,6 +448,6 @@ def test_a_single_patient_cannot_be_cut() -> None:
     catalog = population(0)
     catalog.table["patient"] = "1"
     with pytest.raises(
-        CxrError, match=r"the 1 patients of films\.csv cannot be cut with data\.test_share=0\.2; give data"
+        CxrError, match=r"the 1 patients of films\.csv cannot be split with data\.test_share=0\.2; give data"
     ):
         draw_test(catalog, 0.2, 0)
