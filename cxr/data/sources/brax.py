@@ -22,7 +22,8 @@ def read_brax(root: str | None, uncertain: str = "ignore", blank: str = "unknown
     Raises:
         CxrError: the table or a column is missing, or a cell is not as published.
     """
-    origin = Published(root, LAYOUT).path("master_spreadsheet_update.csv", "master_spreadsheet.csv")
+    files = Published(root, LAYOUT)
+    origin = files.path("master_spreadsheet_update.csv", "master_spreadsheet.csv")
     needs = ("PngPath", "PatientID", "PatientSex", "PatientAge", "ViewPosition", NO_FINDING, *CHEXPERT)
     frame = text_of(origin, needs)
     frame = frame.assign(
@@ -33,4 +34,4 @@ def read_brax(root: str | None, uncertain: str = "ignore", blank: str = "unknown
         view=frame["ViewPosition"],
     )
     frame = frontal(frame, frame["view"].isin(["AP", "PA"]), views)
-    return published(frame, origin, origin.parent, CHEXPERT, uncertain, blank, parts=4)
+    return published(frame, origin, files.folder, CHEXPERT, uncertain, blank, parts=4)

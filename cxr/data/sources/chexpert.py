@@ -57,4 +57,4 @@ def read_chexpert(
         view=frame["AP/PA"].where(frame["AP/PA"].isin(["AP", "PA"]), "").where(is_frontal, "LATERAL"),
     )
     frame = frontal(frame, is_frontal, views)
-    return published(frame, f"{train} and {valid.name}", train.parent, CHEXPERT, uncertain, blank, parts=3)
+    return published(frame, f"{train} and {valid.name}", files.folder, CHEXPERT, uncertain, blank, parts=3)

@@ -54,7 +54,7 @@ def read_mimic_cxr(
     ).join(of_study)
     frame = _with_age_and_sex(frame, files)
     return published(
-        frontal(frame, frame["view"].isin(["AP", "PA"]), views), origin, origin.parent, CHEXPERT, uncertain, blank
+        frontal(frame, frame["view"].isin(["AP", "PA"]), views), origin, files.folder, CHEXPERT, uncertain, blank
     )
 
 

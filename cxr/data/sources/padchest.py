@@ -74,7 +74,7 @@ def read_padchest(root: str | None, views: str = "frontal") -> Catalog:
     if not good.all():
         print(f"{(~good).sum():,} images are left out: they are labelled exclude or suboptimal study", flush=True)
     frame = frontal(frame[good], frame["Projection"][good].isin(_FRONTAL), views)
-    return published(frame, origin, origin.parent, NIH14)
+    return published(frame, origin, files.folder, NIH14)
 
 
 @lru_cache(maxsize=100_000)

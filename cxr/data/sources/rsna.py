@@ -37,4 +37,4 @@ def read_rsna(root: str | None, mapping: str | None = None, one_image_a_patient:
     boxes = numbers.assign(image=rows["image"], finding="Lung Opacity", image_width=NIH_SIDE, image_height=NIH_SIDE)
     frame = frame.assign(image=frame["image"] + ".dcm")
     boxes = boxes.assign(image=boxes["image"] + ".dcm")[list(BOX_COLUMNS)]
-    return published(frame, origin, origin.parent, ["Lung Opacity"], boxes=boxes)
+    return published(frame, origin, files.folder, ["Lung Opacity"], boxes=boxes)

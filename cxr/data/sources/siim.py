@@ -27,4 +27,4 @@ def read_siim(root: str | None, mapping: str | None = None, one_image_a_patient:
         frame = frame.assign(patient=frame["image"])
     else:
         frame = frame.join(nih_patients(frame["image"], mapping, "SOPInstanceUID", files))
-    return published(frame.assign(image=frame["image"] + ".dcm"), origin, origin.parent, ["Pneumothorax"])
+    return published(frame.assign(image=frame["image"] + ".dcm"), origin, files.folder, ["Pneumothorax"])

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 import cv2
 import numpy as np
 
-from cxr.files.writing import replacing, write_text
+from cxr.files.writing import replacing
 from cxr.findings import CHESTMNIST
 from cxr.phantom.layouts.drawn import Drawn, lateral, save, write_table
 
@@ -30,7 +30,7 @@ def padchest(folder: Path, drawn: Sequence[Drawn]) -> None:
     for number, each in enumerate(drawn):
         visit, study = each.visit, f"{216840111366964012 + number}"
         names = [_PADCHEST.get(finding, finding.lower()) for finding in visit.written] or ["normal"]
-        names = [names[0], f" {names[-1]}", ""] if number % 7 == 0 else names  # spaces and empty names are published
+        names = [*names[:-1], f" {names[-1]}", ""] if number % 7 == 0 else names  # spaces and empty names are published
         labels = "" if number % 50 == 49 else "['unchanged']" if number % 50 == 48 else str(names)
         views = [(each.view if number % 3 or each.view == "PA" else "AP_horizontal", each.picture)]
         if (visit.patient + visit.followup) % 4 == 0:
@@ -62,7 +62,7 @@ def openi(folder: Path, drawn: Sequence[Drawn]) -> None:
         images = "".join(f'<parentImage id="{image}"/>' for image, *_ in views)
         text = f'<?xml version="1.0" encoding="utf-8"?>\n<eCitation><uId id="CXR{number}"/><MeSH>{mesh}</MeSH>{images}'
         (folder / "ecgen-radiology").mkdir(exist_ok=True)
-        write_text(folder / "ecgen-radiology" / f"{number}.xml", f"{text}</eCitation>\n")
+        (folder / "ecgen-radiology" / f"{number}.xml").write_text(f"{text}</eCitation>\n", encoding="utf-8")
     write_table(folder / "indiana_projections.csv", ("uid", "filename", "projection"), rows)
 
 
