@@ -18,6 +18,7 @@ Pixels = Annotated[int, Kind("a positive whole number", lambda value: value > 0,
 Processes = Annotated[int, Kind("a positive whole number", lambda value: value > 0, maximum=1024)]
 Workers = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, maximum=1024)]
 Resamples = Annotated[int, Kind("a whole number, 2 or more", lambda value: value >= 2, maximum=10**6)]
+Folds = Annotated[int, Kind("a whole number from 2 to 100", lambda value: 2 <= value <= 100)]
 Above0 = Annotated[float, Kind("a finite number above 0", lambda value: value > 0)]
 From0 = Annotated[float, Kind("a finite number, 0 or more", lambda value: value >= 0)]
 Between = Annotated[float, Kind("above 0 and below 1", lambda value: 0 < value < 1)]
@@ -42,6 +43,8 @@ class Data:
     test_lists: dict[str, Any] = field(default_factory=dict)
     val_share: Between
     split_seed: Count
+    folds: Folds | None = None
+    fold: Count | None = None
     findings: Names | None
     exclude: Names
     min_cases: Count

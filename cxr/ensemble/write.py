@@ -27,6 +27,7 @@ from cxr.files.writing import replacing, write_text
 from cxr.metrics.auroc import auroc
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, versions
+from cxr.run.folds import NOTE
 from cxr.run.predictions import Predictions
 from cxr.run.splits import describe_split
 
@@ -85,7 +86,7 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
     val, test = combined["val"][1], combined["test"][1]
     metrics = evaluate(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
-    notes = notes_of(run, val, test, metrics, "ensemble", ensemble.title)
+    notes = [*notes_of(run, val, test, metrics, "ensemble", ensemble.title), *[f"Validation: {NOTE}"] * members.folds]
     write_tables(run, "test", ensemble.title, metrics, test.findings, notes)
     tables: dict[str, pd.DataFrame] = {}
     for split, (areas, predicted) in combined.items():

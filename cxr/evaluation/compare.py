@@ -12,6 +12,7 @@ import numpy as np
 from cxr.configuration.kinds import checked
 from cxr.configuration.schema import Compare
 from cxr.errors import CxrError
+from cxr.evaluation.folds import pooled
 from cxr.evaluation.rows import configuration, row_names
 from cxr.evaluation.tables import few_patients, notes_of, split_note
 from cxr.figures.tables import MACRO, Cell, Table
@@ -23,6 +24,7 @@ from cxr.metrics.plain import named, number, single
 from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
 from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
+from cxr.run.folds import NOTE
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
 from cxr.run.smoke import say_left_out, smoke_refused
@@ -57,8 +59,12 @@ def compare_runs(config: Mapping[str, Any]) -> float:
     config = checked(Compare, config)
     split, metric, plan = config["split"], config["metric"], Resampling(config["resamples"], config["seed"])
     runs = _runs(config["runs"], split)
+    whole = pooled([run for run, _ in runs]) if split == "val" else []
+    folds = {members[0].path: members for members, _ in whole}
+    parts = {run.path for members in folds.values() for run in members}
+    runs = [*((members[0], p) for members, p in whole), *(run for run in runs if run[0].path not in parts)]
     kept, left_out = _on_the_same_images(runs, split)
-    rows = _rows(kept, metric, plan)
+    rows = _rows(kept, folds, metric, plan)
     if len(rows) < 2:
         others = f" ({', '.join(left_out)} differ)" if left_out else ""
         raise CxrError(
@@ -66,7 +72,7 @@ def compare_runs(config: Mapping[str, Any]) -> float:
             f"findings and labels{others}"
         )
     rows.sort(key=lambda row: -row.macro.mean)
-    notes = _notes(kept, split, left_out)
+    notes = _notes(kept, folds, split, left_out)
     table = _ranking(rows, metric, split, plan, notes)
     first = kept[0][0].path
     stem = Path(config["out"]) if config["out"] else first.parent / f"comparison-{split}"
@@ -122,7 +128,16 @@ def _on_the_same_images(
     return largest, [str(run.path) for run, _ in runs if run.path not in names]
 
 
-def _rows(runs: Sequence[tuple[Run, Predictions]], metric: str, plan: Resampling) -> list[Row]:
+def _rows(
+    runs: Sequence[tuple[Run, Predictions]], folds: Mapping[Path, tuple[Run, ...]], metric: str, plan: Resampling
+) -> list[Row]:
+    """A row for each configuration.
+
+    Args:
+        runs: with their predictions; of a cross-validation, its first fold with the out-of-fold predictions.
+        folds: all folds of a cross-validation, by the path of its first.
+        metric, plan: of the macro averages.
+    """
     bootstrap = bootstrap_auroc if metric == "auroc" else bootstrap_average_precision
     by_configuration = defaultdict(list)
     for run, p in runs:
@@ -132,9 +147,10 @@ def _rows(runs: Sequence[tuple[Run, Predictions]], metric: str, plan: Resampling
             macro = replace(found.macro, resamples=np.full(plan.resamples, np.nan))
         if not np.isnan(macro.value):
             by_configuration[configuration(run)].append((run, macro))
-    names = row_names([[run for run, _ in members] for members in by_configuration.values()])
+    groups = by_configuration.values()
+    names = row_names([[one for run, _ in members for one in folds.get(run.path, (run,))] for members in groups])
     rows = []
-    for name, members in zip(names, by_configuration.values(), strict=True):
+    for name, members in zip(names, groups, strict=True):
         values = np.array([float(macro.value) for _, macro in members])
         resamples = np.array([macro.resamples for _, macro in members], np.float64)
         rows.append(Row(name, tuple(run for run, _ in members), Seeds(values, resamples)))
@@ -180,7 +196,9 @@ def _by_finding(
     return Table(title, ["finding", "difference", "p", "p_holm"], cells, notes, ["difference"])
 
 
-def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequence[str]) -> list[str]:
+def _notes(
+    kept: Sequence[tuple[Run, Predictions]], folds: Mapping[Path, Any], split: str, left_out: Sequence[str]
+) -> list[str]:
     """Which findings the macro average leaves out, which split this is, and which runs differ."""
     run, p = kept[0]
     few = too_few(p.target, p.patient, p.findings)
@@ -188,7 +206,9 @@ def _notes(kept: Sequence[tuple[Run, Predictions]], split: str, left_out: Sequen
     if len(few) == len(p.findings):
         notes = [f"No finding has {FEWEST} positive and {FEWEST} negative patients, so no interval and no verdict."]
     stored = {name: read_predictions(path) for name in ("val", "test") if (path := run.predictions(name)).is_file()}
-    if split == "val":
+    if run.path in folds:
+        notes.append(NOTE)
+    elif split == "val":
         notes.append(split_note(run, stored["val"], stored.get("test"), run.metrics()))
     else:
         for other, scored in kept:
