@@ -12,10 +12,10 @@ from cxr.cli.options import plain
 from cxr.cli.program import Program
 from cxr.configuration.schema import Evaluate
 from cxr.errors import CxrError
+from cxr.files.naming import check_name
 from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.run.directory import Run
-from cxr.run.naming import check_name
 from cxr.run.smoke import smoke_refused
 
 

@@ -184,6 +184,19 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Phantom:
+    """The program `phantom`."""
+
+    root: Annotated[str, Kind("text", example="root=DIR, a new folder")]
+    layout: str
+    images: Positive
+    size: Pixels
+    phantom_seed: Seed
+    label_noise: From0
+    processes: Processes | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataHere:
     """`data` of the programs that read runs."""
 
