@@ -39,6 +39,7 @@ class Result(NamedTuple):
         height: of the file in pixels, 0 if unknown.
         pixels: SHA-256 of the row of the array; empty if none was written.
         reason: why the image is bad; empty if it is not; `same` if the file has the known content.
+        remark: see `cxr.imaging.decode.Decoded`.
     """
 
     position: int
@@ -47,6 +48,7 @@ class Result(NamedTuple):
     height: int = 0
     pixels: str = ""
     reason: str = ""
+    remark: str = ""
 
 
 def decode_all(tasks: Sequence[Task], array: Path, start: int, size: int, processes: int) -> Iterator[Result]:
@@ -98,11 +100,12 @@ def decode_row(task: Task, array: Path, start: int, size: int) -> Result:
             return Result(task.position, task.known, reason=SAME)
         decoded = decode(content, size)
     except BadImage as error:
-        reason = " ".join(str(error).replace(task.path, "it").split())
+        reason = " ".join("".join(s if s.isprintable() else " " for s in str(error).replace(task.path, "it")).split())
         return Result(task.position, sha256(content).hexdigest() if content else "", reason=reason)
     row = decoded.pixels.tobytes()
     write_row(array, start + task.position * len(row), row)
-    return Result(task.position, decoded.source, decoded.width, decoded.height, sha256(row).hexdigest())
+    shown = sha256(row).hexdigest()
+    return Result(task.position, decoded.source, decoded.width, decoded.height, shown, remark=decoded.remark)
 
 
 def write_row(array: Path, offset: int, row: bytes) -> None:

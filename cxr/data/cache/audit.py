@@ -64,6 +64,9 @@ def audit(catalog: Catalog, manifest: Manifest) -> Audit:
     """
     bad = {entry.image: entry.reason for entry in manifest.images if entry.reason}
     remarks = _unusual_sizes(manifest) | dict.fromkeys(catalog.absent, ABSENT)
+    for entry in manifest.images:
+        if entry.remark:
+            _add(remarks, entry.image, entry.remark)
     rows = catalog.table.set_index("image")
     split = rows["split"] if "split" in rows else pd.Series("", index=rows.index)
     further = [image for images in catalog.tests.values() for image in images]

@@ -12,7 +12,7 @@ from cxr.errors import CxrError
 from cxr.files.writing import write_text
 from cxr.imaging.decode import DECODER
 
-FORMAT = 2  # of the manifest and the array file
+FORMAT = 3  # of the manifest and the array file
 RESIZE = "area; bilinear where the file is smaller"
 ARRAY, MANIFEST = "images.npy", "manifest.json"
 
@@ -29,6 +29,7 @@ class Entry(NamedTuple):
         height: of its file in pixels, 0 if unknown.
         pixels: SHA-256 of its row of the array; empty for a bad image, whose row is zeros.
         reason: why it is bad; empty if it is not.
+        remark: see `cxr.imaging.decode.Decoded`.
     """
 
     image: str
@@ -39,6 +40,7 @@ class Entry(NamedTuple):
     height: int
     pixels: str
     reason: str
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _entry(values: Any) -> Entry:
     entry = Entry(*values)
-    for value, kind in zip(entry, (str, int, int, str, int, int, str, str), strict=True):
+    for value, kind in zip(entry, (str, int, int, str, int, int, str, str, str), strict=True):
         if type(value) is not kind:
             raise ValueError(f"{value!r} is not {kind.__name__}")
-    if not (entry.image + entry.reason).isprintable() or entry.reason.startswith(("=", "+", "-", "@")):
-        raise ValueError(f"{entry.image!r} or the reason {entry.reason!r} is not for a table")
+    texts = (entry.reason, entry.remark)
+    if not "".join((entry.image, *texts)).isprintable() or any(text.startswith(("=", "+", "-", "@")) for text in texts):
+        raise ValueError(f"{entry.image!r}, the reason or the remark {texts} is not for a table")
     if bool(entry.pixels) == bool(entry.reason) or min(entry.width, entry.height) < 0:
         raise ValueError(f"{entry.image!r} is neither decoded nor bad")
     return entry
