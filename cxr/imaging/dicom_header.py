@@ -21,8 +21,7 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # real 
 
 CHESTS = ("CHEST", "THORAX", "LUNG", "LUNGS", "RIB", "RIBS", "RIBCAGE", "HEART", "PORT CHEST", "CHEST PORT")
 LATERALS = ("LATERAL", "LL", "RL", "LLD", "RLD", "LAT")
-_TAGS = ("SOPInstanceUID", "PatientID", "PatientAge", "PatientSex", "ViewPosition", "StudyDate", "BodyPartExamined",
-         "BurnedInAnnotation")  # fmt: skip
+_TAGS = ("SOPInstanceUID", "PatientID", "PatientAge", "PatientSex", "ViewPosition", "StudyDate")
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def read_header(file: BinaryIO) -> Header:
         BadImage: it is damaged, or no DICOM file.
     """
     try:
-        dataset = read_dataset(file, stop_before_pixels=True, specific_tags=list(_TAGS))
-        instance, patient, age, sex, view, study = (text_of(dataset, name) for name in _TAGS[:6])
+        dataset = read_dataset(file, stop_before_pixels=True)
+        instance, patient, age, sex, view, study = (text_of(dataset, name) for name in _TAGS)
         return Header(instance, patient, age, sex, view, study, remarks_of(dataset))
     except Exception as error:  # of pydicom, many kinds
         raise as_bad_image(error) from None

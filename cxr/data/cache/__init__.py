@@ -4,7 +4,8 @@
 whether cache and files are still what they were, and `store` finds a catalog's cache or has it built.
 """
 
-from cxr.data.cache.store import Cache, CacheSettings, default_directory, open_or_build
+from cxr.data.cache.store import Cache, CacheSettings, open_or_build
+from cxr.data.directory import default_directory
 from cxr.imaging.decode import read_gray, resize
 
 __all__ = ["Cache", "CacheSettings", "default_directory", "open_or_build", "read_gray", "resize"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cxr.data.archives import status
 from cxr.errors import CxrError
 from cxr.files.writing import write_text
 from cxr.imaging.decode import DECODER
@@ -78,17 +79,23 @@ def state_of(names: Sequence[str], paths: Sequence[str], size: int) -> State:
     """Looks at every file once, without reading it."""
     sizes, times = [], []
     for path in paths:
-        try:
-            file = os.stat(path)
-            readable = os.access(path, os.R_OK)  # a file whose rights are mended must be looked at again
-        except (OSError, ValueError):
-            readable = False
-        sizes.append(file.st_size if readable else -1)
-        times.append(file.st_mtime_ns if readable else 0)
+        length, modified = status(path) or _status(path)
+        sizes.append(length)
+        times.append(modified)
     digest = hashlib.sha256(f"{FORMAT} {DECODER} {RESIZE} {size}\n".encode())
     lines = (f"{n}\t{b}\t{t}\n" for n, b, t in zip(names, sizes, times, strict=True))
     digest.update("".join(lines).encode("utf-8", "surrogateescape"))
     return State(tuple(names), tuple(paths), tuple(sizes), tuple(times), size, digest.hexdigest())
+
+
+def _status(path: str) -> tuple[int, int]:
+    try:
+        file = os.stat(path)
+        if os.access(path, os.R_OK):  # a file whose rights are mended must be looked at again
+            return file.st_size, file.st_mtime_ns
+    except (OSError, ValueError):
+        pass
+    return -1, 0
 
 
 @dataclass(frozen=True)

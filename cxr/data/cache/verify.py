@@ -9,11 +9,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from cxr.data.archives import contents
 from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, Manifest, State, read_manifest, state_of
 from cxr.data.cache.store import CacheSettings, find, open_array
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
-from cxr.imaging.decode import BadImage, read_file
+from cxr.imaging.decode import read_file
+from cxr.imaging.limits import BadImage
 
 _SAME_NAMES = 0.5  # of a catalog's images that an older cache must share to be called its cache
 
@@ -44,11 +46,15 @@ def verify(catalog: Catalog, root: str | Path, settings: CacheSettings) -> tuple
     rows = open_array(folder / ARRAY, shape)
     paths = dict(zip(state.names, state.paths, strict=True))
 
+    listed = [paths[entry.image] for entry in manifest.images if entry.image in paths]
+    in_archives = {listed[k]: _sha256(content) for k, content in contents(listed)}
+
     def compare(position: int) -> Difference | None:
         entry = manifest.images[position]
         if entry.pixels and hashlib.sha256(rows[position].tobytes()).hexdigest() != entry.pixels:
             return Difference(entry.image, "its row of the cache has changed")
-        return _compare_file(entry, paths[entry.image]) if entry.image in paths else None
+        path = paths.get(entry.image)
+        return None if path is None else _compare_source(entry, in_archives.get(path) or _file_sha256(path))
 
     with ThreadPoolExecutor() as pool:  # hashing releases the lock
         found = pool.map(compare, range(len(manifest.images)), chunksize=64)
@@ -74,17 +80,24 @@ def _nearest(folder: Path, state: State) -> Path:
     return best.parent
 
 
-def _compare_file(entry: Entry, path: str) -> Difference | None:
-    try:
-        content = read_file(path)
-    except BadImage as error:
+def _compare_source(entry: Entry, source: str | BadImage) -> Difference | None:
+    if isinstance(source, BadImage):
         same = entry.reason and not entry.source  # it could not be read then either
-        return None if same else Difference(entry.image, f"its file {error}")
+        return None if same else Difference(entry.image, f"its file {source}")
     if not entry.source:
         return Difference(entry.image, "its file can be read now")
-    if hashlib.sha256(content).hexdigest() != entry.source:
-        return Difference(entry.image, "its file has changed")
-    return None
+    return Difference(entry.image, "its file has changed") if source != entry.source else None
+
+
+def _file_sha256(path: str) -> str | BadImage:
+    try:
+        return _sha256(read_file(path))
+    except BadImage as error:
+        return error
+
+
+def _sha256(content: bytes | BadImage) -> str | BadImage:
+    return content if isinstance(content, BadImage) else hashlib.sha256(content).hexdigest()
 
 
 def _new_and_gone(manifest: Manifest, state: State) -> Iterator[Difference]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.data.soft import SOFT
 from cxr.data.sources import cells
+from cxr.data.sources.headers import ATTRIBUTES, fill
 from cxr.data.sources.images import find_images
 from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
 from cxr.data.sources.roles import NAMES, Roles, find_roles, read_roles
@@ -94,21 +95,26 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
     if images.moved:
         name, path = next(iter(images.moved.items()))
         notes.append(f"{len(images.moved)} images were found by the end of their path, such as {name} at {path}")
+    fill(text, images.paths, notes, ["patient"] if one_image_a_patient else [])
     if "patient" in columns and one_image_a_patient:
         raise CxrError(
             f"data.one_image_a_patient=true, but {origin} has patients in {columns['patient']!r}; leave it out"
         )
-    if "patient" not in columns and not one_image_a_patient:
+    blank = (text["patient"] == "").sum() if "patient" in text else len(table)
+    if "patient" not in columns and blank and not one_image_a_patient:
+        headers = f", and {blank} of its images no DICOM header that names them" if blank < len(table) else ""
         raise CxrError(
-            f"{origin} has no column for the patients, such as patient or patient_id, and a split can leak without; "
+            f"{origin} has no column for the patients, such as patient or patient_id{headers}, and a split can leak "
+            "without; "
             "write `patient: HEADING` into a file and pass data.roles=FILE, or pass data.one_image_a_patient=true if "
             "no patient has two images"
         )
-    table["patient"] = text.get("patient", table["image"])
+    table["patient"] = table["image"] if one_image_a_patient else text["patient"]
     table["followup"] = 0
+    called = {**ATTRIBUTES, **columns}
     if "study" in text:
         table["followup"], order = cells.study_numbers(text["study"], table["patient"])
-        notes.append(f"studies of a patient are in the order of {columns['study']!r}: {order}")
+        notes.append(f"studies of a patient are in the order of {called['study']!r}: {order}")
     none = pd.Series("", index=table.index, dtype=object)
     ages, sexes = text.get("age", none), text.get("sex", none)
     table["age"] = parse_age(cells.mapped(ages, lambda age: age.replace(",", ".")))
@@ -120,7 +126,7 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
         if unknown.any():
             first = int(np.flatnonzero(unknown)[0])
             notes.append(
-                f"{unknown.sum()} cells of {columns[role]!r} are no {role} and count as unknown, such as "
+                f"{unknown.sum()} cells of {called[role]!r} are no {role} and count as unknown, such as "
                 f"{given[first]!r} (row {sheet.rows[first]})"
             )
     table["sex"] = _one_sex(table, notes)
