@@ -29,7 +29,7 @@ from cxr.imaging.limits import MOST_BYTES, BadImage
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 _THROUGH = re.compile(r"(.*?\.(?:tar|tar\.gz|tgz|zip))/(.+)", re.DOTALL)
 _MOST_MEMBERS = 2_000_000
-_RATIO, _SPARE = 100, 1 << 26  # what an archive holds, in lengths of the archive and bytes; images hardly compress
+_RATIO, _SPARE = 100, 1 << 24  # what an archive holds, in lengths of the archive and bytes; images hardly compress
 _MOST_AT_ONCE = 1 << 24  # bytes of a header
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError,
             RuntimeError, OverflowError)  # fmt: skip

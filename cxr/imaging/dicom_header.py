@@ -23,6 +23,8 @@ CHESTS = ("CHEST", "THORAX", "LUNG", "LUNGS", "RIB", "RIBS", "RIBCAGE", "HEART",
 LATERALS = ("LATERAL", "LL", "RL", "LLD", "RLD", "LAT")
 _TAGS = ("SOPInstanceUID", "PatientID", "PatientAge", "PatientSex", "ViewPosition", "StudyDate")
 
+_SPARE = 1 << 24  # bytes of a header
+
 
 @dataclass(frozen=True)
 class Header:
@@ -95,7 +97,7 @@ def _check_inflation(file: BinaryIO) -> None:
     if DeflatedExplicitVRLittleEndian.encode() + b"\x00" in head:
         start = 144 + int.from_bytes(head[140:144], "little")  # of the dataset, after the file meta information
         file.seek(start)
-        most = 2 * MOST_PIXELS + (1 << 24)
+        most = 2 * MOST_PIXELS + _SPARE
         if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(MOST_BYTES), most)) == most:
             raise BadImage(f"too large: it inflates to more than {most} bytes")
     file.seek(0)
