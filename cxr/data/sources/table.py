@@ -1,5 +1,6 @@
 """A table of your own: CSV, TSV, Parquet or Excel, a row per image, with the columns that it has."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.data.soft import SOFT
 from cxr.data.sources import cells
 from cxr.data.sources.headers import ATTRIBUTES, fill
-from cxr.data.sources.images import find_images
+from cxr.data.sources.images import Found, find_images
 from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
 from cxr.data.sources.roles import NAMES, Roles, find_roles, read_roles
 from cxr.data.sources.tabular import Sheet, read_sheet
@@ -94,22 +95,11 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
     _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
         name, path = next(iter(images.moved.items()))
-        notes.append(f"{len(images.moved)} images were found by the end of their path, such as {name} at {path}")
+        notes.append(
+            f"{len(images.moved)} images were found by the end of their path or by their UID, such as {name} at {path}"
+        )
     fill(text, images.paths, notes, ["patient"] if one_image_a_patient else [])
-    if "patient" in columns and one_image_a_patient:
-        raise CxrError(
-            f"data.one_image_a_patient=true, but {origin} has patients in {columns['patient']!r}; leave it out"
-        )
-    blank = (text["patient"] == "").sum() if "patient" in text else len(table)
-    if "patient" not in columns and blank and not one_image_a_patient:
-        headers = f", and {blank} of its images no DICOM header that names them" if blank < len(table) else ""
-        raise CxrError(
-            f"{origin} has no column for the patients, such as patient or patient_id{headers}, and a split can leak "
-            "without; "
-            "write `patient: HEADING` into a file and pass data.roles=FILE, or pass data.one_image_a_patient=true if "
-            "no patient has two images"
-        )
-    table["patient"] = table["image"] if one_image_a_patient else text["patient"]
+    table["patient"] = _patients(text, images, columns, origin, one_image_a_patient)
     table["followup"] = 0
     called = {**ATTRIBUTES, **columns}
     if "study" in text:
@@ -134,6 +124,30 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
     if "split" in text:
         table["split"] = cells.splits(text["split"], columns["split"], origin, sheet.rows)
     return table
+
+
+def _patients(
+    text: Mapping[str, pd.Series], images: Found, columns: Mapping[str, str], origin: str, one_image_a_patient: bool
+) -> pd.Series:
+    """The patient of each image, by the table or by the headers of its files; that of a missing file is its image."""
+    if one_image_a_patient:
+        if "patient" in columns:
+            raise CxrError(
+                f"data.one_image_a_patient=true, but {origin} has patients in {columns['patient']!r}; leave it out"
+            )
+        return images.ids
+    if "patient" in columns:
+        return text["patient"]
+    patients = text.get("patient", pd.Series("", index=images.ids.index, dtype=object))
+    nameless = (patients == "") & (images.paths != "")
+    if "patient" not in text or nameless.any():
+        headers = f", and {nameless.sum()} of its images no DICOM header that names one" if "patient" in text else ""
+        raise CxrError(
+            f"{origin} has no column for the patients, such as patient or patient_id{headers}, and a split can leak "
+            "without; write `patient: HEADING` into a file and pass data.roles=FILE, or pass "
+            "data.one_image_a_patient=true if no patient has two images"
+        )
+    return patients.where(images.paths != "", images.ids)
 
 
 def _refuse_two_names(table: pd.DataFrame, names: pd.Series, origin: str, rows: NDArray[np.int64]) -> None:
