@@ -1,6 +1,6 @@
 """A table of your own: CSV, TSV, Parquet or Excel, a row per image, with the columns that it has."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.data.soft import SOFT
 from cxr.data.sources import cells
+from cxr.data.sources.headers import ATTRIBUTES, fill
 from cxr.data.sources.images import Found, find_images
 from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
 from cxr.data.sources.roles import NAMES, Roles, find_roles, read_roles
@@ -118,22 +119,16 @@ def attributes(
     _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
         name, path = next(iter(images.moved.items()))
-        notes.append(f"{len(images.moved)} images were found by the end of their path, such as {name} at {path}")
-    if "patient" in columns and one_image_a_patient:
-        raise CxrError(
-            f"data.one_image_a_patient=true, but {origin} has patients in {columns['patient']!r}; leave it out"
+        notes.append(
+            f"{len(images.moved)} images were found by the end of their path or by their UID, such as {name} at {path}"
         )
-    if "patient" not in columns and not one_image_a_patient:
-        raise CxrError(
-            f"{origin} has no column for the patients, such as patient or patient_id, and a split can leak without; "
-            "write `patient: HEADING` into a file and pass data.roles=FILE, or pass data.one_image_a_patient=true if "
-            "no patient has two images"
-        )
-    table["patient"] = text.get("patient", table["image"])
+    fill(text, images.paths, notes, ["patient"] if one_image_a_patient else [])
+    table["patient"] = _patients(text, images, columns, origin, one_image_a_patient)
     table["followup"] = 0
+    called = {**ATTRIBUTES, **columns}
     if "study" in text:
         table["followup"], order = cells.study_numbers(text["study"], table["patient"])
-        notes.append(f"studies of a patient are in the order of {columns['study']!r}: {order}")
+        notes.append(f"studies of a patient are in the order of {called['study']!r}: {order}")
     none = pd.Series("", index=table.index, dtype=object)
     ages, sexes = text.get("age", none), text.get("sex", none)
     table["age"] = parse_age(cells.mapped(ages, lambda age: age.replace(",", ".")))
@@ -145,7 +140,7 @@ def attributes(
         if unknown.any():
             first = int(np.flatnonzero(unknown)[0])
             notes.append(
-                f"{unknown.sum()} cells of {columns[role]!r} are no {role} and count as unknown, such as "
+                f"{unknown.sum()} cells of {called[role]!r} are no {role} and count as unknown, such as "
                 f"{given[first]!r} (row {sheet.rows[first]})"
             )
     table["sex"] = _one_sex(table, notes)
@@ -153,6 +148,30 @@ def attributes(
     if "split" in text:
         table["split"] = cells.splits(text["split"], columns["split"], origin, sheet.rows)
     return table
+
+
+def _patients(
+    text: Mapping[str, pd.Series], images: Found, columns: Mapping[str, str], origin: str, one_image_a_patient: bool
+) -> pd.Series:
+    """The patient of each image, by the table or by the headers of its files; that of a missing file is its image."""
+    if one_image_a_patient:
+        if "patient" in columns:
+            raise CxrError(
+                f"data.one_image_a_patient=true, but {origin} has patients in {columns['patient']!r}; leave it out"
+            )
+        return images.ids
+    if "patient" in columns:
+        return text["patient"]
+    patients = text.get("patient", pd.Series("", index=images.ids.index, dtype=object))
+    nameless = (patients == "") & (images.paths != "")
+    if "patient" not in text or nameless.any():
+        headers = f", and {nameless.sum()} of its images no DICOM header that names one" if "patient" in text else ""
+        raise CxrError(
+            f"{origin} has no column for the patients, such as patient or patient_id{headers}, and a split can leak "
+            "without; write `patient: HEADING` into a file and pass data.roles=FILE, or pass "
+            "data.one_image_a_patient=true if no patient has two images"
+        )
+    return patients.where(images.paths != "", images.ids)
 
 
 def _refuse_two_names(table: pd.DataFrame, names: pd.Series, origin: str, rows: NDArray[np.int64]) -> None:
