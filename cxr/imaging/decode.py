@@ -106,12 +106,21 @@ def decode(content: bytes, size: int) -> Decoded:
         BadImage: as `read_gray`, or the image is blank.
     """
     pixels = gray(content)
+    height, width = pixels.shape
+    return Decoded(reduced(pixels, size), sha256(content).hexdigest(), width, height)
+
+
+def reduced(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Resizes a radiograph (H, W) uint8 to (size, size) as `resize` does.
+
+    Raises:
+        BadImage: the image is blank.
+    """
     small = resize(pixels, size)
     spread = float(cv2.meanStdDev(pixels if pixels.size <= small.size else small)[1].item())
     if spread < BLANK:
         raise BadImage(f"blank: all its pixels are near {round(float(small.mean()))}")
-    height, width = pixels.shape
-    return Decoded(small, sha256(content).hexdigest(), width, height)
+    return small
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
