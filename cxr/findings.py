@@ -1,4 +1,4 @@
-"""Names of findings as the public tables spell them, aliases, and checks of names."""
+"""Names of findings as the public tables spell them, aliases, and checks and display of names."""
 
 import difflib
 import re
@@ -117,3 +117,14 @@ def check_names(
                 f"{origin} has the {what} {name!r}{place(position)}; rename it {rule}, and not beginning with =, +, - "
                 "or @"
             )
+
+
+def printable(name: object) -> str:
+    """A name without line breaks and control characters."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(name))
+
+
+def no_formula(name: object) -> str:
+    """A name on one line that no spreadsheet reads as a formula."""
+    text = printable(name)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -282,6 +282,23 @@ class Transfer:
     out: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """The program `predict`."""
+
+    run: str | None
+    bundle: str | None
+    digest: str | None
+    images: Annotated[str, Kind("text", example="images=DIR, a folder of radiographs")]
+    root: str | None
+    out: Annotated[str, Kind("text", example="out=scores.parquet")]
+    maps: str | None
+    batch_size: Positive
+    workers: Literal["auto"] | Processes
+    accelerator: Accelerator
+    plugins: Plugins
+
+
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a run or an ensemble of any version, in the format of this version.
 

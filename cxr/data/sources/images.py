@@ -161,7 +161,10 @@ def _below(name: str, root: Path) -> str:
 
 
 def files_below(root: str) -> dict[str, str]:
-    """Every file below a folder, links followed: its path below it, and its whole path."""
+    """Every file below a folder, links followed: its path below it, and its whole path.
+
+    Hidden files and folders and caches of decoded images are skipped.
+    """
     files, waiting, seen = dict[str, str](), [(root, "")], set()
     while waiting:
         folder, prefix = waiting.pop()
