@@ -232,6 +232,14 @@ class Points:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextHere:
+    """`text` of `evaluate`."""
+
+    file: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """The program `evaluate`."""
 
@@ -242,6 +250,8 @@ class Evaluate:
     points: Points
     calibration: Literal["none", "temperature", "platt"]
     localisation: bool
+    zero_shot: Names
+    text: TextHere
     accelerator: Accelerator
     data: DataHere
     cache: CacheHere
