@@ -15,13 +15,13 @@ from cxr.configuration.kinds import checked
 from cxr.configuration.private import hidden, without_places
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError, first_line
+from cxr.files.naming import check_name, free_name, legal_name
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
 from cxr.processes.isolation import in_child
 from cxr.processes.stopping import Stopped
 from cxr.run.directory import Run
 from cxr.run.folds import fold_of
-from cxr.run.naming import check_name, free_name, legal_name
 
 
 def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[str]]:

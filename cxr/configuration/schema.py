@@ -184,6 +184,19 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Phantom:
+    """The program `phantom`."""
+
+    root: Annotated[str, Kind("text", example="root=DIR, a new folder")]
+    layout: str
+    images: Positive
+    size: Pixels
+    phantom_seed: Seed
+    label_noise: From0
+    processes: Processes | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataHere:
     """`data` of the programs that read runs."""
 
@@ -250,6 +263,8 @@ class Evaluate:
     points: Points
     calibration: Literal["none", "temperature", "platt"]
     localisation: bool
+    images: Literal["test", "all"] = "test"
+    external: str | None = None
     zero_shot: Names
     text: TextHere
     accelerator: Accelerator
@@ -262,11 +277,36 @@ class Compare:
     """The program `compare`."""
 
     runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
-    split: Literal["val", "test"]
-    metric: Literal["auroc", "average_precision"]
+    split: str
+    metric: Literal["auroc", "average_precision", "balanced_accuracy"]
     resamples: Resamples
     seed: Seed
     out: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """The program `transfer`."""
+
+    runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
+    out: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """The program `predict`."""
+
+    run: str | None
+    bundle: str | None
+    digest: str | None
+    images: Annotated[str, Kind("text", example="images=DIR, a folder of radiographs")]
+    root: str | None
+    out: Annotated[str, Kind("text", example="out=scores.parquet")]
+    maps: str | None
+    batch_size: Positive
+    workers: Literal["auto"] | Processes
+    accelerator: Accelerator
+    plugins: Plugins
 
 
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Soft training targets: columns `soft:<finding>` of a catalog's table, in [0, 1], NaN where there is none.
+"""Soft training targets: columns `soft:<finding>` of a catalog's table, in [0, 1], NaN without one.
 
 They replace the labels of a finding in the training loss only. Metrics, sampling, counts, validation and test use the
 labels.
@@ -17,7 +17,7 @@ SOFT = "soft:"
 
 
 def soft_targets(rows: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float32]:
-    """Soft targets of the rows of a catalog's table: (N, L) float32, NaN where there is none."""
+    """Soft targets of rows of a catalog's table, (N, L) float32, NaN without one."""
     soft = np.full((len(rows), len(findings)), np.nan, np.float32)
     for position, name in enumerate(findings):
         if f"{SOFT}{name}" in rows:
@@ -30,16 +30,16 @@ def soft_targets(rows: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.floa
 def check_soft(
     table: pd.DataFrame, findings: Sequence[str], origin: str, place: Callable[[pd.Series, str], str]
 ) -> None:
-    """Checks that the soft columns of a catalog's table are in their range.
+    """Checks the soft targets of a catalog's table.
 
     Args:
         table: with `image`.
-        findings: the findings that the table labels.
-        origin: the name of the table in errors.
-        place: given a mask of rows (N,) and a column, where they are in the file.
+        findings: of the catalog.
+        origin: name of the table in errors.
+        place: from a mask of rows (N,) and a column to their place in the file, for errors.
 
     Raises:
-        CxrError: a column is of an unknown finding, or a value is no number in [0, 1].
+        CxrError: a column has an unknown finding, or a value is not a number in [0, 1].
     """
     columns = [str(name) for name in table if str(name).startswith(SOFT)]
     of = [column.removeprefix(SOFT) for column in columns]
@@ -50,6 +50,6 @@ def check_soft(
         if outside.any():
             image, value = table["image"][outside].iloc[0], table[column][outside].iloc[0]
             raise CxrError(
-                f"{origin} gives {image} {column}={value}; soft targets lie in [0, 1], and are empty where there is "
-                f"none {place(outside, column)}"
+                f"{origin} gives {image} {column}={value}; soft targets are numbers in [0, 1] or empty "
+                f"{place(outside, column)}"
             )

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients, split_options
 from cxr.ensemble.splits import Test, Validation
 from cxr.errors import CxrError
+from cxr.evaluation.folds import out_of_fold
 from cxr.run.directory import Run
-from cxr.run.folds import check_complete, fold_of, out_of_fold
+from cxr.run.folds import check_complete, fold_of
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
-from cxr.run.smoke import say_left_out, smoke_refused
+from cxr.run.smoke import print_skipped, smoke_refused
 from cxr.run.splits import check_chosen_on_validation
 from cxr.training.finished_run import FinishedRun
 
@@ -76,7 +77,7 @@ def expand(runs: str | Sequence[str]) -> list[str]:
         if glob.has_magic(pattern):
             runs_of = {path: Run(Path(path)) for path in sorted(glob.glob(pattern))}
             trained = {path: run for path, run in runs_of.items() if run.best.exists() and run.metrics_path.exists()}
-            say_left_out([run.path for run in trained.values() if run.smoke])
+            print_skipped([run.path for run in trained.values() if run.smoke])
             found = [path for path, run in trained.items() if not run.smoke]
             if not found:
                 raise CxrError(f"runs={pattern} matches no finished run")

@@ -18,6 +18,7 @@ from cxr.ensemble.objective import Landscape, weighted_mean
 from cxr.ensemble.overfitting import Report, overfitting_report
 from cxr.ensemble.splits import Split
 from cxr.evaluation.evaluate import evaluate
+from cxr.evaluation.folds import NOTE
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.figures.canvas import draw
 from cxr.figures.curves import roc_curves
@@ -28,7 +29,6 @@ from cxr.files.writing import replacing, write_text
 from cxr.metrics.auroc import auroc
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, versions
-from cxr.run.folds import NOTE
 from cxr.run.predictions import Predictions
 from cxr.run.splits import describe_split
 

@@ -1,12 +1,14 @@
 """The summary of a cross-validation: metrics of each fold, their mean and spread, and out-of-fold metrics."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from cxr.errors import CxrError
 from cxr.evaluation.rows import configuration, row_names
 from cxr.figures.tables import MACRO, Table
 from cxr.metrics.auroc import auroc
@@ -14,8 +16,46 @@ from cxr.metrics.bootstrap import bootstrap_auroc
 from cxr.metrics.interval import Resampling
 from cxr.metrics.plain import named, number, single
 from cxr.run.directory import Run
-from cxr.run.folds import NOTE, check_complete, fold_of, out_of_fold
+from cxr.run.folds import check_complete, fold_of
 from cxr.run.predictions import Predictions, read_predictions
+
+NOTE = "Out-of-fold predictions: each validation image is scored by the run that was not trained on it."
+
+
+def out_of_fold(parts: Mapping[str, Predictions]) -> Predictions:
+    """Validation predictions of all folds as one: each image has the score of the run that was not trained on it.
+
+    Args:
+        parts: predictions of the validation split, by run.
+
+    Raises:
+        CxrError: two folds differ in their findings, or validate on the same patient.
+    """
+    (first, one), *others = parts.items()
+    owner = dict.fromkeys(one.patient.tolist(), first)
+    scores, targets = [one.score], [one.target]
+    for name, other in others:
+        if set(other.findings) != set(one.findings):
+            raise CxrError(f"{first} and {name} have different findings; give folds of one configuration")
+        twice = next((patient for patient in other.patient.tolist() if patient in owner), None)
+        if twice is not None:
+            raise CxrError(f"patient {twice} is in validation of {owner[twice]} and {name}; give the folds of one draw")
+        owner |= dict.fromkeys(other.patient.tolist(), name)
+        columns = [other.findings.index(finding) for finding in one.findings]
+        scores.append(other.score[:, columns])
+        targets.append(other.target[:, columns])
+    every = list(parts.values())
+    known = [part.attributes for part in every if part.attributes is not None]
+    return Predictions(
+        np.concatenate([part.image for part in every]),
+        np.concatenate([part.patient for part in every]),
+        one.findings,
+        np.concatenate(scores),
+        np.concatenate(targets),
+        "+".join(part.checkpoint_sha256 or "unknown" for part in every),
+        "val",
+        pd.concat(known, ignore_index=True) if len(known) == len(every) else None,
+    )
 
 
 def pooled(runs: Sequence[Run]) -> list[tuple[tuple[Run, ...], Predictions]]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cxr.configuration.private import leaves
@@ -54,7 +55,10 @@ def _has_configuration(run: Run) -> bool:
 
 
 def _keys(run: Run) -> dict[str, Any]:
-    return dict(leaves(run.config(), lists=False))
+    found = dict(leaves(run.config(), lists=False))
+    if found.get("init"):  # of each seed another run
+        found["init"] = configuration(Run(Path(found["init"])))
+    return found
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ from cxr.figures.canvas import draw
 from cxr.figures.curves import precision_recall_curves, reliability, roc_curves
 from cxr.figures.intervals import forest, subgroup_points
 from cxr.figures.labels import confusion
+from cxr.files.naming import CALIBRATED
 from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
@@ -22,7 +23,6 @@ from cxr.metrics.plain import value_of
 from cxr.run.ancestry import UNKNOWN, Ancestry
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
-from cxr.run.naming import CALIBRATED
 from cxr.run.predictions import Predictions
 from cxr.run.smoke import smoke_refused
 from cxr.run.splits import describe_split

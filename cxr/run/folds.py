@@ -1,15 +1,9 @@
-"""Runs that are folds of a cross-validation, and their out-of-fold predictions."""
+"""Runs that are folds of a cross-validation."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from cxr.errors import CxrError
-from cxr.run.predictions import Predictions
-
-NOTE = "Out-of-fold predictions: each validation image is scored by the run that was not trained on it."
 
 
 def fold_of(config: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -35,39 +29,3 @@ def check_complete(runs: Mapping[str, tuple[int, int]]) -> None:
         raise CxrError(
             f"fold {', '.join(map(str, missing))} of {folds} is missing; train it with data.fold={missing[0]}"
         )
-
-
-def out_of_fold(parts: Mapping[str, Predictions]) -> Predictions:
-    """Validation predictions of all folds as one: each image has the score of the run that was not trained on it.
-
-    Args:
-        parts: predictions of the validation split, by run.
-
-    Raises:
-        CxrError: two folds differ in their findings, or validate on the same patient.
-    """
-    (first, one), *others = parts.items()
-    owner = dict.fromkeys(one.patient.tolist(), first)
-    scores, targets = [one.score], [one.target]
-    for name, other in others:
-        if set(other.findings) != set(one.findings):
-            raise CxrError(f"{first} and {name} have different findings; give folds of one configuration")
-        twice = next((patient for patient in other.patient.tolist() if patient in owner), None)
-        if twice is not None:
-            raise CxrError(f"patient {twice} is in validation of {owner[twice]} and {name}; give the folds of one draw")
-        owner |= dict.fromkeys(other.patient.tolist(), name)
-        columns = [other.findings.index(finding) for finding in one.findings]
-        scores.append(other.score[:, columns])
-        targets.append(other.target[:, columns])
-    every = list(parts.values())
-    known = [part.attributes for part in every if part.attributes is not None]
-    return Predictions(
-        np.concatenate([part.image for part in every]),
-        np.concatenate([part.patient for part in every]),
-        one.findings,
-        np.concatenate(scores),
-        np.concatenate(targets),
-        "+".join(part.checkpoint_sha256 or "unknown" for part in every),
-        "val",
-        pd.concat(known, ignore_index=True) if len(known) == len(every) else None,
-    )

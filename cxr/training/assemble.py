@@ -30,7 +30,6 @@ from cxr.model.backbone import Backbone
 from cxr.model.network import Network
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
-from cxr.run.naming import check_test_names
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
 from cxr.training.build import (
     NO_WEIGHTS,
@@ -134,7 +133,6 @@ def assemble(
     if prepared is None:
         _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
-    check_test_names(catalog.tests)
     task.check(catalog)
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored

@@ -80,7 +80,7 @@ class FinishedRun:
         has_checkpoint = run.best.exists()
         if has_checkpoint:
             stored = {split: p for split, p in stored.items() if p.checkpoint_sha256 == sha256}
-        if {"val", "test", *(() if splits else named)} <= stored.keys():
+        if set(splits or ("val", "test", *named)) <= stored.keys():
             if not has_checkpoint:
                 print(
                     f"{run.path} has no checkpoint: its predictions are used as stored, its training patients are "

@@ -1,4 +1,4 @@
-"""Random changes of training images: which there are, and how they are applied."""
+"""Augmentation: random transforms of training images."""
 
 from cxr.data.augment.augmentation import Augmentation
 from cxr.data.augment.draws import Draws, uniform

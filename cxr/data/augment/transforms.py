@@ -1,4 +1,4 @@
-"""Transforms of training images: those that move pixels as matrices, those that change gray values as curves."""
+"""Transforms of training images: geometric ones as matrices, tonal ones as curves of gray values."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class Geometric(ABC):
     """A transform that moves pixels.
 
     Attributes:
-        numbers: uniform numbers that it needs an image.
+        numbers: uniform random numbers per image.
         crops: whether it chooses a part of the cached image, which is then not cropped in addition.
     """
 
@@ -25,7 +25,7 @@ class Geometric(ABC):
 
     @abstractmethod
     def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
-        """(B, 3, 3) maps of (x, y, 1) in pixels from the image's centre, from where a pixel is to where it goes.
+        """(B, 3, 3) maps of (x, y, 1) in pixels from the image's centre, from a pixel's old to its new position.
 
         Args:
             drawn: (B, numbers) uniform numbers.
@@ -34,17 +34,17 @@ class Geometric(ABC):
 
 
 class Tonal(ABC):
-    """A transform that changes gray values alike everywhere.
+    """A transform of gray values, the same for all pixels.
 
     Attributes:
-        numbers: uniform numbers that it needs an image.
+        numbers: uniform random numbers per image.
     """
 
     numbers: int
 
     @abstractmethod
     def curves(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(B, 256) in [0, 1]: what each gray value becomes.
+        """(B, 256) in [0, 1]: the new value of each gray value.
 
         Args:
             drawn: (B, numbers) uniform numbers.
@@ -55,7 +55,7 @@ class Flip(Geometric):
     """Mirrors left and right.
 
     Args:
-        p: how often, in [0, 1].
+        p: probability, in [0, 1].
     """
 
     numbers = 1
@@ -78,7 +78,7 @@ class Affine(Geometric):
         shift: share of the side, (low, high), drawn for x and for y.
         scale: factor, (low, high); above 1 enlarges.
         shear: degrees along x, (low, high).
-        p: how often, in [0, 1].
+        p: probability, in [0, 1].
     """
 
     numbers = 6
@@ -97,7 +97,7 @@ class Affine(Geometric):
         if self.scale[0] <= 0:
             raise CxrError(f"scale={list(scale)} must be above 0")
         if max(map(abs, self.shear)) >= 90:
-            raise CxrError(f"shear={list(shear)} must lie between -90 and 90 degrees")
+            raise CxrError(f"shear={list(shear)} must be between -90 and 90 degrees")
 
     def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
         """See `Geometric`."""
@@ -152,10 +152,10 @@ class Tone(Tonal):
     """Gamma, then contrast about the middle gray, then brightness, each uniform in its range.
 
     Args:
-        brightness: added, (low, high), where white is 1.
+        brightness: added value, (low, high); white is 1.
         contrast: factor, (low, high).
         gamma: exponent, (low, high); below 1 lightens.
-        p: how often, in [0, 1].
+        p: probability, in [0, 1].
     """
 
     numbers = 4
@@ -183,7 +183,7 @@ class Tone(Tonal):
 
 
 def identity(count: int) -> Matrices:
-    """(count, 3, 3) maps that move nothing."""
+    """(count, 3, 3) identity maps."""
     return np.tile(np.eye(3), (count, 1, 1))
 
 
@@ -203,5 +203,5 @@ def _range(name: str, value: Sequence[float]) -> tuple[float, float]:
 
 def _share(name: str, value: float) -> float:
     if not 0 <= value <= 1:
-        raise CxrError(f"{name}={value} must lie between 0 and 1")
+        raise CxrError(f"{name}={value} must be between 0 and 1")
     return float(value)
