@@ -8,6 +8,7 @@ from cxr.configuration.schema import (
     Accelerator,
     CacheHere,
     DataHere,
+    Names,
     Plugins,
     Positive,
     Processes,
@@ -30,6 +31,14 @@ class Points:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextHere:
+    """`text` of `evaluate`."""
+
+    file: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """The program `evaluate`."""
 
@@ -42,6 +51,8 @@ class Evaluate:
     localisation: bool
     images: Literal["test", "all"] = "test"
     external: str | None = None
+    zero_shot: Names
+    text: TextHere
     accelerator: Accelerator
     data: DataHere
     cache: CacheHere

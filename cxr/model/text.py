@@ -43,6 +43,10 @@ class LabelText(Protocol):
         """(L, E) float32, one vector a finding."""
         ...
 
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32, one vector a text."""
+        ...
+
 
 class FileVectors:
     """Vectors from a file.
@@ -80,6 +84,10 @@ class FileVectors:
             )
         return torch.from_numpy(np.stack([found[name] for name in findings]).astype(np.float32))
 
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32; the file has an array named after each text."""
+        return self.vectors(texts)
+
 
 class SentenceVectors:
     """Vectors of "<name>: <definition>", or the name alone without a definition, from a sentence-transformers model.
@@ -97,7 +105,12 @@ class SentenceVectors:
         Raises:
             CxrError: sentence-transformers is not installed, or the folder holds no model.
         """
-        texts = [f"{name.replace('_', ' ')}: {DEFINITIONS.get(name, '')}".rstrip(": ") for name in findings]
+        return self.prompts(
+            [f"{name.replace('_', ' ')}: {DEFINITIONS.get(name, '')}".rstrip(": ") for name in findings]
+        )
+
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32, of the texts as they are; raises as `vectors`."""
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError:
@@ -107,7 +120,7 @@ class SentenceVectors:
             raise CxrError(f"text.model={self.model} is not a folder; give the folder of a sentence-transformers model")
         try:
             encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-            return torch.as_tensor(encoder.encode(texts, show_progress_bar=False), dtype=torch.float32)
+            return torch.as_tensor(encoder.encode(list(texts), show_progress_bar=False), dtype=torch.float32)
         except Exception as error:
             raise CxrError(f"text.model={self.model} cannot encode the findings: {first_line(error)}") from error
 
