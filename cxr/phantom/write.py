@@ -78,7 +78,7 @@ def write_phantoms(
             raise CxrError(f"phantom option {name}={options[name]} is out of range; give {low} to {high}")
     if long_tail and label_noise:
         raise CxrError("phantom option label_noise must be 0 with long_tail=true, which writes one finding per image")
-    options |= {"long_tail": True} if long_tail else {}
+    options["long_tail"] = long_tail  # absent in the records of earlier sets
     if _is_written(root, options):
         return
     try:
