@@ -109,7 +109,7 @@ def test_the_reference_lists_every_option_file() -> None:
 
 # Commands
 
-NAMES = ("train", "ensemble", "evaluate", "compare", "inspect", "cache")
+NAMES = ("train", "ensemble", "evaluate", "compare", "transfer", "predict", "inspect", "phantom", "cache")
 PROGRAMS = {"python train.py": "train", "python ensemble.py": "ensemble"}
 PROGRAMS |= {f"{start} {name}": name for start in ("python -m cxr", "cxr") for name in NAMES}
 SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")  # flags beside overrides

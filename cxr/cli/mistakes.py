@@ -33,7 +33,7 @@ _SIMILAR = 0.6  # minimum similarity of a suggestion, of 1
 _SHORT = re.compile(r"[\w.+-]{1,10}")  # values that a suggestion repeats; secrets are longer
 _MESSAGES = {
     r"Multiple values for ([\w/]+)": "{0} is chosen already; write {0}=OPTION without +",
-    r"Error merging override [+]*([\w.-]+)=\[": "{0} is no list; write {0}.NAME=VALUE",
+    r"Error merging override [+]*([\w.-]+)=\[": "{0} is not a list; write {0}.NAME=VALUE",
     r"An item is already at '([^']+)'": "{0} is an option already; write {0}=VALUE without +",
 }
 

@@ -13,8 +13,8 @@ from cxr.configuration.kinds import UNSET, checked, missing_keys
 from cxr.configuration.private import ELSEWHERE, PATHS, leaves, refuse_elsewhere, shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
+from cxr.files.naming import check_name
 from cxr.run.directory import Run
-from cxr.run.naming import check_name
 
 _ON_RESUME = (
     "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",

@@ -15,8 +15,8 @@ from cxr.configuration.plugins import user_configuration
 from cxr.configuration.private import shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
+from cxr.files.naming import free_name, legal_name
 from cxr.run.directory import Run, name_taken_error
-from cxr.run.naming import free_name, legal_name
 
 
 def job(config: DictConfig) -> float | None:

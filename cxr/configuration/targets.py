@@ -102,7 +102,7 @@ def _check(node: Any, allow: tuple[str, ...] = ()) -> None:
             _check(value)
     elif isinstance(node, str):
         if "${" in node:
-            raise CxrError(f"the configuration holds the interpolation {node!r}; write its value instead")
+            raise CxrError(f"the configuration has the interpolation {node!r}; write its value instead")
     elif isinstance(node, Sequence):
         for value in node:
             _check(value)

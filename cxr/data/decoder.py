@@ -1,4 +1,4 @@
-"""Decoding in a process pool. Outside `cxr.data.cache`, so that a worker imports neither pandas nor PyTorch."""
+"""Decodes images in a process pool. Outside `cxr.data.cache`, so that workers import neither pandas nor PyTorch."""
 
 import ctypes
 import multiprocessing
@@ -34,7 +34,7 @@ class Task(NamedTuple):
     Attributes:
         position: in the array.
         path: of the file.
-        known: SHA-256 of content that needs no decoding.
+        known: SHA-256 of content that an earlier cache has decoded, or None.
         content: of the file, if it is already read, or why it cannot be.
     """
 
@@ -52,8 +52,8 @@ class Result(NamedTuple):
         source: SHA-256 of the file; empty if it could not be read.
         width: of the file in pixels, 0 if unknown.
         height: of the file in pixels, 0 if unknown.
-        pixels: SHA-256 of the row of the array; empty if none was written.
-        reason: why the image is bad; empty if it is not; `same` if the file has the known content.
+        pixels: SHA-256 of the row of the array; empty if no row was written.
+        reason: why the image is bad; empty for a good image; `same` if the file has the known content.
         remark: see `cxr.imaging.decode.Decoded`.
     """
 
@@ -67,20 +67,20 @@ class Result(NamedTuple):
 
 
 def decode_all(tasks: Sequence[Task], array: Path, start: int, size: int, processes: int) -> Iterator[Result]:
-    """Decodes all images into their rows of the array file, and yields the results.
+    """Decodes images into their rows of the array file, and yields the results.
 
-    Files come first, in the order of the tasks, then images in archives in the order of these.
+    Files come first, in the order of the tasks, then images in archives, in the order of the archives.
 
     Args:
-        tasks: which images, to which rows.
-        array: file that holds the rows.
+        tasks: images and rows.
+        array: file of the rows.
         start: offset of its first row in bytes.
         size: side of a row's image in pixels.
-        processes: at most.
+        processes: maximum number of processes.
 
     Raises:
-        CxrError: a file's disk failed, or a worker was killed.
-        OSError: the array file's disk failed.
+        CxrError: reading a file failed, or a worker was killed.
+        OSError: writing the array file failed.
     """
     if not tasks:
         return
@@ -173,7 +173,7 @@ def write_row(array: Path, offset: int, row: bytes) -> None:
 
 
 def _start_worker() -> None:
-    """A worker exits with its parent, keeps its memory from image to image, and discards the warnings of libpng."""
+    """Initializes a worker: it exits with its parent, keeps its memory, and discards warnings of libpng."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     cv2.setNumThreads(0)
     with suppress(AttributeError):  # other than glibc
@@ -183,7 +183,7 @@ def _start_worker() -> None:
 
 
 def _exit_with_parent() -> None:
-    """Unlike a death signal of the kernel, this notices a parent that died before the worker was ready."""
+    """Exits when the parent dies, also if it died before the worker was ready, which a kernel death signal misses."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

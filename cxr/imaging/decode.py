@@ -131,13 +131,22 @@ def decode(content: bytes, size: int) -> Decoded:
         CxrError: as `gray`.
     """
     pixels, remarks = _decoded(content)
+    height, width = pixels.shape
+    return Decoded(reduced(pixels, size), sha256(content).hexdigest(), width, height, "; ".join(remarks))
+
+
+def reduced(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Resizes a radiograph (H, W) uint8 or uint16 to (size, size) as `resize` does.
+
+    Raises:
+        BadImage: the image is blank.
+    """
     small = resize(pixels, size)
     source = pixels if pixels.size <= small.size else small
     spread = float(cv2.meanStdDev(source)[1].item()) / (257 if source.dtype == np.uint16 else 1)
     if spread < BLANK:
         raise BadImage(f"blank: all its pixels are near {round(float(small.mean()))}")
-    height, width = pixels.shape
-    return Decoded(small, sha256(content).hexdigest(), width, height, "; ".join(remarks))
+    return small
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

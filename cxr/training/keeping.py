@@ -107,13 +107,13 @@ class RunCheckpoints(Checkpoint):
         """Writes `last.ckpt` if an epoch was completed since training started or resumed."""
         if trainer.current_epoch > self._began:
             self._save_last(trainer)
-        self._stop_if(trainer.strategy.broadcast(requests.asked), trainer)
+        self._stop_if(trainer.strategy.broadcast(requests.received), trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the last `last.ckpt`."""
         self._save_last(trainer)
         requests.can_wait = False
-        self._stop_if(trainer.strategy.broadcast(requests.asked), trainer)
+        self._stop_if(trainer.strategy.broadcast(requests.received), trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """A request to stop no longer waits for a checkpoint."""
@@ -142,7 +142,7 @@ class RunCheckpoints(Checkpoint):
         self._checked, self._checked_step = now, self._step
         seconds = self.every_seconds or math.inf
         pause = max(1, int(min(1.0, seconds / 10) / max(a_step, 1e-6)))
-        answer = (now - self._saved >= seconds, requests.asked, self._step + pause)
+        answer = (now - self._saved >= seconds, requests.received, self._step + pause)
         due, stop, self._next_check = trainer.strategy.broadcast(answer)
         return due, stop
 

@@ -302,7 +302,7 @@ def test_transforms_of_albumentations_are_made_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Flip(1.5), "p=1.5 must lie between 0 and 1"),
+        (lambda: Flip(1.5), "p=1.5 must be between 0 and 1"),
         (lambda: Affine(scale=(0, 1)), r"scale=\[0, 1\] must be above 0"),
         (lambda: Affine(rotate=(5, -5)), r"rotate=\[5, -5\] must be two numbers \[low, high\] in order"),
         (lambda: Affine(rotate=5), "rotate=5 must be two numbers"),

@@ -70,7 +70,7 @@ def test_what_an_ancestor_learnt_from_is_no_test_set(
     for options in ([*swapped, "data.val_share=0.5"], [second[0], first[0].replace("train_list", "test_list")]):
         refused = train("name=late", *ONE, *options, "init=moved/checkpoints/best.ckpt")
         assert refused.code == 1 and "init=moved/checkpoints/best.ckpt" in refused.err, refused.err
-        assert "have learnt from" in refused.err and "of the test split" in refused.err
+        assert "were trained or selected with" in refused.err and "of the test split" in refused.err
         assert not (here / "runs" / "late").exists()
 
 
@@ -106,7 +106,7 @@ def test_unknown_first_weights_are_said_in_every_table(train: Program, ensemble:
     kept = torch.load(here / "runs" / "b" / "checkpoints" / "best.ckpt", weights_only=True)["cxr"]["ancestry"]
     assert kept["unknown"] == ["a checkpoint of an earlier version"] and len(kept["trained"]) > 0
     assert ensemble("method=average", "runs=[runs/a,runs/b]", "name=both").code == 0
-    said = "Unknown whether first weights had seen these patients: a checkpoint of an earlier version"
+    said = "Initial weights with unknown training patients: a checkpoint of an earlier version"
     for run in ("b", "both"):
         tables = sorted((here / "runs" / run / "evaluation").glob("*.md"))
         assert len(tables) >= 2 and all(said in table.read_text() for table in tables)

@@ -169,7 +169,7 @@ def test_where_data_are_gone_a_sentence_says_what_to_pass_and_stored_scores_need
 
 
 def test_an_evaluation_waits_for_no_other_process(left: Path) -> None:
-    with Run(left).held(), pytest.raises(CxrError, match=r"another process is training .*runs/a or evaluates it; wait"):
+    with Run(left).held(), pytest.raises(CxrError, match=r"another process is training or evaluating .*runs/a; wait"):
         judge(left)
     assert about_test(left) == []
 

@@ -53,7 +53,7 @@ def test_an_average_that_is_stopped_by_a_signal_goes_on_to_the_byte(
         send_at(patch, "training_step", 9, signal.SIGTERM)
         stopped = train(*RECIPE, EMA, "name=a", "checkpoint.every_steps=null", "checkpoint.every_seconds=3600")
     assert stopped.code == 75, stopped.err
-    requests.asked = None
+    requests.received = None
     assert train("name=a", "resume=true", plain=True).code == 0
     same_end(here / "runs" / "a", reference)
 

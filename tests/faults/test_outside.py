@@ -41,7 +41,7 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
-    requests.asked, requests.can_wait = None, False
+    requests.received, requests.can_wait = None, False
 
 
 def at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int, act: Callable[[], None]) -> None:
@@ -129,7 +129,7 @@ def test_a_cache_that_changes_under_a_run_is_named(
 
     at(monkeypatch, ClassificationTask, "training_step", 3, spoil)
     result = train(*RECIPE, "trainer.max_epochs=20", f"cache.dir={here}/cache", f"data.workers={workers}", "name=a")
-    one_sentence(result, "images.npy has been changed while it was read", "verify=true")
+    one_sentence(result, "images.npy has changed while it was read", "verify=true")
 
 
 def test_a_loader_process_that_is_killed_is_told(

@@ -22,7 +22,7 @@ def handlers() -> Any:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
-    requests.asked, requests.can_wait = None, False
+    requests.received, requests.can_wait = None, False
 
 
 def send_at(monkeypatch: pytest.MonkeyPatch, hook: str, calls: int, number: int) -> None:
@@ -60,7 +60,7 @@ def test_a_request_is_answered_with_a_checkpoint_and_changes_no_byte(
     step = last_of(run)["global_step"]
     assert f"stopped by {number.name} after step {step}: runs/a/checkpoints/last.ckpt is written" in stopped.err
     assert "Traceback" not in stopped.err
-    requests.asked = None
+    requests.received = None
     assert train("name=a", "resume=true", plain=True).code == 0
     same_end(run, reference)
 

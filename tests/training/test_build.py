@@ -75,7 +75,7 @@ def test_a_loss_is_told_the_counts_of_known_targets_and_one_that_names_nothing_i
 
 def test_a_finding_that_is_called_like_a_reference_is_not_looked_up(tmp_path: Path) -> None:
     config = {"loss": {"_target_": "cxr.model.head.LinearHead", "in_features": 3}, "trainer": {"max_epochs": 1}}
-    with pytest.raises(CxrError, match="holds the interpolation"):
+    with pytest.raises(CxrError, match="has the interpolation"):
         build_loss(config, np.zeros((1, 1), np.float32), ["${oc.env:HOME}"])
 
 

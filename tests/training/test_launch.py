@@ -90,7 +90,7 @@ def test_a_rank_that_fails_while_the_run_is_stopped_is_told(
             launch(Run(tmp_path), Devices("cpu", 1, "32-true"), DATA)
     finally:
         signal.signal(signal.SIGTERM, kept)
-        requests.asked = None
+        requests.received = None
     assert f"process 0 of {tmp_path}: the disk is full" in capsys.readouterr().err
 
 

@@ -107,7 +107,7 @@ def test_bad_images_are_left_out_of_the_catalog_and_refused_where_they_were_all_
     assert kept.catalog.table.index.tolist() == list(range(23))
     for path in tested["path"]:
         Path(path).write_bytes(b"no picture")
-    with pytest.raises(CxrError, match=r"the test split of .*Data_Entry_2017\.csv holds no image"):
+    with pytest.raises(CxrError, match=r"the test split of .*Data_Entry_2017\.csv has no images"):
         cached(read_catalog(config), config)
     with pytest.raises(CxrError, match=r"6 of 24 images cannot be used: .* pass cache\.on_error=skip"):
         prepare(configure())

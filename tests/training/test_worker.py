@@ -31,11 +31,11 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(worker, "read_prepared", lambda folder: ("prepared in", folder))
     monkeypatch.setattr(worker, "read_resume_checkpoint", lambda *given, show: ("restored", *given, show))
     monkeypatch.setattr(worker, "resolve_devices", lambda trainer: Devices("cpu", 2, "32-true"))
-    kept, waits = [signal.getsignal(number) for number in SIGNALS], (requests.patient, requests.asked)
+    kept, waits = [signal.getsignal(number) for number in SIGNALS], (requests.patient, requests.received)
     yield tmp_path
     for number, handler in zip(SIGNALS, kept, strict=True):
         signal.signal(number, handler)
-    requests.patient, requests.asked = waits
+    requests.patient, requests.received = waits
     trust([])
 
 

@@ -87,7 +87,7 @@ def test_reference_in_a_configuration_is_not_looked_up(
         with pytest.raises(CxrError, match="has the interpolation") as caught:
             load_network(checkpoint(config=(tmp_path / "config.yaml").read_text()))
         assert "hunter2" not in str(caught.value)
-    with pytest.raises(CxrError, match="holds the interpolation") as caught:
+    with pytest.raises(CxrError, match="has the interpolation") as caught:
         build({"_target_": "cxr.model.head.LinearHead", "in_features": 2, "findings": 1, "dropout": value})
     assert "hunter2" not in str(caught.value)
 

@@ -150,7 +150,7 @@ def test_value_of_any_secret_of_the_environment_is_found_and_not_said(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, TOKEN)
-    with pytest.raises(CxrError, match=rf"^backbone\.weights holds the value of \${name}") as caught:
+    with pytest.raises(CxrError, match=rf"^backbone\.weights contains the value of \${name}") as caught:
         refuse_secrets(composed(f"backbone.weights=/x/{TOKEN}.pth"))
     assert TOKEN not in str(caught.value)
 

@@ -62,7 +62,7 @@ def test_folder_of_a_run_that_is_a_link_is_refused_before_anything_is_written(
     (tmp_path / "mine").mkdir()
     (run / name).symlink_to(tmp_path / target)
     before = tree(tmp_path)
-    with pytest.raises(CxrError, match=f"{name} is a link or no folder"):
+    with pytest.raises(CxrError, match=f"{name} is a link or not a folder"):
         evaluated(run)
     assert tree(tmp_path) == before and not (tmp_path / "absent").exists()
 
@@ -70,7 +70,7 @@ def test_folder_of_a_run_that_is_a_link_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("make", [os.mkfifo, Path.touch])
 def test_folder_of_a_run_that_is_none_is_refused(run: Path, make: Callable[[Path], None]) -> None:
     make(run / "evaluation")
-    with pytest.raises(CxrError, match="evaluation is a link or no folder"):
+    with pytest.raises(CxrError, match="evaluation is a link or not a folder"):
         evaluated(run)
 
 
@@ -108,7 +108,7 @@ def test_ledger_that_is_a_link_is_refused_and_its_target_left(
     (tmp_path / "thesis").write_text("mine")
     (run.parent / name).symlink_to(tmp_path / target)
     for attempt in (lambda: evaluated(run), lambda: count_test(run.parent / LEDGER, predictions("test"), "a", "x")):
-        with pytest.raises(CxrError, match="is a link or no regular file, and nothing is written through it"):
+        with pytest.raises(CxrError, match="is not a regular file and is not written"):
             attempt()
     assert (tmp_path / "thesis").read_text() == "mine" and not (tmp_path / "absent").exists()
     assert not (run / "metrics.json").exists()
@@ -125,7 +125,7 @@ def test_run_with_a_link_is_not_resumed_and_what_it_leads_to_is_left(run: Path, 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / ".last-abcd1234.ckpt").touch()  # called like what a killed process leaves
     (run / "checkpoints").symlink_to(tmp_path / "mine")
-    with pytest.raises(CxrError, match="checkpoints is a link or no folder"):
+    with pytest.raises(CxrError, match="checkpoints is a link or not a folder"):
         resume({}, Run(run))
     assert (tmp_path / "mine" / ".last-abcd1234.ckpt").exists()
 
@@ -133,7 +133,7 @@ def test_run_with_a_link_is_not_resumed_and_what_it_leads_to_is_left(run: Path, 
 @pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
 def test_run_with_a_pipe_is_not_resumed(run: Path, name: str) -> None:
     os.mkfifo(run / name)
-    with pytest.raises(CxrError, match=f"{name} cannot be read: it is no regular file"):
+    with pytest.raises(CxrError, match=f"{name} cannot be read: it is not a regular file"):
         resume({}, Run(run))
 
 
@@ -164,7 +164,7 @@ def test_pipe_among_the_remembered_paths_is_one_sentence_at_once(tmp_path: Path)
     run.create({"data": {"root": "/x/y"}, "run_id": "1"})
     (tmp_path / "runs" / ".places").mkdir()
     os.mkfifo(tmp_path / "runs" / ".places" / "a-1.json")
-    with pytest.raises(CxrError, match=r"\.places.*is no regular file"):
+    with pytest.raises(CxrError, match=r"\.places.*is not a regular file"):
         run.config()
 
 

@@ -51,7 +51,7 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
         CxrError: a name fits several files.
     """
     try:
-        below = _files(str(root))
+        below = files_below(str(root))
     except OSError as error:
         raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
     files = [below.get(name) for name in names]
@@ -160,8 +160,11 @@ def _below(name: str, root: Path) -> str:
     return name
 
 
-def _files(root: str) -> dict[str, str]:
-    """Every file below a folder, links followed: its path below it, and its whole path."""
+def files_below(root: str) -> dict[str, str]:
+    """Every file below a folder, links followed: its path below it, and its whole path.
+
+    Hidden files and folders and caches of decoded images are skipped.
+    """
     files, waiting, seen = dict[str, str](), [(root, "")], set()
     while waiting:
         folder, prefix = waiting.pop()

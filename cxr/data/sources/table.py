@@ -1,6 +1,6 @@
 """A table of your own: CSV, TSV, Parquet or Excel, a row per image, with the columns that it has."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,21 +32,19 @@ def read_table(
         root: the folder below which images are found.
         file: the table: a path, or a name below `root`.
         roles: a roles file, see `cxr.data.sources.roles`; by default all roles are found.
-        uncertain: what -1 is: `ignore` (unknown), `zeros` or `ones`.
+        uncertain: what -1 is: `ignore` (unknown), `zeros`, `ones`, `mixed` or `smooth`, see `cxr.data.sources.labels`.
         blank: what a blank cell of a finding is: `unknown` or `zeros`.
         one_image_a_patient: the table names no patients, and each of its images is of another one.
 
     Raises:
         CxrError: an option, the file, a role or a cell is not understood; the message names row, column and value.
     """
-    for option, value, choices in (("uncertain", uncertain, UNCERTAIN), ("blank", blank, BLANK)):
-        if value not in choices:
-            raise CxrError(f"data.{option}={value} must be one of {', '.join(choices)}")
+    check_choices(uncertain=(uncertain, UNCERTAIN), blank=(blank, BLANK))
     sheet, found = open_table(root, file, roles)
     folder, origin = root_folder(root, "the images of the table"), str(sheet.path)
     print("\n".join([f"{origin}: {sheet.form}", *described(found)]), flush=True)
     notes: list[str] = []
-    table = _attributes(sheet, found, folder, one_image_a_patient, notes)
+    table = attributes(sheet, found, find_images, folder, one_image_a_patient, notes)
     labels = find_labels(sheet, found, uncertain, blank, notes)
     names = [str(name) for name in labels if not str(name).startswith(SOFT)]
     for name in names:
@@ -56,6 +54,13 @@ def read_table(
         print(f"note: {note}", flush=True)
     catalog = Catalog(pd.concat([table, labels], axis=1), tuple(names), origin)
     return check(catalog, sheet.rows.tolist(), {**found.columns, **found.findings})
+
+
+def check_choices(**options: tuple[str, Collection[str]]) -> None:
+    """Raises CxrError if an option `data.<name>`, given with its choices, is none of them."""
+    for name, (value, choices) in options.items():
+        if value not in choices:
+            raise CxrError(f"data.{name}={value} must be one of {', '.join(choices)}")
 
 
 def open_table(root: str | None, file: str | None, roles: str | None = None) -> tuple[Sheet, Roles]:
@@ -86,11 +91,30 @@ def described(roles: Roles) -> list[str]:
     return [*lines, f"  {'no role':10}  {some(roles.unused, 30)}"] if roles.unused else lines
 
 
-def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: bool, notes: list[str]) -> pd.DataFrame:
-    """All columns of the catalog but the findings."""
+def attributes(
+    sheet: Sheet,
+    roles: Roles,
+    find: Callable[[pd.Series, Path, str], Found],
+    folder: Path,
+    one_image_a_patient: bool,
+    notes: list[str],
+) -> pd.DataFrame:
+    """All columns of a catalog but the findings.
+
+    Args:
+        sheet: the table.
+        roles: of its columns.
+        find: finds the files of names below a folder, such as `find_images`.
+        folder: of the images.
+        one_image_a_patient: see `read_table`.
+        notes: lines of the report are added to it.
+
+    Raises:
+        CxrError: see `read_table`.
+    """
     origin, columns = str(sheet.path), roles.columns
     text = {role: sheet.text(heading) for role, heading in columns.items() if role != "no_finding"}
-    images = find_images(text["image"], folder, origin)
+    images = find(text["image"], folder, origin)
     table = pd.DataFrame({"image": images.ids, "path": images.paths})
     _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
