@@ -69,7 +69,7 @@ def read_gray(path: str | Path) -> np.ndarray:
 def gray(content: bytes) -> np.ndarray:
     """Decodes a file's content into (H, W) uint8, see `read_gray`.
 
-    OpenCV decodes gray PNG, and RGBA whose colours are equal; Pillow decodes everything else. Both ignore checksums of
+    OpenCV decodes gray PNG, and RGBA with equal colours; Pillow decodes everything else. Both ignore checksums of
     PNG chunks, which are checked here first.
 
     Raises:
@@ -163,7 +163,7 @@ def _check_png(content: bytes) -> bytes:
     width, height = struct.unpack(">II", header[:8])
     _check_size(width, height)
     if not compressed:
-        raise BadImage("damaged: it holds no pixels")
+        raise BadImage("damaged: it has no pixels")
     if compressed > 2 * height * (8 * width + 1) + 1024:  # would take long to inflate; 8 bytes is the largest pixel
         raise BadImage(f"damaged: {compressed} bytes of compressed pixels for {width}x{height} pixels")
     return header[8:]

@@ -1,4 +1,4 @@
-"""`init=`: first weights of another run, and that nobody is judged on what weights have learnt from before."""
+"""`init=`: initial weights from another run, which are never evaluated on their earlier training patients."""
 
 import shutil
 from collections.abc import Callable

@@ -72,7 +72,7 @@ def test_what_a_checkpoint_holds_is_read_back() -> None:
 @pytest.mark.parametrize(
     ("about", "sentence"),
     [
-        (None, "x does not say how its network wants images"),
+        (None, "x does not state the preprocessing of its network"),
         ({key: value for key, value in GOOD.items() if key != "cached"}, "it lacks one of size, cached"),
         (GOOD | {"size": 0}, "x: preprocessing: size=0"),
         (GOOD | {"size": True}, "size=True"),

@@ -26,7 +26,7 @@ TABLE = "Data_Entry_2017.csv"
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A file of first weights, of which one is known."""
+    """A file of initial weights, of which one is known."""
     state = timm.create_model("resnet10t", in_chans=1, num_classes=0).state_dict()
     state["bn1.weight"] = torch.full_like(state["bn1.weight"], 0.125)
     torch.save(state, tmp_path / "first.pth")
@@ -166,7 +166,7 @@ def no_picture(config: dict[str, Any]) -> None:
         (["init=runs/nobody"], nowhere, "data.root=/nowhere is not a folder"),
         (["data.findings=[Nodul]", "backbone.weights=nosuch.pth"], None, "did you mean Nodule"),
         (["backbone.weights=nosuch.pth"], no_picture, r"backbone\.weights=nosuch\.pth is not a file"),
-        (["init=runs/nobody"], no_picture, "init=runs/nobody is no finished run"),
+        (["init=runs/nobody"], no_picture, "init=runs/nobody is not a finished run"),
         (["task=single_label", "loss=cross_entropy", "backbone.weights=nosuch.pth"], no_picture, "of 24 images"),
         ([], no_picture, "1 of 24 images cannot be used"),
     ],

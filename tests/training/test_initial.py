@@ -1,4 +1,4 @@
-"""First weights of another run: which are taken over, which networks they do not fit, what they have learnt from."""
+"""Initial weights from another run: which are loaded, which networks they do not fit, and their ancestry."""
 
 import shutil
 from pathlib import Path
@@ -67,11 +67,11 @@ def test_a_head_of_other_findings_or_another_kind_starts_anew(
 @pytest.mark.parametrize(
     ("init", "options", "said"),
     [
-        ("runs/nobody", [], "init=runs/nobody is no finished run: runs/nobody is missing"),
+        ("runs/nobody", [], "init=runs/nobody is not a finished run: runs/nobody is missing"),
         (
             "empty",
             [],
-            r"init=.*empty is no finished run: .*best\.ckpt is missing; pass runs/<name> or a checkpoint file",
+            r"init=.*empty is not a finished run: .*best\.ckpt is missing; pass runs/<name> or a checkpoint file",
         ),
         ("run", ["backbone=resnet18"], "has the weights of another network: backbone.* and .* more do not fit"),
         ("run", ["attention=none"], r"has the weights of another network: attention\.score\.weight and"),

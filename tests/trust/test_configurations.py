@@ -138,7 +138,7 @@ def test_metrics_that_are_none_are_a_sentence(tmp_path: Path, text: str) -> None
 
 def test_resuming_what_is_no_training_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("method: {label: x}\nruns: [a, b]\n")
-    with pytest.raises(CxrError, match=r"is no training that can be resumed: its config\.yaml lacks data"):
+    with pytest.raises(CxrError, match=r"is not a training that can be resumed: its config\.yaml lacks data"):
         apply_resume(Run(tmp_path), OmegaConf.create({}), {}, [])
 
 

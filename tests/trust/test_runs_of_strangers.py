@@ -289,7 +289,7 @@ def test_missing_data_of_a_run_are_one_sentence_with_what_to_pass(scored: Callab
         scored(score_config("/no/where"))
     with pytest.raises(CxrError, match=r"data\.root of .* is elsewhere:nih, .* pass data\.root=PATH"):
         scored(score_config("elsewhere:nih"))
-    with pytest.raises(CxrError, match="cannot be read as its configuration says"):
+    with pytest.raises(CxrError, match="cannot be read with its configuration"):
         scored(CONFIG)
 
 
