@@ -57,7 +57,7 @@ def test_a_run_starts_from_the_weights_of_another(train: Program, here: Path) ->
     assert len(kept) > 10 and all(torch.equal(first[name], third[name]) for name in kept)
 
 
-def test_what_an_ancestor_learnt_from_is_no_test_set(
+def test_training_data_of_an_ancestor_are_refused_as_test_set(
     train: Program, ensemble: Program, here: Path, halves: tuple[list[str], list[str]]
 ) -> None:
     first, second = halves

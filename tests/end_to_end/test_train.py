@@ -121,7 +121,7 @@ class TestNames:
         )
         assert (here / "runs" / "resnet10-location-bce" / "config.yaml").stat().st_mtime_ns == before
 
-    def test_resuming_says_what_it_does_and_refuses_changes_by_name(
+    def test_resuming_prints_what_it_does_and_refuses_changes_by_name(
         self, train: Callable[..., Any], here: Path
     ) -> None:
         missing = train("name=a", "resume=true", plain=True)

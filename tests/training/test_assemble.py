@@ -54,7 +54,7 @@ def restored(trained: Trained) -> Restored:
     return Restored(trained.run.last, content, (1, 0))
 
 
-def test_a_resumed_run_reads_no_first_weights_and_sees_images_as_its_checkpoint_says(
+def test_a_resumed_run_reads_no_initial_weights_and_has_its_checkpoints_preprocessing(
     trained: Trained, weights: Path, networks: list[str], listening: Callable[[], Any]
 ) -> None:
     given = restored(trained)
@@ -98,7 +98,7 @@ def test_one_seed_gives_one_network_and_another_another(configure: Configure, tm
     assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
 
 
-def test_the_checkpoint_is_told_what_it_needs(configure: Configure, tmp_path: Path) -> None:
+def test_the_checkpoint_receives_what_it_needs(configure: Configure, tmp_path: Path) -> None:
     config = configure("data.findings=[Mass,Effusion]", f"cache.dir={tmp_path / 'cache'}", "backbone.mean=0.25")
     about = assemble(config, Run(tmp_path / "a"), CPU).task.provenance
     assert about["findings"] == ["Mass", "Effusion"] and str(tmp_path) not in json.dumps(about["config"])
@@ -184,7 +184,7 @@ def test_the_table_comes_before_weights_and_weights_before_images(
         assert not list(tmp_path.rglob("images.npy")), "no image was cached"
 
 
-def test_weights_that_have_learnt_from_the_test_images_are_refused(trained: Trained, tmp_path: Path) -> None:
+def test_weights_trained_on_the_test_images_are_refused(trained: Trained, tmp_path: Path) -> None:
     """What was trained on is tested, and what was tested is trained on."""
     root = Path(trained.config["data"]["root"])
     swapped = {"train_list": str(root / "test_list.txt"), "test_list": str(root / "train_val_list.txt")}

@@ -183,7 +183,7 @@ def test_checkpoint_of_other_values_is_refused(checkpoint: Callable[..., Path], 
 
 
 @pytest.mark.parametrize("content", [{}, {"loops": 1}, {"loops": {"fit_loop": {"epoch_progress": {"current": {}}}}}])
-def test_checkpoint_that_does_not_say_where_to_go_on_is_refused(content: dict[str, object]) -> None:
+def test_checkpoint_without_a_position_is_refused(content: dict[str, object]) -> None:
     with pytest.raises(CxrError, match="has no epoch to resume from"):
         resume_position(content)
 
