@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A folder, or a module at the top, imports from the floors below it, the ground first.
 FLOORS = [
-    "errors", "findings", "processes", "files", "configuration", "imaging", "metrics", "phantom", "model", "loss",
-    "figures", "data", "run", "evaluation", "task", "training", "ensemble", "cli",
+    "errors", "findings", "processes", "files", "configuration", "imaging", "metrics", "use", "phantom", "model",
+    "loss", "figures", "data", "run", "evaluation", "task", "training", "ensemble", "export", "cli",
 ]  # fmt: skip
 
 

@@ -27,7 +27,10 @@ PROGRAMS = {
     "ensemble": "combines finished runs into one classifier",
     "evaluate": "evaluates the predictions of a run: intervals, operating points, subgroups",
     "compare": "ranks runs on the same images and tests their differences",
+    "transfer": "tabulates runs on other data sets: AUROC, calibration, sensitivity",
+    "predict": "scores new images with a run, an ensemble or a bundle",
     "inspect": "prints how a data set is read: columns, images, patients, findings, splits; changes nothing",
+    "phantom": "draws phantoms in the layout of a public data set",
     "cache": "decodes the images of a data set once for all training runs, or verifies that they are unchanged",
 }
 INTERRUPTED = 130  # exit code of shells for ctrl-C

@@ -13,7 +13,7 @@ from cxr.data.catalog import SPLITS, Catalog, some, sorted_by_image
 from cxr.errors import CxrError
 from cxr.files.naming import check_test_names
 from cxr.files.reading import read_text
-from cxr.metrics.stratification import draw_patients
+from cxr.metrics.stratification import assign_patients, draw_patients
 
 _LONGEST_LIST = 1 << 26  # bytes: 2 million names of 32
 
@@ -28,6 +28,8 @@ def split_catalog(
     seed: int,
     skipped: Sequence[str] = (),
     test_lists: Mapping[str, str] | None = None,
+    folds: int | None = None,
+    fold: int | None = None,
 ) -> Catalog:
     """Fills the column `split` from lists or from the source's column, and adds further test splits.
 
@@ -46,6 +48,8 @@ def split_catalog(
         seed: of the draw.
         skipped: images that were excluded from the table and may be in the lists.
         test_lists: name of a further test split to the file of its images.
+        folds: number of folds that the images of training and validation are divided into, by patient.
+        fold: the fold that is the validation split, from 0; the others are the training split.
 
     Raises:
         CxrError: there are neither lists nor a column; a list is missing, names an image twice or one that is not in
@@ -73,7 +77,9 @@ def split_catalog(
     table = catalog.table.reset_index(drop=True)
     catalog = replace(catalog, table=table.assign(split=_sides(catalog, root, given, lists)), tests=tests)
     table = catalog.table
-    if val_list is None and not (table["split"] == "val").any():
+    if folds is not None or fold is not None:
+        _divide(catalog, folds, fold, val_list, seed)
+    elif val_list is None and not (table["split"] == "val").any():
         check_filled(catalog, ("train",))
         if not given:
             print(f"{catalog.origin} has no val split: it is drawn from train by patient", flush=True)
@@ -82,6 +88,23 @@ def split_catalog(
     check_split(catalog)
     _warn_of_zeros(catalog)
     return catalog
+
+
+def _divide(catalog: Catalog, folds: int | None, fold: int | None, val_list: str | None, seed: int) -> None:
+    """Fills the column `split` of training and validation images: one fold validates, the others train."""
+    if folds is None or fold is None or not 0 <= fold < folds:
+        raise CxrError(
+            f"data.folds={folds} with data.fold={fold}: pass both, such as data.folds=5 data.fold=0,1,2,3,4 with -m"
+        )
+    if val_list is not None:
+        raise CxrError(f"data.val_list={val_list} and data.folds={folds} both choose the validation images; pass one")
+    table = catalog.table
+    free = table["split"].isin(["train", "val"])
+    check_filled(catalog, ("train",))
+    side = assign_patients(table[free], catalog.findings, [1 / folds] * folds, seed)
+    if side.nunique() < folds:
+        raise CxrError(f"{len(side)} training patients cannot be divided into data.folds={folds}; use fewer folds")
+    table.loc[free, "split"] = np.where(table["patient"][free].map(side) == fold, "val", "train")
 
 
 def _further(test_lists: Mapping[str, str] | None, catalog: Catalog) -> dict[str, str]:

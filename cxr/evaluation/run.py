@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from cxr.configuration.kinds import checked
 from cxr.configuration.schema import Evaluate
 from cxr.errors import CxrError
+from cxr.evaluation.attributes_only import attributes_only
 from cxr.evaluation.evaluate import calibrate, check_together, evaluate, fit_scaling, of_test
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.figures.canvas import draw
@@ -88,6 +89,9 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
     results = evaluate(val, tests, dict(config["points"]), plan, saved.get("train", {}).get("positives"))
     for name in predictions if run.best.exists() else ():
         results[name] = scored.own_metrics(predictions[name], plan) | results[name]
+    fitted = saved.get("train", {}).get("attributes_only")
+    for name, p in predictions.items() if fitted else ():
+        results[name]["attributes_only"] = attributes_only(p, fitted, plan)
     splits = {name: {**saved.get(name, {}), **results[name]} for name in ("val", "test", *tests)}
     metrics = {**splits, **{key: value for key, value in saved.items() if key not in splits}}
     metrics["evaluation"] = {"resamples": plan.resamples, "seed": plan.seed, "level": plan.level}
@@ -114,7 +118,7 @@ def _calibrate(
     scaling = fit_scaling(val, method)
     write_text(run.path / "calibration.json", json.dumps(scaling.as_plain(), indent=1) + "\n")
     for name, test in tests.items():
-        scaled, of_test(metrics, name)["calibration"] = calibrate(test, scaling, method)
+        scaled, of_test(metrics, name)["calibration"] = calibrate(test, scaling, method, run.hierarchy)
         scaled.write(run.predictions(f"{name}{CALIBRATED}"))
 
 

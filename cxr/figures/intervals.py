@@ -61,6 +61,22 @@ def subgroup_points(divisions: Mapping[str, Any], name: str) -> Figure:
     return figure
 
 
+def transfer_points(rows: Sequence[Sequence[Any]]) -> Figure:
+    """Macro AUROC of runs on their own test split and on other data sets, with intervals; a colour per run.
+
+    Args:
+        rows: run, data set, images, findings, macro AUROC as in `metrics.json`, and more.
+    """
+    runs = list(dict.fromkeys(row[0] for row in rows))
+    drawn = [
+        (f"{run} on {place}", area, f"  {findings} findings", COLOURS[runs.index(run) % len(COLOURS)])
+        for run, place, _, findings, area, *_ in rows
+    ]
+    figure = _interval_rows(drawn, "macro AUROC")
+    heading(figure, "Runs on other data sets")
+    return figure
+
+
 def _interval_rows(rows: Sequence[_Row], x_label: str) -> Figure:
     figure, ticks = rows_figure([row[0] for row in rows], 8.0, 1.8)
     axes = plain(figure.add_subplot())

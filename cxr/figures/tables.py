@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cxr.figures import latex
 from cxr.files.writing import write_text
+from cxr.findings import no_formula, printable
 from cxr.metrics.auroc import macro
 from cxr.metrics.plain import interval_of, value_of
 
@@ -138,17 +139,6 @@ def escaped(name: object) -> str:
     text = printable(name).replace("&", "&amp;").replace("<", "&lt;").replace("$", "&#36;").replace("\\", "\\\\")
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word `_` is not emphasis
     return "".join(f"\\{sign}" if sign in "|`*[]~" else sign for sign in text)
-
-
-def printable(name: object) -> str:
-    """A name without line breaks and control characters."""
-    return "".join(sign if sign.isprintable() else "?" for sign in str(name))
-
-
-def no_formula(name: object) -> str:
-    """A name on one line that no spreadsheet reads as a formula."""
-    text = printable(name)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _four_decimals(cell: Cell) -> str:

@@ -17,6 +17,7 @@ from cxr.metrics.thresholds import rates
 
 _Floats = NDArray[np.float64]
 _Names = NDArray[np.str_]
+FREQUENCIES = ("head", "medium", "tail")
 AGE_EDGES = (0, 18, 40, 60, 80)
 
 
@@ -156,7 +157,7 @@ def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, flo
         frequency: (L,), as `frequency_groups` gives it.
     """
     array, names = np.asarray(values, np.float64), np.asarray(frequency)
-    return {name: macro(array[names == name]) for name in ("head", "medium", "tail")}
+    return {name: macro(array[names == name]) for name in FREQUENCIES}
 
 
 def _group(

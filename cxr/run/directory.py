@@ -150,6 +150,12 @@ class Run:
         config = read_configuration(text, str(self.config_path))
         return with_places(config, self._earlier_places(config))
 
+    @property
+    def hierarchy(self) -> Any:
+        """The tree of findings in which no score is above its parent's, see `cxr.data.hierarchy`; none without one."""
+        task = self.config().get("task") if os.path.lexists(self.config_path) else None
+        return task.get("hierarchy") if isinstance(task, dict) else self.metrics().get("hierarchy")
+
     def with_places(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration from a checkpoint of this run, with the absolute paths from `config.yaml`."""
         return with_places(config, without_places(self.config())[1] if self.config_path.exists() else {})

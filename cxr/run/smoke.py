@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.errors import CxrError
+from cxr.run.folds import fold_of
 
 
 def is_smoke(config: Mapping[str, Any]) -> bool:
@@ -19,8 +20,8 @@ def is_smoke(config: Mapping[str, Any]) -> bool:
 
 
 def scores_test(config: Mapping[str, Any]) -> bool:
-    """Whether training ends with scores of the test splits; in earlier versions always, in smoke runs never."""
-    return bool(config.get("score_test", True)) and not is_smoke(config)
+    """Whether a training ends with scores of its test splits; smoke runs and folds never do."""
+    return bool(config.get("score_test", True)) and not is_smoke(config) and fold_of(config) is None
 
 
 def smoke_refused(path: Path) -> CxrError:

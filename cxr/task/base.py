@@ -92,6 +92,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         findings: Sequence[str],
         patient: NDArray[Any],
         resampling: Resampling | None = None,
+        train_positives: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         """What the task adds to a split in `metrics.json`: plain numbers, by default those of `metrics`.
 
@@ -101,6 +102,7 @@ class ClassificationTask(pl.LightningModule, ABC):
             findings: L names.
             patient: (N,), the patient's id of every image.
             resampling: of patients, for intervals; without it, numbers have none.
+            train_positives: of each finding in training, where known.
         """
         return {name: number(value) for name, value in self.metrics(target, score).items()}
 

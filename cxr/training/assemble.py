@@ -44,6 +44,7 @@ from cxr.training.build import (
 )
 from cxr.training.catalog import read_catalog
 from cxr.training.devices import Devices, accumulation, loader_processes
+from cxr.training.groups import backbone_layers, build_optimizer, with_groups
 from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
@@ -160,7 +161,7 @@ def assemble(
         network=network,
         loss=loss,
         findings=catalog.findings,
-        optimizer=optimizer,
+        optimizer=with_groups(optimizer, network, config),
         scheduler=scheduler,
         names=catalog.table["image"].tolist(),
         seed=int(config["seed"]),
@@ -250,7 +251,7 @@ def _as_plain(ancestry: Ancestry) -> dict[str, Any]:
 
 def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerFactory | None]:
     """The factories of optimizer and scheduler, called once to check their arguments."""
-    optimizer, scheduler = build(config["optimizer"]), build(config["scheduler"])
+    optimizer, scheduler = build_optimizer(config), build(config["scheduler"])
     try:
         scheduler(optimizer([nn.Parameter(torch.zeros(1))]), 1)
     except (TypeError, ValueError) as error:
@@ -261,6 +262,8 @@ def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerF
 def _check_without_data(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone, batches: int) -> None:
     """Builds attention, head and loss for one finding to check their arguments before data are read."""
     vectors = torch.zeros(1, 8) if config["text"] else None
+    if config["optimizer"]["groups"]["layer_decay"] is not None:
+        backbone_layers(backbone)
     with torch.device("meta"):
         network = build_network(config, 1, backbone=backbone, label_vectors=vectors)
     norms = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

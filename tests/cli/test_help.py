@@ -13,7 +13,7 @@ from cxr.cli.options import plain
 from cxr.cli.program import program_of
 
 CONF = Path(__file__).parents[2] / "conf"
-PROGRAMS = ("train", "ensemble", "evaluate", "compare", "inspect", "cache")
+PROGRAMS = ("train", "ensemble", "evaluate", "compare", "inspect", "phantom", "cache")
 EVERY_GROUP = {path.name for path in CONF.iterdir() if path.is_dir()}
 
 

@@ -153,7 +153,7 @@ def test_a_cache_with_another_content_than_its_name_is_refused(tmp_path: Path, c
     elif change == "no json":
         manifest.write_text("{" * 100_000)
     else:
-        manifest.write_text(manifest.read_text().replace('"decoder": 2', '"decoder": 1'))
+        manifest.write_text(manifest.read_text().replace('"decoder": 3', '"decoder": 1'))
     with pytest.raises(CxrError, match=r"build (the cache|it) again"):
         opened(catalog, tmp_path, 8)
 

@@ -257,7 +257,7 @@ def test_cells_are_labels(options: dict[str, str], uncertain: float, blank: floa
     assert column(catalog, "soft:Mass") == [None] * 13 + [0.3, 0.7]
 
 
-@pytest.mark.parametrize("options", [{"uncertain": "mixed"}, {"blank": "ones"}])
+@pytest.mark.parametrize("options", [{"uncertain": "maybe"}, {"blank": "ones"}])
 def test_an_unknown_policy_is_refused(options: dict[str, str], read: Read) -> None:
     with pytest.raises(CxrError, match=r"data\.(uncertain|blank)=\w+ must be one of"):
         read("image,patient,Mass\na,1,1\n", **options)

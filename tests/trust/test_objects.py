@@ -153,7 +153,7 @@ def test_predictions_that_claim_more_rows_than_any_split_are_refused(
     columns = {"image": ["a"] * many, "patient": ["1"] * many, "score:Mass": [0.5] * many, "target:Mass": [1.0] * many}
     pq.write_table(pa.table(columns), tmp_path / "p.parquet")
     monkeypatch.setattr("cxr.run.predictions.MOST_IMAGES", many - 1)
-    with pytest.raises(CxrError, match="claims 1000 rows"):
+    with pytest.raises(CxrError, match="has 1000 rows"):
         read_predictions(tmp_path / "p.parquet")
 
 

@@ -53,7 +53,8 @@ class Augmentation:
             images: B of (C, C) uint8.
             draws: catalog row, epoch and repeat of each image.
             size: side of the output in pixels.
-            crop: cut a random square of `size` pixels out of C; otherwise the whole image is resized.
+            crop: cut a random square of `size` pixels out of C; not if a transform crops. Otherwise the whole image is
+                resized.
 
         Returns:
             (B, size, size) uint8.
@@ -82,7 +83,7 @@ class Augmentation:
         back = np.linalg.inv(moved) if self.geometric else moved
         to_centre, from_centre = np.eye(3), identity(count)
         to_centre[:2, 2] = -(size - 1) / 2
-        if crop:
+        if crop and not any(transform.crops for _, transform in self.geometric):
             corner = np.floor(uniform(self.seed, draws, _CROP, 2) * (cached - size + 1)).astype(int)
             from_centre[:, :2, 2] = corner + (size - 1) / 2
         else:

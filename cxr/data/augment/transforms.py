@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,11 @@ class Geometric(ABC):
 
     Attributes:
         numbers: uniform random numbers per image.
+        crops: whether it chooses a part of the cached image, which is then not cropped in addition.
     """
 
     numbers: int
+    crops: ClassVar[bool] = False
 
     @abstractmethod
     def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
@@ -106,6 +109,42 @@ class Affine(Geometric):
         maps[:, 1, 0], maps[:, 1, 1] = sine, sine * shear + cosine
         maps[:, 0, 2], maps[:, 1, 2] = (size * _between(self.shift, drawn[:, k]) for k in (4, 5))
         maps[drawn[:, 0] >= self.p] = np.eye(3)
+        return maps
+
+
+class RandomResizedCrop(Geometric):
+    """Resizes a random rectangle of the cached image to the whole (Szegedy et al., CVPR 2015).
+
+    Up to ten rectangles are drawn, the area uniform in its range and the ratio log-uniform. The first that fits into
+    the image is used, or the whole image if none does, as in torchvision.
+
+    Args:
+        scale: share of the image's area, (low, high), above 0 and at most 1.
+        ratio: width / height of the rectangle, (low, high).
+
+    Raises:
+        CxrError: a range.
+    """
+
+    numbers, crops = 22, True  # ten areas, ten ratios, a place
+
+    def __init__(self, scale: Sequence[float] = (0.08, 1), ratio: Sequence[float] = (3 / 4, 4 / 3)) -> None:
+        self.scale, self.ratio = _range("scale", scale), _range("ratio", ratio)
+        if self.scale[0] <= 0 or self.scale[1] > 1 or self.ratio[0] <= 0:
+            raise CxrError(f"scale={list(scale)} must lie in (0, 1], and ratio={list(ratio)} be above 0")
+
+    def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
+        """See `Geometric`."""
+        area = _between(self.scale, drawn[:, :10])
+        ratio = np.exp(_between((np.log(self.ratio[0]), np.log(self.ratio[1])), drawn[:, 10:20]))
+        sides = np.sqrt(np.stack([area * ratio, area / ratio], axis=2))  # (B, 10, 2), shares of the image's side
+        fits = sides.max(axis=2) <= 1
+        chosen = sides[np.arange(len(drawn)), fits.argmax(axis=1)]
+        chosen[~fits.any(axis=1)] = 1
+        centre = (drawn[:, 20:] - 0.5) * (1 - chosen)
+        maps = identity(len(drawn))
+        maps[:, [0, 1], [0, 1]] = 1 / chosen
+        maps[:, :2, 2] = -centre * size / chosen
         return maps
 
 

@@ -4,7 +4,8 @@
 finds images to exclude, and `verify` compares cache and files with the checksums in the manifest.
 """
 
-from cxr.data.cache.store import Cache, CacheSettings, default_directory, open_or_build
+from cxr.data.cache.store import Cache, CacheSettings, open_or_build
+from cxr.data.directory import default_directory
 from cxr.imaging.decode import read_gray, resize
 
 __all__ = ["Cache", "CacheSettings", "default_directory", "open_or_build", "read_gray", "resize"]

@@ -3,18 +3,21 @@
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from cxr.data.archives import every_content
 from cxr.data.cache.manifest import Entry, Manifest
 from cxr.data.catalog import REPORT, Catalog
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
-from cxr.imaging.decode import BadImage, read_gray
+from cxr.imaging.decode import gray
+from cxr.imaging.limits import BadImage
 
 ABSENT = "not on disk: left out (data.on_missing=skip)"
 _LONG = 2.0  # a longer aspect ratio is reported
@@ -64,6 +67,9 @@ def audit(catalog: Catalog, manifest: Manifest) -> Audit:
     """
     bad = {entry.image: entry.reason for entry in manifest.images if entry.reason}
     remarks = _unusual_sizes(manifest) | dict.fromkeys(catalog.absent, ABSENT)
+    for entry in manifest.images:
+        if entry.remark:
+            remarks[entry.image] = "; ".join(filter(None, (remarks.get(entry.image), entry.remark)))
     rows = catalog.table.set_index("image")
     split = rows["split"] if "split" in rows else pd.Series("", index=rows.index)
     further = [image for images in catalog.tests.values() for image in images]
@@ -96,27 +102,21 @@ def find_duplicates(images: Sequence[Entry], paths: Sequence[str]) -> tuple[tupl
     for position, entry in enumerate(images):
         if entry.pixels:
             alike[entry.pixels, entry.width, entry.height].append(position)
-    groups = []
-    for positions in alike.values():
-        if len(positions) > 1:
-            groups += _same_pixels(positions, paths)
-    return tuple(tuple(images[position].image for position in group) for group in sorted(groups))
+    candidates = [position for positions in alike.values() if len(positions) > 1 for position in positions]
+    same = defaultdict(list)
+    for k, pixels in _pixels_sha256([paths[position] for position in candidates]):
+        entry = images[candidates[k]]
+        same[pixels, entry.width, entry.height].append(candidates[k])
+    groups = sorted(sorted(group) for group in same.values() if len(group) > 1)
+    return tuple(tuple(images[position].image for position in group) for group in groups)
 
 
-def _same_pixels(positions: Sequence[int], paths: Sequence[str]) -> list[list[int]]:
-    found: list[tuple[np.ndarray, list[int]]] = []
-    for position in positions:
-        try:
-            pixels = read_gray(paths[position])
-        except (BadImage, OSError):  # changed during the build; the next run finds that
-            continue
-        for shown, group in found:
-            if np.array_equal(shown, pixels):
-                group.append(position)
-                break
-        else:
-            found.append((pixels, [position]))
-    return [group for _, group in found if len(group) > 1]
+def _pixels_sha256(paths: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Position of each image, and the SHA-256 of its pixels; those that have changed since are left to the next run."""
+    for position, content in every_content(paths):
+        with suppress(BadImage):
+            if not isinstance(content, BadImage):
+                yield position, sha256(gray(content).tobytes()).hexdigest()
 
 
 def _unusual_sizes(manifest: Manifest) -> dict[str, str]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cxr.data.archives import status
 from cxr.errors import CxrError
 from cxr.files.writing import write_text
 from cxr.imaging.decode import DECODER
 
-FORMAT = 2  # of the manifest and the array file
+FORMAT = 3  # of the manifest and the array file
 RESIZE = "area; bilinear where the file is smaller"  # part of the fingerprint
 ARRAY, MANIFEST = "images.npy", "manifest.json"
 
@@ -29,6 +30,7 @@ class Entry(NamedTuple):
         height: of the file in pixels, 0 if unknown.
         pixels: SHA-256 of the row of the array; empty for a bad image, with a row of zeros.
         reason: why the image is bad; empty for a good image.
+        remark: see `cxr.imaging.decode.Decoded`.
     """
 
     image: str
@@ -39,6 +41,7 @@ class Entry(NamedTuple):
     height: int
     pixels: str
     reason: str
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,23 @@ def state_of(names: Sequence[str], paths: Sequence[str], size: int) -> State:
     """Reads size and modification time of every file, but not the content."""
     sizes, times = [], []
     for path in paths:
-        try:
-            file = os.stat(path)
-            readable = os.access(path, os.R_OK)  # a later change of permissions changes the fingerprint
-        except (OSError, ValueError):
-            readable = False
-        sizes.append(file.st_size if readable else -1)
-        times.append(file.st_mtime_ns if readable else 0)
+        length, modified = status(path) or _status(path)
+        sizes.append(length)
+        times.append(modified)
     digest = hashlib.sha256(f"{FORMAT} {DECODER} {RESIZE} {size}\n".encode())
     lines = (f"{n}\t{b}\t{t}\n" for n, b, t in zip(names, sizes, times, strict=True))
     digest.update("".join(lines).encode("utf-8", "surrogateescape"))
     return State(tuple(names), tuple(paths), tuple(sizes), tuple(times), size, digest.hexdigest())
+
+
+def _status(path: str) -> tuple[int, int]:
+    try:
+        file = os.stat(path)
+        if os.access(path, os.R_OK):  # a file whose rights are mended must be looked at again
+            return file.st_size, file.st_mtime_ns
+    except (OSError, ValueError):
+        pass
+    return -1, 0
 
 
 @dataclass(frozen=True)
@@ -152,11 +161,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _entry(values: Any) -> Entry:
     entry = Entry(*values)
-    for value, kind in zip(entry, (str, int, int, str, int, int, str, str), strict=True):
+    for value, kind in zip(entry, (str, int, int, str, int, int, str, str, str), strict=True):
         if type(value) is not kind:
             raise ValueError(f"{value!r} is not {kind.__name__}")
-    if not (entry.image + entry.reason).isprintable() or entry.reason.startswith(("=", "+", "-", "@")):
-        raise ValueError(f"{entry.image!r} or the reason {entry.reason!r} has characters that are not allowed")
+    texts = (entry.reason, entry.remark)
+    if not "".join((entry.image, *texts)).isprintable() or any(text.startswith(("=", "+", "-", "@")) for text in texts):
+        raise ValueError(f"{entry.image!r}, the reason or the remark {texts} has characters that are not allowed")
     if bool(entry.pixels) == bool(entry.reason) or min(entry.width, entry.height) < 0:
         raise ValueError(f"{entry.image!r} is neither decoded nor bad")
     return entry

@@ -1,20 +1,18 @@
 """Finds or builds the cache of a catalog, and excludes bad images."""
 
-import hashlib
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from cxr.data.cache.audit import Audit, audit
 from cxr.data.cache.build import build_cache
 from cxr.data.cache.manifest import ARRAY, MANIFEST, State, read_manifest, state_of
 from cxr.data.catalog import REPORT, Catalog, some
+from cxr.data.directory import default_directory
 from cxr.errors import CxrError
 
 _NAMED = 20  # bad images in a message
@@ -147,15 +145,6 @@ def find(root: str | Path, settings: CacheSettings, state: State) -> Path:
     root = Path(root).expanduser()
     beside = root / "cxr-cache" / state.folder_name
     return beside if (beside / MANIFEST).exists() else default_directory(root) / state.folder_name
-
-
-def default_directory(root: Path) -> Path:
-    """Next to the data, or in the user's cache folder if the data are read-only (by mode bits, also for root)."""
-    writable = os.access(root, os.W_OK) and root.stat().st_mode & stat.S_IWUSR
-    if writable:
-        return root / "cxr-cache"
-    root = root.resolve()
-    return user_cache_path("cxr", appauthor=False) / f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
 
 
 def _refuse_links(folder: Path) -> None:

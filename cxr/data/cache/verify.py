@@ -7,11 +7,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from cxr.data.archives import contents
 from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, State, read_manifest, state_of
 from cxr.data.cache.store import CacheSettings, find, open_array
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
-from cxr.imaging.decode import BadImage, read_file
+from cxr.imaging.decode import read_file
+from cxr.imaging.limits import BadImage
 
 _SAME_NAMES = 0.5  # minimum share of a catalog's images in an older cache of it
 
@@ -35,11 +37,15 @@ def verify(catalog: Catalog, root: str | Path, settings: CacheSettings) -> tuple
     rows = open_array(folder / ARRAY, shape)
     paths = dict(zip(state.names, state.paths, strict=True))
 
+    listed = [paths[entry.image] for entry in manifest.images if entry.image in paths]
+    in_archives = {listed[k]: _sha256(content) for k, content in contents(listed)}
+
     def compare(position: int) -> str:
         entry = manifest.images[position]
         if entry.pixels and hashlib.sha256(rows[position].tobytes()).hexdigest() != entry.pixels:
             return "its row of the cache has changed"
-        return _compare_file(entry, paths[entry.image]) if entry.image in paths else ""
+        path = paths.get(entry.image)
+        return "" if path is None else _compare_source(entry, in_archives.get(path) or _file_sha256(path))
 
     cached = [entry.image for entry in manifest.images]
     with ThreadPoolExecutor() as pool:  # hashing releases Python's global lock
@@ -68,12 +74,21 @@ def _nearest(folder: Path, state: State) -> Path:
     return best.parent
 
 
-def _compare_file(entry: Entry, path: str) -> str:
-    try:
-        content = read_file(path)
-    except BadImage as error:
+def _compare_source(entry: Entry, source: str | BadImage) -> str:
+    if isinstance(source, BadImage):
         same = entry.reason and not entry.source  # it could not be read at the build either
-        return "" if same else f"its file {error}"
+        return "" if same else f"its file {source}"
     if not entry.source:
         return "its file can be read now"
-    return "its file has changed" if hashlib.sha256(content).hexdigest() != entry.source else ""
+    return "its file has changed" if source != entry.source else ""
+
+
+def _file_sha256(path: str) -> str | BadImage:
+    try:
+        return _sha256(read_file(path))
+    except BadImage as error:
+        return error
+
+
+def _sha256(content: bytes | BadImage) -> str | BadImage:
+    return content if isinstance(content, BadImage) else hashlib.sha256(content).hexdigest()

@@ -1,0 +1,60 @@
+"""The program `predict`: scores new images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from cxr.cli.options import plain
+from cxr.cli.program import Program
+from cxr.configuration.schema import Predict
+from cxr.errors import CxrError
+
+if TYPE_CHECKING:
+    from cxr.use.scoring import Model
+
+
+def job(config: DictConfig) -> None:
+    """Writes the table of scores."""
+    chosen = plain(config, Predict)
+    from cxr.data.sources.inputs import list_images
+    from cxr.use.files import Inputs, score_files
+    from cxr.use.parts import check_out
+
+    out = Path(chosen["out"]).expanduser()
+    check_out(out)
+    inputs = Inputs(*list_images(chosen["images"], chosen["root"]))
+    model = _model(chosen)
+    workers = 0 if chosen["workers"] == "auto" else chosen["workers"]
+    maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
+    refused = score_files(model, inputs, out, chosen["batch_size"], workers, maps)
+    why = "; their rows have status refused and a reason" if refused else ""
+    print(f"{out}: {len(inputs.paths)} images, {refused} of them could not be used{why}", flush=True)
+
+
+def _model(chosen: dict[str, Any]) -> "Model":
+    if (chosen["run"] is None) == (chosen["bundle"] is None):
+        raise CxrError("pass either run=runs/a or bundle=runs/a/bundle")
+    if chosen["bundle"] is not None:
+        from cxr.use.bundle import load_bundle
+
+        return load_bundle(chosen["bundle"], chosen["digest"])
+    if chosen["digest"] is not None:
+        raise CxrError(f"digest={chosen['digest']} is for a bundle; leave it out with run")
+    from cxr.export.opened import open_run
+    from cxr.training.devices import device_of
+
+    return open_run(chosen["run"]).model(device_of(chosen["accelerator"]))
+
+
+PROGRAM = Program(
+    about="Scores new images with a run, an ensemble or a bundle, and writes a row for each file.",
+    examples=(
+        ("run=runs/a images=DIR out=scores.parquet", "every file below a folder"),
+        ("run=runs/both images=films.csv root=DIR out=scores.csv", "an ensemble; age, sex and view from the table"),
+        ("bundle=runs/a/bundle images=film.png out=film.csv", "without PyTorch"),
+    ),
+    options=("run", "bundle", "digest", "images", "root", "out", "maps", "batch_size", "workers", "accelerator"),
+    schema=Predict,
+    job=job,
+)

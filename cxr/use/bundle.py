@@ -1,0 +1,139 @@
+"""Loads a bundle, the folder that `python -m cxr export` writes, with ONNX Runtime alone.
+
+A bundle may come from anybody: every file is checked against the checksums in `bundle.json`, and its networks may use
+known operators only.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import CxrError, first_line
+from cxr.files.reading import open_regular
+from cxr.use.description import read_system
+from cxr.use.graph import check_graph
+from cxr.use.scoring import Floats, Forward, Model
+from cxr.use.system import Member
+
+BUNDLE = "bundle.json"
+_MOST_TEXT = 1 << 25  # bytes of bundle.json and of the files beside the networks
+_MOST_BYTES = 1 << 31  # of a network, the most that ONNX allows
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
+
+
+def load_bundle(path: str | Path, digest: str | None = None) -> Model:
+    """Loads a bundle.
+
+    Args:
+        path: the folder.
+        digest: SHA-256 of its `bundle.json`, which export prints. It proves that the bundle is the one that was
+            exported (integrity), if you got the digest from whoever exported it.
+
+    Raises:
+        CxrError: ONNX Runtime is not installed; a file is missing, too long or has another checksum; `digest` differs;
+            or a network is not of the kind that export writes.
+    """
+    folder = Path(path).expanduser()
+    text = _read(folder / BUNDLE, _MOST_TEXT)
+    found = sha256(text).hexdigest()
+    if digest is not None and digest.strip().lower() != found:
+        raise CxrError(f"{folder} has the digest {found}, not {digest}; it is not the bundle that you expect")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):
+        raise CxrError(f"{folder / BUNDLE} is not JSON; export the run again") from None
+    system = read_system(about, str(folder / BUNDLE))
+    files = about.get("files")
+    if not isinstance(files, Mapping) or len(files) > 100:
+        raise CxrError(f"{folder / BUNDLE} names no files; export the run again")
+    for name, checksum in files.items():
+        _checked(folder, name, checksum, _MOST_TEXT)
+    forwards = []
+    for member, described in zip(system.members, about["members"], strict=True):
+        file, checksum = described.get("file"), described.get("sha256")
+        content = _checked(folder, file, checksum, _MOST_BYTES)
+        forwards.append(forward_of(content, member, len(system.findings), str(folder / str(file))))
+    return Model(system, tuple(forwards), found)
+
+
+def forward_of(content: bytes, member: Member, findings: int, origin: str) -> Forward:
+    """A member of a bundle from the bytes of its ONNX file.
+
+    Raises:
+        CxrError: it is not of the kind that export writes, or ONNX Runtime is not installed.
+    """
+    check_graph(content, origin)
+    session = open_session(content, origin)
+    inputs = {given.name: given.type for given in session.get_inputs()}
+    outputs = [made.name for made in session.get_outputs()]
+    expected = {"image": "tensor(uint8)"} | ({"attributes": "tensor(float)"} if member.attributes else {})
+    wanted = ["score", *["maps"] * bool(member.maps)]
+    if inputs != expected or not set(wanted) <= set(outputs):
+        raise CxrError(f"{origin} has the inputs {inputs} and the outputs {outputs}; export the run again")
+
+    def forward(image: NDArray[np.uint8], attributes: Floats) -> tuple[Floats, Floats | None]:
+        fed = {"image": image} | ({"attributes": attributes} if member.attributes else {})
+        try:
+            score, *maps = session.run(wanted, fed)
+        except Exception as error:  # ONNX Runtime has classes of its own for each kind
+            raise CxrError(f"{origin} cannot be computed: {first_line(error)}") from error
+        fits = score.dtype == np.float32 and score.shape == (len(image), findings)
+        if not fits or not ((score >= 0) & (score <= 1)).all():
+            raise CxrError(f"{origin} returned no probabilities ({len(image)}, {findings}); export the run again")
+        for found in maps:
+            if (
+                found.ndim != 4
+                or len(found) != len(image)
+                or (member.maps == "findings" and found.shape[1] != findings)
+            ):
+                raise CxrError(f"{origin} returned maps of the shape {found.shape}; export the run again")
+        return score, maps[0] if maps else None
+
+    return forward
+
+
+def open_session(content: bytes, origin: str) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Raises:
+        CxrError: ONNX Runtime is not installed, or refuses the model.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise CxrError(
+            "a bundle needs ONNX Runtime; run make setup EXTRAS=export, or pip install onnxruntime"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CxrError(f"{origin} is refused by ONNX Runtime: {first_line(error)}") from error
+
+
+def _checked(folder: Path, name: Any, checksum: Any, most: int) -> bytes:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise CxrError(f"{folder / BUNDLE} names the file {name!r}; files of a bundle lie in its folder")
+    content = _read(folder / name, most)
+    if sha256(content).hexdigest() != checksum:
+        raise CxrError(f"{folder / name} has another checksum than {BUNDLE} says; get the bundle again")
+    return content
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with open_regular(path, most) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise CxrError(f"{path} is missing; is {path.parent} a bundle that export wrote?") from None
