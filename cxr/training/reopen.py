@@ -46,9 +46,7 @@ def open_finished(
         settings = LoaderSettings(int(config["batch_size"]), loader_processes(data["workers"], "cpu"))
         return loaded, RadiographData(prepared.catalog, prepared.cache, loaded.network.preprocessing, settings)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise CxrError(
-            f"the data of {run.path} cannot be read as its configuration says: {first_line(error)}"
-        ) from error
+        raise CxrError(f"the data of {run.path} cannot be read with its configuration: {first_line(error)}") from error
 
 
 def here(run: Run, loaded: LoadedNetwork, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +76,7 @@ def _places(named: Mapping[str, Any]) -> tuple[dict[str, str], Any]:
 
 
 def _check_split(run: Run, loaded: LoadedNetwork, prepared: Prepared, new: Set[str]) -> None:
-    """Raises CxrError if the run's splits hold other images than in training; test splits in `new` are not compared."""
+    """Raises CxrError if the run's splits have other images than in training; test splits in `new` are not compared."""
     catalog = prepared.catalog
     trained = replace(catalog, tests={name: images for name, images in catalog.tests.items() if name not in new})
     if loaded.split_fingerprint and split_fingerprint(trained) != loaded.split_fingerprint:
