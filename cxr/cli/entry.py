@@ -28,6 +28,7 @@ PROGRAMS = {
     "evaluate": "evaluates the predictions of a run: intervals, operating points, subgroups",
     "compare": "ranks runs on the same images and tests their differences",
     "predict": "scores new images with a run, an ensemble or a bundle",
+    "export": "writes a run as a bundle that works without PyTorch: ONNX networks, model card, checksums",
     "inspect": "prints how a data set is read: columns, images, patients, findings, splits; changes nothing",
     "cache": "decodes the images of a data set once for all training runs, or verifies that they are unchanged",
 }

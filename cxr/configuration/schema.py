@@ -264,6 +264,17 @@ class Predict:
     plugins: Plugins
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """The program `export`."""
+
+    run: Annotated[str, Kind("text", example="run=runs/a")]
+    out: str | None
+    plugins: Plugins
+    data: DataHere
+    cache: CacheHere
+
+
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a run or an ensemble of any version, in the format of this version.
 

@@ -34,6 +34,11 @@ def open_finished(
             configuration is not that of a run.
     """
     loaded = load_network(run.best, content)
+    return loaded, open_data(run, loaded, named)
+
+
+def open_data(run: Run, loaded: LoadedNetwork, named: Mapping[str, Any]) -> RadiographData:
+    """Loaders of the images of a run whose network is loaded; see `open_finished`."""
     config, preprocessing = run.with_places(loaded.config), loaded.network.preprocessing
     where = dict(named.get("data") or {})
     further = where.pop("test_lists", None) or {}
@@ -55,7 +60,7 @@ def open_finished(
         prepared = prepare(changed, build=bool(directory or "root" in places))
         _check_split(run, loaded, prepared, data["test_lists"].keys() - (config["data"].get("test_lists") or {}).keys())
         settings = LoaderSettings(int(config["batch_size"]), loader_processes(data["workers"], "cpu"))
-        return loaded, RadiographData(prepared.catalog, prepared.cache, preprocessing, settings)
+        return RadiographData(prepared.catalog, prepared.cache, preprocessing, settings)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise CxrError(
             f"the data of {run.path} cannot be read as its configuration says: {first_line(error)}"
