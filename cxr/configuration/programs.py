@@ -93,3 +93,14 @@ class Predict:
     workers: Literal["auto"] | Processes
     accelerator: Accelerator
     plugins: Plugins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """The program `export`."""
+
+    run: Annotated[str, Kind("text", example="run=runs/a")]
+    out: str | None
+    plugins: Plugins
+    data: DataHere
+    cache: CacheHere

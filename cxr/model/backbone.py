@@ -92,7 +92,7 @@ def as_map(features: Tensor, channels: int, prefix_tokens: int) -> Tensor:
     if features.ndim == 3:
         tokens = features[:, prefix_tokens:]
         side = round(tokens.shape[1] ** 0.5)
-        return tokens.transpose(1, 2).reshape(len(tokens), channels, side, -1)
+        return tokens.transpose(1, 2).reshape(tokens.shape[0], channels, side, -1)
     if features.shape[1] != channels and features.shape[3] == channels:
         return features.permute(0, 3, 1, 2)
     return features

@@ -76,7 +76,7 @@ class Blank(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) to zeros (B, 1, 1, 1)."""
-        return torch.zeros(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)
+        return torch.zeros(image.shape[0], 1, 1, 1, dtype=image.dtype, device=image.device)
 
 
 def _refuse_weights(pretrained: bool, weights: Any, name: str) -> None:

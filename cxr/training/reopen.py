@@ -34,6 +34,11 @@ def open_finished(
             configuration is not that of a run.
     """
     loaded = load_network(run.best, content)
+    return loaded, open_data(run, loaded, named)
+
+
+def open_data(run: Run, loaded: LoadedNetwork, named: Mapping[str, Any]) -> RadiographData:
+    """Loaders of the images of a run whose network is loaded; see `open_finished`."""
     places, directory = _places(named)
     try:
         config = here(run, loaded, named)
@@ -44,7 +49,7 @@ def open_finished(
         prepared = prepare(config, build=bool(directory or "root" in places))
         _check_split(run, loaded, prepared, data["test_lists"].keys() - trained.keys())
         settings = LoaderSettings(int(config["batch_size"]), loader_processes(data["workers"], "cpu"))
-        return loaded, RadiographData(prepared.catalog, prepared.cache, loaded.network.preprocessing, settings)
+        return RadiographData(prepared.catalog, prepared.cache, loaded.network.preprocessing, settings)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise CxrError(f"the data of {run.path} cannot be read with its configuration: {first_line(error)}") from error
 
