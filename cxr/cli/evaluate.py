@@ -79,9 +79,8 @@ PROGRAM = Program(
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
     ),
     options=(
-        "run", "resamples", "seed", "points.half", "points.sensitivity",
-        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "text.file",
-        "text.model", "accelerator", "data.root", "cache.dir",
+        "run", "resamples", "points.sensitivity", "points.specificity", "calibration", "localisation", "images",
+        "external", "zero_shot", "text.file", "text.model", "accelerator", "data.root", "cache.dir",
     ),
     schema=Evaluate,
     job=job,
