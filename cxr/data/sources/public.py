@@ -129,6 +129,7 @@ def published(
     columns = {role: role for role in NAMES if role in frame}
     if NO_FINDING in frame:
         columns["no_finding"] = NO_FINDING
+        frame = _without_contradictions(frame, [name for name in findings if name != "Support Devices"])
     used = frame[[*columns.values(), *headings.values()]]
     sheet = Sheet(Path(origin), pa.Table.from_pandas(used, preserve_index=False), frame.index.to_numpy(), "")
     notes: list[str] = []
@@ -145,6 +146,16 @@ def published(
         kept = boxes["image"].isin(table["image"]) & boxes["finding"].isin(catalog.findings)
         catalog = replace(catalog, boxes=boxes[kept].reset_index(drop=True))
     return check(catalog, sheet.rows.tolist(), {**columns, **headings})
+
+
+def _without_contradictions(frame: pd.DataFrame, findings: Sequence[str]) -> pd.DataFrame:
+    """The frame with `No Finding` blank where a finding is present, and how many."""
+    present = frame[findings].isin(["1", "1.0"]).any(axis=1)
+    both = present & frame[NO_FINDING].isin(["1", "1.0"])
+    if not both.any():
+        return frame
+    print(f"{both.sum():,} images have {NO_FINDING} beside a finding; the finding counts", flush=True)
+    return frame.assign(**{NO_FINDING: frame[NO_FINDING].mask(both, "")})
 
 
 def frontal(frame: pd.DataFrame, mask: pd.Series, views: str) -> pd.DataFrame:
