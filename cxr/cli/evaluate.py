@@ -80,8 +80,8 @@ PROGRAM = Program(
     ),
     options=(
         "run", "resamples", "seed", "points.half", "points.sensitivity",
-        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "text.file",
-        "text.model", "accelerator", "data.root", "cache.dir",
+        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot",
+        "accelerator", "data.root", "cache.dir",
     ),
     schema=Evaluate,
     job=job,
