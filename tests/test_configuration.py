@@ -151,7 +151,7 @@ def test_the_long_tailed_methods_differ_from_their_base_in_what_they_are(method:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_papers_recipe_stands_as_published(name: str) -> None:
+def test_the_papers_recipe_is_as_published(name: str) -> None:
     config = composed("train", f"experiment={name}", "data.root=nowhere")
     assert str(config["backbone"]["name"]).split(".")[0] == NETWORKS[name]
     parts = ("data", "attention", "head", "loss", "scheduler", "augment")

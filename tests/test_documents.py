@@ -42,6 +42,7 @@ from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
 from cxr.training.build import build_loss, build_network, build_task
 from tests.imaging.films import encoded, film
+from tests.use.made import bundle
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -109,7 +110,7 @@ def test_the_reference_lists_every_option_file() -> None:
 
 # Commands
 
-NAMES = ("train", "ensemble", "evaluate", "compare", "transfer", "predict", "inspect", "phantom", "cache")
+NAMES = ("train", "ensemble", "evaluate", "compare", "transfer", "predict", "export", "inspect", "phantom", "cache")
 PROGRAMS = {"python train.py": "train", "python ensemble.py": "ensemble"}
 PROGRAMS |= {f"{start} {name}": name for start in ("python -m cxr", "cxr") for name in NAMES}
 SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")  # flags beside overrides
@@ -245,6 +246,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 GlobalHydra.instance().clear()
                 patch.setattr(sys, "argv", [f"{program}.py"])
                 assert run(program, small(program, words)) == 0, line
+    bundle(folder / "runs" / "mine" / "bundle")  # of the same findings, as docs/use.md exports one
     return folder
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.configuration.schema import Evaluate
+from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
 from cxr.files.naming import check_name
 from cxr.files.reading import check_links

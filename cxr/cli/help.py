@@ -30,7 +30,7 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
         name: of the program.
         spelled: the command that starts it, for the examples.
         overrides: of the command line; the help shows the values with them.
-        everything: list all options, not only those that are often changed.
+        everything: list all options, not only the common ones.
     """
     program = program_of(name)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

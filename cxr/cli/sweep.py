@@ -65,7 +65,7 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
         The return value of `begin`; NaN for a failed job.
 
     Raises:
-        Stopped, KeyboardInterrupt: the sweep was asked to stop.
+        Stopped, KeyboardInterrupt: a signal or ctrl-C stopped the sweep.
     """
     began, number = time.time(), int(context.job.num)
     record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "failed"}

@@ -52,7 +52,7 @@ def without_places(config: Any) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def with_places(config: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    """Undoes `without_places` for the known paths whose last part matches."""
+    """Undoes `without_places` for known paths with a matching last part."""
     return _replaced(
         dict(config),
         {

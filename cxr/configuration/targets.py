@@ -42,7 +42,7 @@ _ALLOWED_CALLBACKS = ("Callback", "EarlyStopping", "ModelSummary", "RichModelSum
 
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
-# In other packages, only subclasses of these are allowed, since their modules hold much else.
+# In other packages, only subclasses of these are allowed, since their modules contain other objects.
 _KINDS = frozenset(
     {
         "albumentations.core.composition.BaseCompose",

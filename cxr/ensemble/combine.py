@@ -32,7 +32,7 @@ class MaxVote(Method):
 
 
 class HardVote(Method):
-    """The share of the members whose score is at least 0.5."""
+    """The share of members with a score of at least 0.5."""
 
     label, fixed = "hard vote", True
 
@@ -68,8 +68,8 @@ class RankAverage(Method):
 class Geometric(Method):
     """The weighted geometric mean of the members' odds, as a probability: the weighted mean of their logits.
 
-    Odds treat presence and absence alike, probabilities do not. Scores are clipped to [1e-7, 1 - 1e-7], so that a score
-    of 0 or 1 does not outweigh all other members.
+    Odds treat presence and absence symmetrically, probabilities do not. Scores are clipped to [1e-7, 1 - 1e-7], so that
+    a score of 0 or 1 does not outweigh all other members.
 
     Args:
         weights: a non-negative number for each member in the order of `runs`, scaled to sum one; None for equal.

@@ -1,4 +1,4 @@
-"""The leak guard of ensembles: no member may have learnt from patients that another one is evaluated on."""
+"""The leak guard of ensembles: no member may be trained on patients that another member is evaluated on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Origin:
         checkpoint_sha256: of its weights; empty for a folder without a checkpoint.
         split_fingerprint: see `cxr.data.split`; empty where unknown.
         labels_sha256: see `cxr.data.catalog`; empty where unknown.
-        split_options: `SPLIT_OPTIONS` of its configuration; empty where it has none.
+        split_options: `SPLIT_OPTIONS` of its configuration; empty without one.
         unknown: its initial weights with unknown training data, see `cxr.run.ancestry`.
         hierarchy: the tree of findings that its scores follow, see `cxr.data.hierarchy`.
         fold: `data.fold` and `data.folds` of a fold of a cross-validation, else None.
@@ -77,7 +77,7 @@ def check_patients(
 
 
 def check_origins(origins: Sequence[Origin]) -> None:
-    """Refuses members whose training patients may be validation or test patients of another one.
+    """Refuses members if training patients of one may be validation or test patients of another.
 
     Every pair is compared: by the fingerprint of the split where both are known, otherwise by the options that
     determine it. Folds have different splits; their validation predictions are checked by `out_of_fold`.

@@ -69,8 +69,8 @@ def expand(runs: str | Sequence[str]) -> list[str]:
     """The run directories of a list of paths and globs; a glob skips unfinished runs, smoke runs and ensembles.
 
     Raises:
-        CxrError: a glob finds nothing, a path is no folder or a smoke run, one is given twice, or there are fewer than
-            two.
+        CxrError: a glob finds nothing, a path is not a folder or is a smoke run, a run is given twice, or there is only
+            one.
     """
     keys: list[str] = []
     for pattern in [runs] if isinstance(runs, str) else list(runs):
@@ -116,7 +116,7 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[
     orders: dict[str, list[NDArray[np.int64] | None]] = {split: [] for split in SPLITS}
     for key in keys:
         origin, files, loaded = load_member(key, accelerator, scratch / f"{len(origins)}", named)
-        check_chosen_on_validation(loaded["val"], loaded["test"], f"what is learnt from {key}")
+        check_chosen_on_validation(loaded["val"], loaded["test"], f"what is fitted to {key}")
         if first:
             check_patients(origins[0].key, first, key, loaded)
         first = first or loaded
@@ -162,7 +162,7 @@ def load_member(
         Its origin, and its files and predictions of validation and test.
 
     Raises:
-        CxrError: it has neither, one of them is broken, or its validation is no validation.
+        CxrError: it has neither, one of them is broken, or its validation predictions are of another split.
     """
     run = Run(Path(key))
     config = run.config() if os.path.lexists(run.config_path) else {}

@@ -13,7 +13,7 @@ from cxr.ensemble.splits import Validation, only_validation
 
 @dataclass(frozen=True)
 class Fit:
-    """What a method learnt on validation.
+    """The result of fitting a method on validation.
 
     Attributes:
         weights: (L, M), each row sums to one; None for a vote or a regression.

@@ -48,7 +48,7 @@ class Ensemble:
         title: of its figures.
         config: resolved.
         method: how it combines.
-        fit: what the method learnt.
+        fit: the result of fitting the method.
         members: the runs.
     """
 
@@ -97,8 +97,8 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
         method_table(tables[split], "AUROC of each finding", notes).write(stem)
         title = f"{ensemble.title}, {split}"
         draw(run.figures / f"comparison_{split}.png", comparison, tables[split], title)
-        picture = run.figures / f"roc_{split}.png"
-        draw(picture, roc_curves, predicted.target, predicted.score, predicted.findings, title)
+        figure = run.figures / f"roc_{split}.png"
+        draw(figure, roc_curves, predicted.target, predicted.score, predicted.findings, title)
     macros = {str(n): (float(tables["val"][n].iloc[-1]), float(tables["test"][n].iloc[-1])) for n in tables["test"]}
     report = overfitting_report(method, members.validation, fit, ensemble.names, macros, resamples, leave_one_out, seed)
     with replacing(run.path / "overfitting.csv") as temporary:

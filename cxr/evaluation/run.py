@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cxr.configuration.kinds import checked
-from cxr.configuration.schema import Evaluate
+from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
 from cxr.evaluation.attributes_only import attributes_only
 from cxr.evaluation.evaluate import calibrate, check_together, evaluate, fit_scaling, of_test
@@ -61,7 +61,7 @@ def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, 
     config = checked(Evaluate, config)
     run = Run(Path(config["run"]))
     if not run.path.is_dir():
-        raise CxrError(f"run={config['run']} is no directory; give one of runs/")
+        raise CxrError(f"run={config['run']} is not a directory; give one of runs/")
     check_links(run.path)
     ledger_beside(run.path)
     if run.smoke:

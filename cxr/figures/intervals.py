@@ -44,7 +44,7 @@ def forest(test: Mapping[str, Any], findings: Sequence[str], name: str) -> Figur
 def subgroup_points(divisions: Mapping[str, Any], name: str) -> Figure:
     """Macro AUROC of every group with its interval, grouped by attribute.
 
-    A group whose findings all have too few patients has no marker; a value without an interval has a hollow one.
+    A group with too few patients for every finding has no marker; a value without an interval has a hollow one.
 
     Args:
         divisions: `subgroups` of `metrics.json`.

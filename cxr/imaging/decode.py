@@ -81,7 +81,7 @@ def gray(content: bytes) -> np.ndarray:
 def _decoded(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
     """Pixels as `gray` returns them, and remarks.
 
-    OpenCV decodes gray PNG, and RGBA whose colours are equal; pydicom decodes DICOM, and Pillow everything else. OpenCV
+    OpenCV decodes gray PNG, and RGBA with equal colours; pydicom decodes DICOM, and Pillow everything else. OpenCV
     and Pillow ignore checksums of PNG chunks, which are checked here first.
     """
     if not content:
@@ -207,7 +207,7 @@ def _check_png(content: bytes) -> bytes:
     width, height = struct.unpack(">II", header[:8])
     check_size(width, height)
     if not compressed:
-        raise BadImage("damaged: it holds no pixels")
+        raise BadImage("damaged: it has no pixels")
     if compressed > 2 * height * (8 * width + 1) + 1024:  # would take long to inflate; 8 bytes is the largest pixel
         raise BadImage(f"damaged: {compressed} bytes of compressed pixels for {width}x{height} pixels")
     return header[8:]

@@ -150,7 +150,7 @@ def frequency_groups(positives: ArrayLike) -> _Names:
 
 
 def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, float]:
-    """Mean of a metric over the defined findings of each frequency group; NaN where a group has none.
+    """Mean of a metric over the defined findings of each frequency group; NaN for a group without one.
 
     Args:
         values: (L,), NaN where undefined.

@@ -65,4 +65,5 @@ def encoded(attributes: Tensor) -> Tensor:
     age, male, female, pa, ap = attributes.unbind(dim=1)
     no_age, no_sex, no_view = age.isnan(), (male + female) == 0, (pa + ap) == 0
     known = torch.where(no_age, 0.0, age).clamp(0, 1)
-    return torch.stack([known, no_age, female, no_sex, pa, ap, no_view], dim=1)
+    unknown_age, unknown_sex, unknown_view = (missing.to(age.dtype) for missing in (no_age, no_sex, no_view))
+    return torch.stack([known, unknown_age, female, unknown_sex, pa, ap, unknown_view], dim=1)

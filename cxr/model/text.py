@@ -62,7 +62,7 @@ class FileVectors:
         """(L, E) float32.
 
         Raises:
-            CxrError: the file cannot be read, lacks a finding, or holds vectors of several lengths.
+            CxrError: the file cannot be read, lacks a finding, or has vectors of different lengths.
         """
         try:
             with np.load(Path(self.file).expanduser(), allow_pickle=False) as arrays:
@@ -79,7 +79,7 @@ class FileVectors:
         numeric = all(np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all() for array in found.values())
         if len(shapes) != 1 or len(next(iter(shapes))) != 1 or not numeric:
             raise CxrError(
-                f"text.file={self.file} must hold finite vectors of one length; it has the shapes "
+                f"text.file={self.file} must contain finite vectors of one length; it has the shapes "
                 f"{', '.join(map(str, sorted(shapes)))}"
             )
         return torch.from_numpy(np.stack([found[name] for name in findings]).astype(np.float32))
@@ -103,7 +103,7 @@ class SentenceVectors:
         """(L, E) float32.
 
         Raises:
-            CxrError: sentence-transformers is not installed, or the folder holds no model.
+            CxrError: sentence-transformers is not installed, or the folder is not a model.
         """
         return self.prompts(
             [f"{name.replace('_', ' ')}: {DEFINITIONS.get(name, '')}".rstrip(": ") for name in findings]

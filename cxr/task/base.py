@@ -213,7 +213,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         if self.trainer.world_size > 1:
             of_ranks = [bad] * self.trainer.world_size
             dist.all_gather_object(of_ranks, bad)
-        every = [one for ones in of_ranks for one in ones] or [(one.step, one.images.tolist()) for one in seen]
+        every = [one for rank in of_ranks for one in rank] or [(one.step, one.images.tolist()) for one in seen]
         raise CxrError(self._not_finite(*min(every)))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

@@ -28,7 +28,7 @@ def probabilities(logits: Tensor, parents: Sequence[int]) -> Tensor:
 
 
 def unconditional(logits: Tensor, parents: Sequence[int]) -> Tensor:
-    """Conditional logits (N, L) to log(P / (1 - P)), whose binary cross-entropy is that of P.
+    """Conditional logits (N, L) to log(P / (1 - P)), for which the binary cross-entropy equals that of P.
 
     It is exact where probabilities would be rounded to 0 or 1; roots keep their logits.
     """

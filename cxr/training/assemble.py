@@ -1,7 +1,7 @@
 """Builds the parts of a training from a configuration, each once, before the run directory is created.
 
 Checks go from fast to slow: parts that need no data, the table of the data set, the network with its initial weights,
-and last the images, whose caching may take hours.
+and last the images, since caching may take hours.
 """
 
 import copy
@@ -195,7 +195,7 @@ def _network(
     backbone: Backbone | None,
     vectors: torch.Tensor | None,
 ) -> tuple[Network, dict[str, Any]]:
-    """The network with its initial weights, and the data of its training and of those weights as plain values.
+    """The network with its initial weights, and its ancestry as plain values.
 
     Raises:
         CxrError: initial weights do not fit, or were trained on a validation or test split of this run.

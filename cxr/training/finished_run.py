@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FinishedRun:
-    """A run whose training is over, or a folder of predictions.
+    """A finished training, or a folder of predictions.
 
     Args:
         run: the directory.

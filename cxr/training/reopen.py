@@ -34,6 +34,11 @@ def open_finished(
             configuration is not that of a run.
     """
     loaded = load_network(run.best, content)
+    return loaded, open_data(run, loaded, named)
+
+
+def open_data(run: Run, loaded: LoadedNetwork, named: Mapping[str, Any]) -> RadiographData:
+    """Loaders of the images of a run whose network is loaded; see `open_finished`."""
     places, directory = _places(named)
     try:
         config = here(run, loaded, named)
@@ -44,11 +49,9 @@ def open_finished(
         prepared = prepare(config, build=bool(directory or "root" in places))
         _check_split(run, loaded, prepared, data["test_lists"].keys() - trained.keys())
         settings = LoaderSettings(int(config["batch_size"]), loader_processes(data["workers"], "cpu"))
-        return loaded, RadiographData(prepared.catalog, prepared.cache, loaded.network.preprocessing, settings)
+        return RadiographData(prepared.catalog, prepared.cache, loaded.network.preprocessing, settings)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise CxrError(
-            f"the data of {run.path} cannot be read as its configuration says: {first_line(error)}"
-        ) from error
+        raise CxrError(f"the data of {run.path} cannot be read with its configuration: {first_line(error)}") from error
 
 
 def here(run: Run, loaded: LoadedNetwork, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def _places(named: Mapping[str, Any]) -> tuple[dict[str, str], Any]:
 
 
 def _check_split(run: Run, loaded: LoadedNetwork, prepared: Prepared, new: Set[str]) -> None:
-    """Raises CxrError if the run's splits hold other images than in training; test splits in `new` are not compared."""
+    """Raises CxrError if the run's splits have other images than in training; test splits in `new` are not compared."""
     catalog = prepared.catalog
     trained = replace(catalog, tests={name: images for name, images in catalog.tests.items() if name not in new})
     if loaded.split_fingerprint and split_fingerprint(trained) != loaded.split_fingerprint:

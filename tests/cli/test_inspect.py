@@ -123,6 +123,6 @@ def test_phantoms_are_not_drawn_by_inspecting_them(call: Any, tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_table_without_a_file_or_a_root_is_asked_for(call: Any, tmp_path: Path) -> None:
+def test_a_missing_file_or_root_is_an_error_with_a_remedy(call: Any, tmp_path: Path) -> None:
     assert "data.root=DIR" in call("inspect").err
     assert "data.file is not set; pass data.file=films.csv" in call("inspect", f"data.root={tmp_path}").err

@@ -287,7 +287,7 @@ def test_a_cache_verifies_against_its_files_and_names_what_changed(copied: Path)
     }  # fmt: skip
 
 
-def test_verifying_what_was_never_built_says_so(copied: Path) -> None:
+def test_verifying_without_a_cache_is_an_error(copied: Path) -> None:
     with pytest.raises(CxrError, match="has no cache of these images at 32 px"):
         verify(catalog_of(copied), copied, CacheSettings(32))
 

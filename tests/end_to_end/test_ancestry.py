@@ -1,4 +1,4 @@
-"""`init=`: first weights of another run, and that nobody is judged on what weights have learnt from before."""
+"""`init=`: initial weights from another run, which are never evaluated on their earlier training patients."""
 
 import shutil
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_a_run_starts_from_the_weights_of_another(train: Program, here: Path) ->
     assert len(kept) > 10 and all(torch.equal(first[name], third[name]) for name in kept)
 
 
-def test_what_an_ancestor_learnt_from_is_no_test_set(
+def test_training_data_of_an_ancestor_are_refused_as_test_set(
     train: Program, ensemble: Program, here: Path, halves: tuple[list[str], list[str]]
 ) -> None:
     first, second = halves

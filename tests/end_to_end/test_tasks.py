@@ -131,7 +131,7 @@ def test_checkpoints_and_early_stopping_follow_the_monitor_of_the_task(
         ({}, float("nan")),
     ],
 )
-def test_what_a_sweep_is_told_is_the_number_of_metrics_json_or_else_of_the_best_epochs_row(
+def test_a_sweep_maximises_the_number_of_metrics_json_or_else_of_the_best_epochs_row(
     tmp_path: Path, metrics: dict[str, Any], value: float
 ) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))

@@ -68,7 +68,7 @@ def test_a_request_is_answered_with_a_checkpoint_and_changes_no_byte(
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["cpu", "ddp"])
 @pytest.mark.parametrize("group", [False, True])
-def test_a_real_process_answers_in_time_and_goes_on(
+def test_a_real_process_stops_in_time_and_resumes(
     here: Path, phantoms: Path, environment: dict[str, str], trainer: str, group: bool
 ) -> None:
     """Also where a cluster signals the parent and all its children at once."""

@@ -1,4 +1,4 @@
-"""What weights have learnt from: kept over generations, found again by patient and by image, and refused."""
+"""Ancestry of weights: kept over generations, found by patient and by image, and refused in evaluation."""
 
 from hashlib import sha256
 from typing import Any

@@ -57,7 +57,7 @@ def test_free_name_is_the_first_not_taken(tmp_path: Path) -> None:
     assert free_name(tmp_path / "absent", "a") == "a"
 
 
-def test_created_run_holds_its_configuration(tmp_path: Path) -> None:
+def test_created_run_contains_its_configuration(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "first")
     made = {"seed": 3, "data": {"val_list": None, "exclude": ["Hernia"]}, "lr": 5e-4, "note": "a: b"}
     run.create(made)
@@ -140,7 +140,7 @@ def test_metrics_that_are_no_text_are_named(tmp_path: Path) -> None:
         Run(tmp_path).metrics()
 
 
-def test_parts_lie_where_the_contract_says(tmp_path: Path) -> None:
+def test_parts_are_where_the_contract_states(tmp_path: Path) -> None:
     run = Run(tmp_path)
     parts = [run.config_path, run.best, run.last, run.predictions("val"), run.predictions("test"), run.metrics_path]
     assert [path.relative_to(tmp_path).as_posix() for path in [*parts, run.figures]] == [

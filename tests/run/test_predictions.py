@@ -90,7 +90,7 @@ def test_unknown_target_is_nan(tmp_path: Path) -> None:
     assert np.isnan(theirs.target[0, 0]) and theirs.target[1, 0] == 1
 
 
-def test_image_that_stands_twice_is_named(tmp_path: Path) -> None:
+def test_repeated_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match=r"row 2 repeats the image a\.png"):
         read_predictions(written(tmp_path, frame(image=["a.png", "a.png"])))
 
@@ -197,7 +197,7 @@ def test_wrong_cell_is_given_with_row_and_column(tmp_path: Path, column: str, va
         read_predictions(written(tmp_path, frame(**{column: values})))
 
 
-def test_findings_with_dots_are_told_apart(tmp_path: Path) -> None:
+def test_findings_with_dots_are_distinguished(tmp_path: Path) -> None:
     scores = {"score:A": [0.1, 0.2], "target:A": [0, 1], "score:A.B": [0.3, 0.4], "target:A.B": [1, 0]}
     theirs = read_predictions(written(tmp_path, frame(**scores)))
     np.testing.assert_allclose(

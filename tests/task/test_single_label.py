@@ -10,7 +10,7 @@ from cxr.task.single_label import SingleLabel
 FINDINGS = ("Mass", "Nodule", "Edema")
 
 
-def test_report_holds_accuracies_with_intervals_and_the_confusion_matrix() -> None:
+def test_report_contains_accuracies_with_intervals_and_the_confusion_matrix() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 90)
     target, score = np.eye(3, dtype=np.float32)[truth], rng.random((90, 3)).astype(np.float32)

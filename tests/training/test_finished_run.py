@@ -49,7 +49,7 @@ def test_scores_that_are_missing_or_of_other_weights_are_made_again(trained: Tra
     assert found["test"].image.tolist() == stored.image.tolist()
 
 
-def test_a_run_says_whose_its_scores_are(trained: Trained, copied: Run) -> None:
+def test_a_run_states_which_weights_computed_its_scores(trained: Trained, copied: Run) -> None:
     metrics = json.loads(trained.run.metrics_path.read_text())
     names = ("checkpoint_sha256", "split_fingerprint", "labels_sha256")
     assert FinishedRun(trained.run, OPTIONS).provenance == {name: metrics[name] for name in names}

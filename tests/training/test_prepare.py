@@ -73,7 +73,7 @@ def test_a_data_set_that_was_written_needs_neither_its_table_nor_its_images(
         np.testing.assert_array_equal(read.catalog.targets(split), prepared.catalog.targets(split))
 
 
-def test_the_cache_holds_each_image_of_the_table(configure: Configure) -> None:
+def test_the_cache_contains_each_image_of_the_table(configure: Configure) -> None:
     config = configure("cache.size=24")  # as large as the files are: nothing is resized
     prepared = prepare(config)
     images = prepared.cache.open()

@@ -70,7 +70,7 @@ def test_manifest_that_no_build_wrote_is_refused(films: Catalog, tmp_path: Path,
 def test_rows_of_a_manifest_in_another_order_are_refused(films: Catalog, tmp_path: Path) -> None:
     folder = cached(films, tmp_path)
     change(folder, images=json.loads((folder / "manifest.json").read_text())["images"][::-1])
-    with pytest.raises(CxrError, match="is a cache of something else"):
+    with pytest.raises(CxrError, match="is a cache of other images"):
         cached(films, tmp_path)
 
 

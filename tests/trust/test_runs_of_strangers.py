@@ -251,7 +251,7 @@ def phantom(root: Path | str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_scoring_draws_no_phantoms_where_the_run_says(
+def test_scoring_draws_no_phantoms_in_the_folder_of_the_run(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:
     new, real = tmp_path / "new", nih_folder()
@@ -273,7 +273,7 @@ def test_scoring_draws_no_phantoms_where_the_run_says(
     assert not new.exists() and not list((tmp_path / "empty").iterdir()) and not list(Path.cwd().iterdir())
 
 
-def test_scoring_without_a_cache_says_what_to_pass_and_builds_nothing(
+def test_scoring_without_a_cache_is_an_error_with_a_remedy_and_builds_nothing(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:
     root = nih_folder()
@@ -289,11 +289,11 @@ def test_missing_data_of_a_run_are_one_sentence_with_what_to_pass(scored: Callab
         scored(score_config("/no/where"))
     with pytest.raises(CxrError, match=r"data\.root of .* is elsewhere:nih, .* pass data\.root=PATH"):
         scored(score_config("elsewhere:nih"))
-    with pytest.raises(CxrError, match="cannot be read as its configuration says"):
+    with pytest.raises(CxrError, match="cannot be read with its configuration"):
         scored(CONFIG)
 
 
-def test_further_test_lists_of_a_run_are_found_or_asked_for(
+def test_further_test_lists_of_a_run_are_found_or_an_error(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:
     root = nih_folder()
@@ -311,7 +311,7 @@ def test_further_test_lists_of_a_run_are_found_or_asked_for(
             scored(score_config(str(root), test_lists=wrong), {"data": {"root": str(root)}})
 
 
-def test_scoring_reads_what_is_there_and_builds_where_the_user_says(
+def test_scoring_reads_what_exists_and_builds_in_the_users_folder(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:
     root, theirs, mine = nih_folder(), tmp_path / "theirs", tmp_path / "mine"
@@ -326,7 +326,7 @@ def test_scoring_reads_what_is_there_and_builds_where_the_user_says(
         np.testing.assert_array_equal(first[split].score, again[split].score)
 
 
-def test_phantoms_are_drawn_where_the_user_says(scored: Callable[..., Any], tmp_path: Path) -> None:
+def test_phantoms_are_drawn_in_the_users_folder(scored: Callable[..., Any], tmp_path: Path) -> None:
     found = scored(score_config("data/gone", source=phantom("data/gone")), {"data": {"root": str(tmp_path / "drawn")}})
     assert len(found["test"]) > 0 and not list(Path.cwd().iterdir())
     assert {"phantom.json", "cxr-cache"} <= {path.name for path in (tmp_path / "drawn").iterdir()}

@@ -1,9 +1,17 @@
-"""A model whose scores are known: the mean and the largest gray value of an image, and a shifted copy of both."""
+"""A model whose scores are known: the mean and the largest gray value of an image; and a bundle made by hand."""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.metrics.scaling import Scaling
+from cxr.use.description import describe
 from cxr.use.scoring import Floats, Model
 from cxr.use.system import Member, Rule, System
 
@@ -30,3 +38,37 @@ def model(**changes: object) -> Model:
         "points": {"half": (0.5, None), "youden": (0.25, 0.5)},
     }  # fmt: skip
     return Model(System(**{**about, **changes}), (forward, second))  # type: ignore[arg-type]
+
+
+def network(inputs: Sequence[str] = ("image",), size: int = 8, gain: float = 1 / 255) -> Any:
+    """An ONNX model made by hand: both scores are the mean gray value times `gain`, and maps are the pixels."""
+    kinds = {"image": (TensorProto.UINT8, ["n", 1, size, size]), "attributes": (TensorProto.FLOAT, ["n", 5])}
+    nodes = [
+        helper.make_node("Cast", ["image"], ["maps"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["maps", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "gain"], ["column"]),
+        helper.make_node("Concat", ["column", "column"], ["score"], axis=1),
+    ]
+    weights = [
+        numpy_helper.from_array(np.array([2, 3]), "axes"), numpy_helper.from_array(np.float32([gain]), "gain")
+    ]  # fmt: skip
+    outputs = {"score": ["n", 2], "maps": ["n", 1, size, size]}
+    graph = helper.make_graph(
+        nodes, "made", [helper.make_tensor_value_info(name, *kinds[name]) for name in inputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()], weights,
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def bundle(folder: Path, first: bytes | None = None, **changes: Any) -> str:
+    """Writes a bundle of two members, `changes` of its `bundle.json`, and returns its digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = [first or network().SerializeToString(), network(("image", "attributes"), 4).SerializeToString()]
+    about = describe(model().system)
+    for number, (described, content) in enumerate(zip(about["members"], contents, strict=True)):
+        (folder / f"{number}.onnx").write_bytes(content)
+        described |= {"file": f"{number}.onnx", "sha256": sha256(content).hexdigest()}
+    (folder / "MODEL_CARD.md").write_text("a card")
+    text = json.dumps(about | {"files": {"MODEL_CARD.md": sha256(b"a card").hexdigest()}} | changes)
+    (folder / "bundle.json").write_text(text)
+    return sha256(text.encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""Writes a bundle: the networks of a run as ONNX files, and everything that is needed to use them."""
+
+import json
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cxr.errors import CxrError
+from cxr.export.card import model_card
+from cxr.export.networks import Calibrated, to_onnx
+from cxr.export.opened import Opened, open_run
+from cxr.export.verify import sample_of, verify
+from cxr.files.writing import replacing, staged, unwritable, write_text
+from cxr.run.ancestry import UNKNOWN
+from cxr.run.directory import versions
+from cxr.use.bundle import BUNDLE, load_bundle
+from cxr.use.description import describe
+from cxr.use.maps import file_name
+
+CARD, VERIFY = "MODEL_CARD.md", "verify.json"
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_PROVENANCE = ("split_fingerprint", "labels_sha256", "split", UNKNOWN)
+
+
+def export_bundle(options: Mapping[str, Any]) -> str:
+    """Exports a run or an ensemble, see `conf/export.yaml`; the folder appears after it was verified.
+
+    Returns:
+        The digest of the bundle, SHA-256 of its `bundle.json`.
+
+    Raises:
+        CxrError: the run cannot be opened or exported, its images cannot be read, the bundle exists, or it does not
+            compute what the run computes.
+    """
+    opened = open_run(options["run"])
+    target = Path(options["out"] or opened.run.path / "bundle").expanduser()
+    if os.path.lexists(target):
+        raise CxrError(f"{target} exists; remove it, or choose another folder with out=DIR")
+    sample = sample_of(opened, options)
+    try:
+        with staged(target) as folder:
+            about = describe(opened.system) | _results(opened)
+            for number, described in enumerate(about["members"]):
+                described["file"] = f"{number + 1}-{file_name(described['name'])}.onnx"
+                content = _network(opened, number)
+                with replacing(folder / described["file"]) as temporary:
+                    temporary.write_bytes(content)
+                described["sha256"] = sha256(content).hexdigest()
+                print(f"{described['name']}: {len(content) / 1e6:.1f} MB", flush=True)
+            _write(folder, about)
+            verified = verify(load_bundle(folder), opened, sample, folder)
+            write_text(folder / VERIFY, json.dumps(verified, indent=1) + "\n")
+            write_text(folder / CARD, model_card(opened, about, verified))
+            about["files"] = {name: sha256((folder / name).read_bytes()).hexdigest() for name in (CARD, VERIFY)}
+            _write(folder, about)
+            digest = load_bundle(folder).digest
+            os.rename(folder, target)
+    except OSError as error:
+        raise unwritable(target, error) from error
+    worst = max(verified["largest_difference"].values())
+    print(f"{target}: equal to the run within {worst:.1e} on {verified['images']} of its images; digest {digest}")
+    return digest
+
+
+def _network(opened: Opened, number: int) -> bytes:
+    """One member as ONNX; the network of a single run also computes calibrated scores."""
+    system, member = opened.system, opened.system.members[number]
+    scaling = system.scaling if len(system.members) == 1 else None
+    network = Calibrated(opened.scorers[number], member, scaling, system.parents)
+    return to_onnx(network, str(opened.members[number].path))
+
+
+def _results(opened: Opened) -> dict[str, Any]:
+    """Where the system comes from and how good it is; without paths of this machine."""
+    metrics = opened.run.metrics()
+    members = zip(opened.system.members, opened.loaded, strict=True)
+    return {
+        "files": {},
+        "val": metrics.get("val"),
+        "test": metrics.get("test"),
+        "provenance": {
+            **{key: metrics[key] for key in _PROVENANCE if key in metrics},
+            "checkpoints": [{"name": member.name, "sha256": loaded.sha256} for member, loaded in members],
+        },
+        "versions": versions() | {name: version(name) for name in _PACKAGES},
+    }
+
+
+def _write(folder: Path, about: Mapping[str, Any]) -> None:
+    write_text(folder / BUNDLE, json.dumps(about, indent=1) + "\n")

@@ -1,0 +1,99 @@
+"""Writes a network as an ONNX file: uint8 images in, scores out, with normalisation and calibration inside."""
+
+import contextlib
+import io
+import logging
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from cxr.errors import CxrError, first_line
+from cxr.export.opened import Scorer
+from cxr.metrics.scaling import Scaling
+from cxr.use.graph import check_graph
+from cxr.use.system import Member, downwards
+
+OPSET = 20
+_MOST_IMAGES = 256  # of a batch
+
+
+class Calibrated(nn.Module):
+    """A scorer with calibrated scores as a further output, computed in float64 as `Scaling.apply` does.
+
+    Args:
+        scorer: the network.
+        member: what it takes and returns.
+        scaling: of its scores; without one there are no calibrated scores.
+        parents: (L,) of the findings, see `System`.
+    """
+
+    slope: Tensor
+    intercept: Tensor
+
+    def __init__(self, scorer: Scorer, member: Member, scaling: Scaling | None, parents: tuple[int, ...]) -> None:
+        super().__init__()
+        self.scorer, self.member, self.scaling, self.parents = scorer, member, scaling, parents
+        if scaling is not None:
+            self.register_buffer("slope", torch.tensor(scaling.slope, dtype=torch.float64))
+            self.register_buffer("intercept", torch.tensor(scaling.intercept, dtype=torch.float64))
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs."""
+        return ["score", *["calibrated"] * (self.scaling is not None), *["maps"] * bool(self.member.maps)]
+
+    def forward(self, image: Tensor, attributes: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Images (N, 1, S, S) uint8, and attributes (N, 5) if the network uses them, to the outputs."""
+        score, maps = self.scorer(image, attributes)
+        found = [score]
+        if self.scaling is not None:
+            exact = score.double()
+            scaled = torch.sigmoid(self.slope * torch.log(exact / (1 - exact)) + self.intercept)
+            columns = list(torch.where((self.slope == 1) & (self.intercept == 0), exact, scaled).float().unbind(dim=1))
+            for child in downwards(self.parents):
+                columns[child] = torch.minimum(columns[child], columns[self.parents[child]])
+            found.append(torch.stack(columns, dim=1))
+        return (*found, maps) if self.member.maps else tuple(found)
+
+
+def to_onnx(network: Calibrated, origin: str) -> bytes:
+    """The ONNX model of a network, for batches of 1 to 256 images.
+
+    Args:
+        network: on the CPU.
+        origin: what errors call it.
+
+    Raises:
+        CxrError: the network cannot be exported, or the packages of the extra `export` are not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise CxrError("an export needs onnx and onnxscript; run make setup EXTRAS=export") from None
+    size = network.member.preprocessing.size
+    inputs = [torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)]
+    inputs += [torch.tensor([[0.5, 1, 0, 0, 1], [0.6, 0, 1, 1, 0]])] * network.member.attributes
+    batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    silent = contextlib.redirect_stdout(io.StringIO())
+    try:
+        with warnings.catch_warnings(), silent, torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network.eval(),
+                tuple(inputs),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["image", "attributes"][: len(inputs)],
+                output_names=network.outputs,
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                verbose=False,
+            )
+        assert program is not None
+        content = program.model_proto.SerializeToString()
+    except Exception as error:  # the exporter has no error class of its own for all its stages
+        raise CxrError(f"{origin} cannot be exported to ONNX: {first_line(error)}") from error
+    check_graph(content, origin)
+    return content

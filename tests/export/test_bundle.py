@@ -1,0 +1,130 @@
+"""An exported bundle computes what its run computes, and does not appear if it does not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from cxr.errors import CxrError
+from cxr.export import networks, verify
+from cxr.export.bundle import export_bundle
+from cxr.imaging.decode import read_gray
+from cxr.run.predictions import read_predictions
+from cxr.use import load_bundle
+from tests.export.conftest import Runs
+
+DATA = {name: None for name in ("root", "file", "roles", "train_list", "val_list", "test_list")} | {"test_lists": {}}
+
+
+def options(runs: Runs, name: str, out: Path) -> dict[str, Any]:
+    return {"run": str(runs[name].path), "out": str(out), "data": DATA, "cache": {"dir": None}}
+
+
+def check_scores(runs: Runs, name: str, folder: Path, attributes: bool = False) -> None:
+    """The bundle scores test images from their files as the run did."""
+    stored, model = read_predictions(runs[name].predictions("test")), load_bundle(folder)
+    assert model.system.findings == stored.findings
+    for row in range(0, len(stored), 7):
+        known = None
+        if attributes:
+            about = stored.attributes.iloc[row]
+            known = np.array([[about["age"] / 100, 1, 0, about["view"] == "PA", about["view"] == "AP"]], np.float32)
+        found = model.score_image(read_gray(runs.data / "images" / stored.image[row]), known)
+        np.testing.assert_allclose(found.score[0], stored.score[row], atol=1e-5, rtol=0)
+
+
+def test_a_bundle_of_a_run(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "bundle"
+    digest = export_bundle(options(runs, "a", folder))
+    assert f"digest {digest}" in capsys.readouterr().out and load_bundle(folder, digest).digest == digest
+    assert sorted(path.name for path in folder.iterdir()) == ["1-a.onnx", "MODEL_CARD.md", "bundle.json", "verify.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    check_scores(runs, "a", folder)
+    verified = json.loads((folder / "verify.json").read_text())
+    assert verified["images"] == 60, "validation and training have no more"
+    assert set(verified["largest_difference"]) == {
+        "score", "calibrated", "score of a", "maps of a", "calibrated in the network"
+    }  # fmt: skip
+    assert max(*verified["largest_difference"].values(), verified["stored_predictions"]) < 1e-5
+    about = json.loads((folder / "bundle.json").read_text())
+    assert about["test"]["macro_auroc"] == runs["a"].metrics()["test"]["macro_auroc"]
+    assert str(runs.folder) not in (folder / "bundle.json").read_text() + (folder / "MODEL_CARD.md").read_text()
+    check_card((folder / "MODEL_CARD.md").read_text(), runs)
+    with pytest.raises(CxrError, match="bundle exists; remove it, or choose another folder with out=DIR"):
+        export_bundle(options(runs, "a", folder))
+
+
+def check_card(card: str, runs: Runs) -> None:
+    _, head, body = card.split("---\n", 2)
+    metadata, value = yaml.safe_load(head), runs["a"].metrics()["test"]["macro_auroc"]
+    assert metadata["model-index"][0]["results"][0]["metrics"][0] == {
+        "type": "roc_auc", "name": "macro_auroc", "value": round(value, 4)
+    }  # fmt: skip
+    assert f"{value:.4f}" in body and body.count("**The author must fill this in:**") == 3
+    for words in ("## Intended use", "not a medical device", "test: 30 images", "operating points", "platt scaling",
+                  "val/macro_auroc", "seed 0", "Effusion"):  # fmt: skip
+        assert words in body, words
+
+
+def test_nothing_appears_if_the_export_computes_something_else(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.use.made import network
+
+    made = network(size=32)
+    for initializer in made.graph.initializer:  # three findings need three columns
+        if initializer.name == "gain":
+            initializer.raw_data = np.float32(1e-3).tobytes()
+    made.graph.node[3].input.append("column")
+    node = made.graph.node.add()
+    node.op_type = "Identity"
+    node.input.append("score")
+    node.output.append("calibrated")
+    made.graph.output.add(name="calibrated").CopyFrom(made.graph.output[0])
+    made.graph.output[-1].name = "calibrated"
+    for output in made.graph.output:
+        output.type.tensor_type.shape.dim[1].dim_value = 3
+    monkeypatch.setattr("cxr.export.bundle.to_onnx", lambda *arguments: made.SerializeToString())
+    with pytest.raises(CxrError, match=r"(differs from PyTorch by .* in score|returned maps)"):
+        export_bundle(options(runs, "a", tmp_path / "bundle"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_onnx_cannot_express_is_refused(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr.export.opened import open_run
+
+    opened = open_run(str(runs["a"].path))
+
+    class Odd(torch.nn.Module):
+        def forward(self, image: torch.Tensor, attributes: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return (image if float(image.float().mean()) > 0 else image + 1).float(), None
+
+    network = networks.Calibrated(opened.scorers[0], opened.system.members[0], None, (-1,) * 3)
+    network.scorer = Odd()
+    with pytest.raises(CxrError, match=r"^runs/x cannot be exported to ONNX: "):
+        networks.to_onnx(network, "runs/x")
+
+
+def test_the_images_of_the_run_are_what_a_bundle_is_verified_with(runs: Runs) -> None:
+    from cxr.export.opened import open_run
+
+    opened = open_run(str(runs["weighted"].path))
+    sample = verify.sample_of(opened, {"data": DATA, "cache": {"dir": None}}, count=5)
+    val = read_predictions(runs["a"].predictions("val"))
+    assert sample.names == list(val.image[:5])
+    for name, views in zip(sample.names, sample.views, strict=True):
+        expected = opened.model(torch.device("cpu")).views(read_gray(runs.data / "images" / name))
+        for found, wanted in zip(views, expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    assert [views[1].shape for views in sample.views] == [(24, 24)] * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["b", "weighted", "stacking", "max_vote"])
+def test_bundles_of_other_systems(runs: Runs, name: str, tmp_path: Path) -> None:
+    export_bundle(options(runs, name, tmp_path / "bundle"))
+    check_scores(runs, name, tmp_path / "bundle", attributes=True)
