@@ -79,8 +79,9 @@ PROGRAM = Program(
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
     ),
     options=(
-        "run", "resamples", "points.sensitivity", "points.specificity", "calibration", "localisation", "images",
-        "external", "zero_shot", "text.file", "text.model", "accelerator", "data.root", "cache.dir",
+        "run", "resamples", "seed", "points.half", "points.sensitivity",
+        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot",
+        "accelerator", "data.root", "cache.dir",
     ),
     schema=Evaluate,
     job=job,
