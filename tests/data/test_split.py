@@ -150,7 +150,7 @@ def test_one_of_the_two_lists_alone_is_refused(tmp_path: Path, option: str) -> N
         CxrError, match=rf"^data\.{option} must name a file .*pass data\.{option}=FILE, or let the source"
     ):
         split(tmp_path, THREE, **{option: None})
-    said = rf"^data\.{option} must name .*or leave all lists out to use the column split of entries\.csv"
+    said = rf"^data\.{option} must name .*or omit all lists to use the column split of entries\.csv"
     with pytest.raises(CxrError, match=said):
         split(tmp_path, THREE, of=sided("rrvvttttt-"), **{option: None})
 
@@ -374,7 +374,7 @@ def test_list_that_is_nowhere_is_refused_with_both_places(tmp_path: Path) -> Non
 
 def test_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(CxrError, match="not a text file"):
+    with pytest.raises(CxrError, match="is not a readable text file"):
         read_list(tmp_path, "list.png")
 
 
