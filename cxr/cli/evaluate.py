@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.configuration.schema import Evaluate
+from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
 from cxr.files.naming import check_name
 from cxr.files.reading import check_links
@@ -20,10 +20,18 @@ from cxr.run.smoke import smoke_refused
 
 
 def evaluate(options: Mapping[str, Any]) -> float:
-    """Evaluates stored predictions, or those of the checkpoint, and returns the test macro AUROC."""
+    """Evaluates stored predictions, or those of the checkpoint, and returns the test macro AUROC.
+
+    With `zero_shot` these are the scores of other findings, which are written to a folder beside the run first.
+    """
     from cxr.evaluation.run import evaluate_run
     from cxr.training.finished_run import FinishedRun
 
+    if options["zero_shot"]:
+        from cxr.training.zero_shot import write_zero_shot
+
+        made = write_zero_shot(Run(Path(options["run"])), options["zero_shot"], options)
+        options = {**options, "run": str(made.path)}
     return evaluate_run(options, FinishedRun)
 
 
@@ -42,6 +50,7 @@ def evaluate_elsewhere(options: Mapping[str, Any], name: str) -> float:
     target = source.path / "external" / folder
     target.mkdir(parents=True, exist_ok=True)
     about = {key: source.metrics().get(key) for key in ("split_fingerprint", "labels_sha256")}
+    about |= {"hierarchy": source.hierarchy} if source.hierarchy else {}
     about["external"] = {"run": source.path.name, "data": name, "images": options["images"]}
     write_text(Run(target).metrics_path, json.dumps(Run(target).metrics() | about, indent=1) + "\n")
     return evaluate_run({**options, "run": str(target)}, lambda run, chosen: External(source, chosen, name))
@@ -51,6 +60,8 @@ def job(config: DictConfig) -> float | None:
     """Evaluates a run; returns the test macro AUROC."""
     options, name = plain(config, Evaluate), HydraConfig.get().runtime.choices.get("data")
     if "source" in options["data"]:
+        if options["zero_shot"]:
+            raise CxrError("zero_shot scores the run's own data set; leave out data=NAME")
         return evaluate_elsewhere(options, str(name))
     for key, default in (("images", "test"), ("external", None)):
         if options[key] != default:
@@ -63,13 +74,14 @@ PROGRAM = Program(
     examples=(
         ("run=runs/a", "intervals, subgroups, tables and figures; scores test if training did not"),
         ("run=runs/a calibration=temperature", "and calibrated test scores"),
+        ("run=runs/a zero_shot=[Hernia] text.model=DIR", "of a finding that was not trained, by its name"),
         ("run=runs/a data=table data.file=films.csv data.root=DIR images=all", "on another data set"),
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
     ),
     options=(
         "run", "resamples", "seed", "points.half", "points.sensitivity",
-        "points.specificity", "calibration", "localisation", "images", "external", "accelerator", "data.root",
-        "cache.dir",
+        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "text.file",
+        "text.model", "accelerator", "data.root", "cache.dir",
     ),
     schema=Evaluate,
     job=job,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cxr.configuration.kinds import checked
-from cxr.configuration.schema import Compare
+from cxr.configuration.programs import Compare
 from cxr.errors import CxrError
 from cxr.evaluation.folds import NOTE, pooled
 from cxr.evaluation.rows import configuration, row_names

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cxr.configuration.kinds import checked
-from cxr.configuration.schema import Evaluate
+from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
 from cxr.evaluation.attributes_only import attributes_only
 from cxr.evaluation.evaluate import calibrate, check_together, evaluate, fit_scaling, of_test

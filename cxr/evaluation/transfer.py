@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.configuration.kinds import checked
-from cxr.configuration.schema import Transfer
+from cxr.configuration.programs import Transfer
 from cxr.errors import CxrError
 from cxr.figures.canvas import draw
 from cxr.figures.intervals import transfer_points

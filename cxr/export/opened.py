@@ -90,7 +90,7 @@ def open_run(path: str) -> Opened:
         path: the directory.
 
     Raises:
-        CxrError: it is not a finished run; a member is missing or has other weights than the ensemble was made of; or the
+        CxrError: it is not a finished run; a member is missing or has other weights than in the ensemble; or the
             ensemble's method needs all images of a split at once, or is not one of this project.
     """
     run = Run(Path(path))

@@ -93,14 +93,24 @@ def read_dataset(file: BinaryIO, **options: Any) -> FileDataset:
 
 def _check_inflation(file: BinaryIO) -> None:
     """Raises BadImage if a deflated file (PS3.5, A.5) inflates to more than an image: pydicom would do it whole."""
-    head = file.read(1024)
-    if DeflatedExplicitVRLittleEndian.encode() + b"\x00" in head:
-        start = 144 + int.from_bytes(head[140:144], "little")  # of the dataset, after the file meta information
-        file.seek(start)
+    head = file.read(1 << 16)
+    if DeflatedExplicitVRLittleEndian.encode() in head:
+        file.seek(_end_of_meta(head))
         most = 2 * MOST_PIXELS + _SPARE
         if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(MOST_BYTES), most)) == most:
             raise BadImage(f"too large: it inflates to more than {most} bytes")
     file.seek(0)
+
+
+def _end_of_meta(head: bytes) -> int:
+    """Where the elements of group 2 end, which follow the preamble and are never deflated; PS3.10, 7.1."""
+    start = 132
+    while head[start : start + 2] == b"\x02\x00":
+        if head[start + 4 : start + 6] in (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"):
+            start += 12 + int.from_bytes(head[start + 8 : start + 12], "little")
+        else:
+            start += 8 + int.from_bytes(head[start + 6 : start + 8], "little")
+    return start
 
 
 def remarks_of(dataset: FileDataset) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -33,6 +34,18 @@ DEFINITIONS = {
     "Subcutaneous Emphysema": "air in the tissue below the skin",
     "No Finding": "a chest radiograph without an abnormality",
 }
+
+
+class LabelText(Protocol):
+    """An option of the group `text`."""
+
+    def vectors(self, findings: Sequence[str]) -> Tensor:
+        """(L, E) float32, one vector per finding."""
+        ...
+
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32, one vector per text."""
+        ...
 
 
 class FileVectors:
@@ -71,6 +84,10 @@ class FileVectors:
             )
         return torch.from_numpy(np.stack([found[name] for name in findings]).astype(np.float32))
 
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32; the file has an array named after each text."""
+        return self.vectors(texts)
+
 
 class SentenceVectors:
     """Vectors of "<name>: <definition>", or the name alone without a definition, from a sentence-transformers model.
@@ -88,7 +105,12 @@ class SentenceVectors:
         Raises:
             CxrError: sentence-transformers is not installed, or the folder is not a model.
         """
-        texts = [f"{name.replace('_', ' ')}: {DEFINITIONS.get(name, '')}".rstrip(": ") for name in findings]
+        return self.prompts(
+            [f"{name.replace('_', ' ')}: {DEFINITIONS.get(name, '')}".rstrip(": ") for name in findings]
+        )
+
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32, of the texts as they are; raises as `vectors`."""
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError:
@@ -98,7 +120,7 @@ class SentenceVectors:
             raise CxrError(f"text.model={self.model} is not a folder; give the folder of a sentence-transformers model")
         try:
             encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-            return torch.as_tensor(encoder.encode(texts, show_progress_bar=False), dtype=torch.float32)
+            return torch.as_tensor(encoder.encode(list(texts), show_progress_bar=False), dtype=torch.float32)
         except Exception as error:
             raise CxrError(f"text.model={self.model} cannot encode the findings: {first_line(error)}") from error
 

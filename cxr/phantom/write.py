@@ -95,7 +95,7 @@ def write_phantoms(
             "phantom option long_tail=true writes one finding per image in the nih layout; leave out label_noise and "
             "layout"
         )
-    options |= {"long_tail": True} if long_tail else {}
+    options["long_tail"] = long_tail  # absent in the records of earlier sets
     if _is_written(root, {**options, "layout": layout}):
         return
     try:

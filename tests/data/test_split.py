@@ -374,7 +374,7 @@ def test_list_that_is_nowhere_is_refused_with_both_places(tmp_path: Path) -> Non
 
 def test_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(CxrError, match="is not a readable text file"):
+    with pytest.raises(CxrError, match="not a readable text file"):
         read_list(tmp_path, "list.png")
 
 
