@@ -90,12 +90,12 @@ def open_run(path: str) -> Opened:
         path: the directory.
 
     Raises:
-        CxrError: it is no finished run; a member is missing or has other weights than the ensemble was made of; or the
+        CxrError: it is not a finished run; a member is missing or has other weights than in the ensemble; or the
             ensemble's method needs all images of a split at once, or is not one of this project.
     """
     run = Run(Path(path))
     if not run.path.is_dir():
-        raise CxrError(f"run={path} is no directory; give one of runs/")
+        raise CxrError(f"run={path} is not a directory; give one of runs/")
     metrics = run.metrics()
     if run.best.exists():
         loaded = load_network(run.best)
@@ -103,7 +103,7 @@ def open_run(path: str) -> Opened:
         return _opened(run, metrics, (run,), (loaded,), rule, loaded.findings, loaded.sha256)
     config = run.config()
     if "method" not in config or not isinstance(metrics.get("checkpoint_sha256"), dict):
-        raise CxrError(f"run={path} has no checkpoints/best.ckpt and is no ensemble; has its training finished?")
+        raise CxrError(f"run={path} has no checkpoints/best.ckpt and is not an ensemble; has its training finished?")
     members, networks = [], []
     for key, known in metrics["checkpoint_sha256"].items():
         member = Run(Path(str(key)))
