@@ -82,7 +82,7 @@ check-gpu: setup ## run the tests that need a GPU: float32 against the CPU, mixe
 	$(RUN) -m pytest -m gpu tests/end_to_end
 
 bench: setup ## run the benchmarks; one line of JSON per row
-	set -e; for each in input_path sources numbers faults systems; do $(RUN) benchmarks/$$each.py; done
+	set -e; for each in input_path sources numbers use faults systems; do $(RUN) benchmarks/$$each.py; done
 
 bench-data: setup ## measure what limits training on DATA=DIR, a folder of images; one minute; ARGS="backbone=..." as for training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make bench-data DATA=DIR, a folder of images"; exit 1; }

@@ -101,6 +101,7 @@ class Export:
 
     run: Annotated[str, Kind("text", example="run=runs/a")]
     out: str | None
+    int8: bool
     plugins: Plugins
     data: DataHere
     cache: CacheHere

@@ -8,11 +8,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cxr.errors import CxrError
 from cxr.export.card import model_card
 from cxr.export.networks import Calibrated, to_onnx
 from cxr.export.opened import Opened, open_run
-from cxr.export.verify import sample_of, verify
+from cxr.export.quantise import IMAGES as RANGES
+from cxr.export.quantise import quantise
+from cxr.export.verify import IMAGES, LIMIT, RunImages, check_int8, verify
 from cxr.files.writing import replacing, staged, unwritable, write_text
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import versions
@@ -39,19 +43,27 @@ def export_bundle(options: Mapping[str, Any]) -> str:
     target = Path(options["out"] or opened.run.path / "bundle").expanduser()
     if os.path.lexists(target):
         raise CxrError(f"{target} exists; remove it, or choose another folder with out=DIR")
-    sample = sample_of(opened, options)
+    images, int8 = RunImages(opened, options), bool(options["int8"])
+    sample = images.sample(images.names("val", "train")[:IMAGES])
+    ranges = images.sample(images.names("train")[:RANGES]) if int8 else None
     try:
         with staged(target) as folder:
             about = describe(opened.system) | _results(opened)
             for number, described in enumerate(about["members"]):
                 described["file"] = f"{number + 1}-{file_name(described['name'])}.onnx"
                 content = _network(opened, number)
+                if ranges is not None:
+                    shown = np.stack([views[number] for views in ranges.views])[:, None]
+                    content = quantise(content, shown, ranges.attributes, str(opened.members[number].path))
                 with replacing(folder / described["file"]) as temporary:
                     temporary.write_bytes(content)
                 described["sha256"] = sha256(content).hexdigest()
                 print(f"{described['name']}: {len(content) / 1e6:.1f} MB", flush=True)
             _write(folder, about)
-            verified = verify(load_bundle(folder), opened, sample, folder)
+            bundle = load_bundle(folder)
+            verified = verify(bundle, opened, sample, folder, None if int8 else LIMIT)
+            if int8:
+                verified["validation_macro_auroc"] = check_int8(bundle, opened, images)
             write_text(folder / VERIFY, json.dumps(verified, indent=1) + "\n")
             write_text(folder / CARD, model_card(opened, about, verified))
             about["files"] = {name: sha256((folder / name).read_bytes()).hexdigest() for name in (CARD, VERIFY)}
@@ -61,7 +73,9 @@ def export_bundle(options: Mapping[str, Any]) -> str:
     except OSError as error:
         raise unwritable(target, error) from error
     worst = max(verified["largest_difference"].values())
-    print(f"{target}: equal to the run within {worst:.1e} on {verified['images']} of its images; digest {digest}")
+    print(
+        f"{target}: differs from the run by at most {worst:.1e} on {verified['images']} of its images; digest {digest}"
+    )
     return digest
 
 

@@ -80,7 +80,7 @@ class Opened:
 
     def model(self, device: torch.device) -> Model:
         """The model that scores with these networks on a device, in float32."""
-        return Model(self.system, tuple(_forward(scorer.to(device), device) for scorer in self.scorers))
+        return Model(self.system, tuple(forward_with(scorer.to(device), device) for scorer in self.scorers))
 
 
 def open_run(path: str) -> Opened:
@@ -190,7 +190,9 @@ def _rule(
         raise CxrError(f"{path}/metrics.json lacks weights of {error}; make the ensemble again") from None
 
 
-def _forward(scorer: Scorer, device: torch.device) -> Forward:
+def forward_with(scorer: Scorer, device: torch.device) -> Forward:
+    """A member that PyTorch computes on a device."""
+
     def forward(image: NDArray[np.uint8], attributes: Floats) -> tuple[Floats, Floats | None]:
         with torch.inference_mode():
             score, maps = scorer(torch.from_numpy(image).to(device), torch.from_numpy(attributes).to(device))
