@@ -7,10 +7,14 @@ DONE := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum |
 comma := ,
 TESTED := $(DONE)-wandb $(DONE)-tensorboard
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
+RUNS := runs
+LONG_TAIL := softmax,cb,rw,focal,cb_focal,rw_focal,ldam,cb_ldam,cb_ldam_drw,rw_ldam,rw_ldam_drw,mixup,balanced_mixup
+DECOUPLED := crt,tau_norm
+SMALL := seed=0,1,2 data=phantom_lt backbone=timm backbone.name=test_resnet backbone.pretrained=false image_size=32 batch_size=32
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .NOTPARALLEL: # pip must not run twice in one environment
-.PHONY: help setup demo paper test test-slow test-faults check check-gpu bench bench-data format sheet
+.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu bench bench-data format sheet
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -47,6 +51,13 @@ paper: setup ## train the paper's members and ensemble on DATA=DIR, the NIH imag
 	else $(RUN) ensemble.py method=weighted method.robust=false name=paper-ensemble runs_dir="$$runs" runs="[$${members#,}]"; fi; \
 	echo "figures of the members are in $$runs/paper/*/figures"
 
+long-tail: setup ## the fifteen methods of Holste et al. on long-tailed phantoms, three seeds each, and a table; resumes where it stopped
+	$(RUN) train.py -m experiment=holste_$(subst $(comma),$(comma)holste_,$(LONG_TAIL)) $(SMALL) synthetic_batch_size=null \
+	  optimizer.lr=1e-3 trainer.max_epochs=30 sweep=long-tail resume=true runs_dir="$(RUNS)" $(ARGS)
+	$(RUN) train.py -m experiment=holste_$(subst $(comma),$(comma)holste_,$(DECOUPLED)) $(SMALL) \
+	  init='$(RUNS)/long-tail/holste_softmax-seed-$${seed}' sweep=long-tail resume=true runs_dir="$(RUNS)" $(ARGS)
+	$(RUN) -m cxr compare runs='$(RUNS)/long-tail/*' split=balanced_test metric=balanced_accuracy
+
 test: setup $(TESTED) ## run the tests; about 6 minutes on 2 cores
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
@@ -66,7 +77,7 @@ check-gpu: setup ## run the tests that need a GPU: float32 against the CPU, mixe
 	$(RUN) -m pytest -m gpu tests/end_to_end
 
 bench: setup ## run the benchmarks; one line of JSON per row
-	set -e; for each in input_path sources numbers use faults; do $(RUN) benchmarks/$$each.py; done
+	set -e; for each in input_path sources numbers use faults systems; do $(RUN) benchmarks/$$each.py; done
 
 bench-data: setup ## measure what limits training on DATA=DIR, a folder of images; one minute; ARGS="backbone=..." as for training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make bench-data DATA=DIR, a folder of images"; exit 1; }

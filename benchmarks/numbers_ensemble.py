@@ -153,7 +153,7 @@ def run(root: Path, *arguments: str) -> tuple[float, float]:
 
 
 def stage() -> None:
-    """Seconds from stored predictions to tables and pictures: five members, 11,212 and 25,596 images."""
+    """Seconds from stored predictions to tables and figures: five members, 11,212 and 25,596 images."""
     with tempfile.TemporaryDirectory() as folder:
         given = predictions(Path(folder), 5, {"val": VAL, "test": TEST})
         seconds, peak = run(Path(folder), "method=weighted", given)

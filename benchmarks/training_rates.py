@@ -1,5 +1,7 @@
 """Rows `step` and `checkpointing` of input_path.py: whole trainings beside a bare loop, a step of each in turn.
 
+systems.py measures its rows with the same functions.
+
 Two sides take turns step by step in one process, so that whatever else the machine does slows both alike. A side's rate
 is its images over the time of its own turns: fetching the batch, the step, and every callback.
 """
@@ -77,12 +79,14 @@ class Turn(pl.Callback):
         self.turns.free[1 - self.side].release()
 
 
-def trained(scratch: Path, name: str, steps: int, every_seconds: int | None) -> Callable[[Turns, int], None]:
+def trained(
+    scratch: Path, name: str, steps: int, every_seconds: int | None, *options: str
+) -> Callable[[Turns, int], None]:
     """A run as `train.py` does it, MobileNetV2 from a cache that is there."""
     config = configured(
             "backbone=mobilenet_v2", "attention=none", "optimizer=adam", f"image_size={PIXELS}", f"batch_size={BATCH}",
             "trainer=cpu", "trainer.max_epochs=1", f"trainer.limit_train_batches={steps}",
-            f"checkpoint.every_seconds={every_seconds or 'null'}",
+            f"checkpoint.every_seconds={every_seconds or 'null'}", *options,
     )  # fmt: skip
     pictures = np.random.default_rng(0).integers(0, 256, (64, PIXELS, PIXELS), np.uint8)
     images = (steps + 2) * BATCH
@@ -142,9 +146,8 @@ def in_turns(*sides: Callable[[Turns, int], None]) -> Turns:
     return turns
 
 
-def both_ways(name: str, ours: Side, reference: Side) -> None:
+def both_ways(name: str, ours: Side, reference: Side, steps: int) -> None:
     """The row, from two rounds: each side goes first once, since threads are not quite alike."""
-    steps = STEPS[name]
     first, second = in_turns(ours("a", steps), reference("b", steps)), in_turns(reference("c", steps), ours("d", steps))
     rates = []
     for side, who in enumerate(("ours", "reference")):
@@ -167,10 +170,10 @@ def main(scratch: Path, rows: list[str]) -> None:
         return lambda name, steps: trained(scratch, f"{every_seconds}-{steps}-{name}", steps, every_seconds)
 
     if "step" in rows:
-        both_ways("step", run(300), lambda _, steps: bare(steps))
+        both_ways("step", run(300), lambda _, steps: bare(steps), STEPS["step"])
     if "checkpointing" in rows:
         say(f"checkpointing: with two sides in turn, a checkpoint comes every {EVERY_SECONDS // 2} s of training")
-        both_ways("checkpointing", run(EVERY_SECONDS), run(None))
+        both_ways("checkpointing", run(EVERY_SECONDS), run(None), STEPS["checkpointing"])
 
 
 if __name__ == "__main__":

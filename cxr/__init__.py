@@ -1,3 +1,3 @@
-"""cxr: train, ensemble and judge multi-finding chest radiograph classifiers."""
+"""cxr: train, ensemble and evaluate multi-finding chest radiograph classifiers."""
 
 __version__ = "0.1.0"

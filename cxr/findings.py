@@ -19,13 +19,51 @@ NIH_SIDE = 1024  # the published boxes are in pixels of the 1024 x 1024 release
 # Other spellings in the published files.
 ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening"}
 
+# The fourteen columns of CheXpert, MIMIC-CXR-JPG and BRAX but No Finding (Irvin et al., "CheXpert", AAAI 2019).
+CHEXPERT = (
+    "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia",
+    "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
+)  # fmt: skip
+
+# Columns of VinDr-CXR (Nguyen et al., 2022) but No finding; those with boxes, by the class_id of VinBigData.
+VINDR = (
+    "Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Clavicle fracture", "Consolidation", "Edema",
+    "Emphysema", "Enlarged PA", "ILD", "Infiltration", "Lung Opacity", "Lung cavity", "Lung cyst", "Mediastinal shift",
+    "Nodule/Mass", "Pleural effusion", "Pleural thickening", "Pneumothorax", "Pulmonary fibrosis", "Rib fracture",
+    "Other lesion", "COPD", "Lung tumor", "Pneumonia", "Tuberculosis", "Other diseases",
+)  # fmt: skip
+VINBIGDATA = (
+    "Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Consolidation", "ILD", "Infiltration",
+    "Lung Opacity", "Nodule/Mass", "Other lesion", "Pleural effusion", "Pleural thickening", "Pneumothorax",
+    "Pulmonary fibrosis",
+)  # fmt: skip
+# Columns of ChestMNIST (Yang et al., "MedMNIST v2", Scientific Data, 2023), which are NIH's in another order.
+CHESTMNIST = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+
+# Names in the tables of other data sets for what one of them calls otherwise. Lung Lesion is not Mass or Nodule, and
+# Pleural Other not Pleural_Thickening: such pairs are absent.
+_SHARED = {
+    "Pleural Effusion": "Effusion", "Pleural effusion": "Effusion", "Pleural thickening": "Pleural_Thickening",
+    "Pleural Thickening": "Pleural_Thickening", "Pulmonary fibrosis": "Fibrosis", "Airspace Opacity": "Lung Opacity",
+    "Rib fracture": "Rib Fracture", "Clavicle fracture": "Clavicle Fracture", "Nodule/Mass": "Nodule or Mass",
+    "Other disease": "Other diseases",
+}  # fmt: skip
+
 _ODD_STARTS = ("=", "+", "-", "@")
-_ODD_PATH = re.compile(r"\\|\n[=+@-]|[/\n][ .]*(?=[/\n]|\Z)")  # in names after line breaks, any that may be refused
+_ODD_PATH = re.compile(r"\\|\n[=+@-]|[/\n][ .]*(?=[/\n]|\Z)")  # matches an invalid name in joined names
 
 
 def canonical(name: str) -> str:
     """The spelling of a finding in the published table."""
     return ALIASES.get(name, name)
+
+
+def shared_name(name: str) -> str:
+    """The name of a published finding that all readers of public data sets use."""
+    return _SHARED.get(name, name)
 
 
 def check_known(names: Iterable[str], known: Sequence[str], option: str) -> None:
@@ -60,7 +98,7 @@ def check_names(
 
     Args:
         names: to check.
-        what: they are, for the message.
+        what: kind of name, for the message.
         origin: name of their table, for the message.
         place: of a name in the table, for the message.
         paths: allow `/` between parts. No part may be empty or consist of dots, so that a path stays below its root
@@ -68,7 +106,7 @@ def check_names(
     """
     names = list(names)
     check_printable(names, what, origin, place)
-    if paths and not _ODD_PATH.search("\n".join(["", *names])):  # one look at a hundred thousand names
+    if paths and not _ODD_PATH.search("\n".join(["", *names])):  # one search over all names is fast
         return
     for position, name in enumerate(names):
         parts = name.split("/") if paths else [name]

@@ -19,6 +19,7 @@ from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
 from cxr.training.build import build_augmentation, build_loss, build_network, build_task
 from cxr.training.devices import resolve_devices
+from cxr.training.groups import build_optimizer
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 OPTIONS = sorted(
@@ -56,7 +57,7 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     assert float(loss(output, {"target": target}, 0).number) > 0
     scores = build_task(config, ["a", "b", "c"]).scores(output.logits)
     assert scores.tolist() == [pytest.approx([1 / 3] * 3 if single else [0.5] * 3)]
-    optimizer = build(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
+    optimizer = build_optimizer(config)([torch.nn.Parameter(torch.zeros(1))])
     entry = build(config["scheduler"])(optimizer, 10)
     assert entry is None or entry["interval"] in ("step", "epoch")
     augmentation, order = build_augmentation(config)
@@ -150,7 +151,7 @@ def test_the_long_tailed_methods_differ_from_their_base_in_what_they_are(method:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_papers_recipe_stands_as_published(name: str) -> None:
+def test_the_papers_recipe_is_as_published(name: str) -> None:
     config = composed("train", f"experiment={name}", "data.root=nowhere")
     assert str(config["backbone"]["name"]).split(".")[0] == NETWORKS[name]
     parts = ("data", "attention", "head", "loss", "scheduler", "augment")

@@ -41,6 +41,7 @@ from cxr.data.sources.table import read_table
 from cxr.errors import CxrError
 from cxr.model.network import NetworkOutput
 from cxr.training.build import build_loss, build_network, build_task
+from tests.imaging.films import encoded, film
 from tests.use.made import bundle
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +110,7 @@ def test_the_reference_lists_every_option_file() -> None:
 
 # Commands
 
-NAMES = ("train", "ensemble", "evaluate", "compare", "predict", "export", "inspect", "cache")
+NAMES = ("train", "ensemble", "evaluate", "compare", "transfer", "predict", "export", "inspect", "phantom", "cache")
 PROGRAMS = {"python train.py": "train", "python ensemble.py": "ensemble"}
 PROGRAMS |= {f"{start} {name}": name for start in ("python -m cxr", "cxr") for name in NAMES}
 SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")  # flags beside overrides
@@ -279,7 +280,7 @@ def test_python_examples_run_as_printed(text: str, started: Path, capsys: pytest
 
 
 def test_tables_are_read_as_printed(tmp_path: Path) -> None:
-    films, soft = (text for _, text in blocks("csv"))
+    films, soft, instances = (text for _, text in blocks("csv"))
     (tmp_path / "2024").mkdir()
     (tmp_path / "films.csv").write_text(films)
     for name in ("a1.png", "a2.png"):
@@ -293,6 +294,12 @@ def test_tables_are_read_as_printed(tmp_path: Path) -> None:
     table = table.assign(path="", followup=0, age=float("nan"), sex="", view="")
     checked = check(Catalog(table, ("Fracture",), "soft.csv"))
     assert np.array_equal(checked.table["Fracture"], [1, 0, np.nan], equal_nan=True)
+    for number, line in enumerate(instances.split()[1:]):
+        header = film(np.zeros((8, 8), np.uint16), SOPInstanceUID=line.partition(",")[0], PatientID=str(number))
+        (tmp_path / f"IM{number}").write_bytes(encoded(header))
+    (tmp_path / "instances.csv").write_text(instances)
+    read = read_table(str(tmp_path), "instances.csv").table
+    assert read["image"].tolist() == ["IM0", "IM1"] and read["patient"].tolist() == ["0", "1"]
 
 
 # The package of docs/extending.md, and the other option files

@@ -40,7 +40,7 @@ def test_canonical_is_the_tables_spelling(spelt: str, right: str) -> None:
     assert canonical(spelt) == right
 
 
-def test_unknown_name_is_told_option_closest_and_all() -> None:
+def test_unknown_name_is_reported_with_option_closest_and_all() -> None:
     with pytest.raises(CxrError) as caught:
         check_known(["Mass", "Effusoin"], NIH14, "data.exclude")
     message = str(caught.value)

@@ -145,7 +145,7 @@ def test_every_public_function_class_and_method_is_explained() -> None:
     assert [name for module, tree in MODULES.items() for name in undocumented(module, tree.body)] == []
 
 
-def test_every_module_opens_with_what_it_holds() -> None:
+def test_every_module_opens_with_a_docstring() -> None:
     filled = {module: tree for module, tree in MODULES.items() if tree.body}
     assert [module for module, tree in filled.items() if not ast.get_docstring(tree)] == []
 

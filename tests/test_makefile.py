@@ -68,7 +68,7 @@ def make(venv: Path, *words: str) -> tuple[int, str, list[str]]:
     return made.returncode, made.stdout + made.stderr, installed.read_text().splitlines() if installed.exists() else []
 
 
-def test_setup_installs_the_core_and_each_extra_once_where_it_is_asked_for(venv: Path) -> None:
+def test_setup_installs_the_core_and_each_chosen_extra_once(venv: Path) -> None:
     assert set(make(venv, "setup")[2]) == CORE | EXTRAS["dev"]
     assert make(venv, "setup")[2] == []
     assert set(make(venv, "setup", "EXTRAS=wandb,tensorboard")[2]) == CORE | EXTRAS["wandb"] | EXTRAS["tensorboard"]
@@ -88,6 +88,6 @@ def test_the_tests_have_what_they_import_whatever_was_set_up(venv: Path, target:
 def test_an_extra_that_does_not_exist_is_one_sentence(venv: Path) -> None:
     code, said, _ = make(venv, "setup", "EXTRAS=wandbb")
     assert code != 0 and said.startswith(
-        "error: EXTRAS=wandbb is unknown; choose from excel, wandb, tensorboard, text, dev\n"
+        "error: EXTRAS=wandbb is unknown; choose from dicom, excel, wandb, tensorboard, text, dev\n"
     )
     assert not list(venv.glob(".complete-*-wandbb"))

@@ -24,8 +24,8 @@ def job(config: DictConfig) -> float:
         print(f"{found.folder}: {len(found.names)} images at {found.size} px, {len(kept)} of them usable", flush=True)
         return len(kept)
     folder, differences = verify(catalog, root, settings)
-    for difference in differences:
-        print(f"{difference.image}: {difference.reason}")
+    for image, reason in differences.items():
+        print(f"{image}: {reason}")
     if differences:
         raise CxrError(
             f"{len(differences)} images differ from {folder}; build again without verify=true, which reuses unchanged "

@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.configuration.schema import Compare
+from cxr.configuration.programs import Compare
 
 
 def job(config: DictConfig) -> float | None:

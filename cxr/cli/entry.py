@@ -27,9 +27,11 @@ PROGRAMS = {
     "ensemble": "combines finished runs into one classifier",
     "evaluate": "evaluates the predictions of a run: intervals, operating points, subgroups",
     "compare": "ranks runs on the same images and tests their differences",
+    "transfer": "tabulates runs on other data sets: AUROC, calibration, sensitivity",
     "predict": "scores new images with a run, an ensemble or a bundle",
     "export": "writes a run as a bundle that works without PyTorch: ONNX networks, model card, checksums",
     "inspect": "prints how a data set is read: columns, images, patients, findings, splits; changes nothing",
+    "phantom": "draws phantoms in the layout of a public data set",
     "cache": "decodes the images of a data set once for all training runs, or verifies that they are unchanged",
 }
 INTERRUPTED = 130  # exit code of shells for ctrl-C
@@ -54,7 +56,7 @@ def renamed(program: str, old: str) -> None:
         old: the former command.
     """
     print(
-        f"{old} is now {command_of(program)}; the old spelling will be removed in the next version",
+        f"{old} is now {command_of(program)}; the old command will be removed in the next version",
         file=sys.stderr,
         flush=True,
     )
@@ -188,8 +190,8 @@ def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | 
             failures.append(str(error))
             return None
         except Exception as error:
-            if requests.asked:  # a library replaced the exception of the signal by another
-                raise Stopped(f"stopped by {requests.asked}") from error
+            if requests.received:  # a library replaced the exception of the signal by another
+                raise Stopped(f"stopped by {requests.received}") from error
             raise
 
     if composed is None or composed.hydra.mode is not None or composed.hydra.callbacks:

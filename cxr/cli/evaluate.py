@@ -1,38 +1,87 @@
 """The program `evaluate`: metrics, tables and figures of a run."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.configuration.schema import Evaluate
+from cxr.configuration.programs import Evaluate
+from cxr.errors import CxrError
+from cxr.files.naming import check_name
+from cxr.files.reading import check_links
+from cxr.files.writing import write_text
+from cxr.run.directory import Run
+from cxr.run.smoke import smoke_refused
 
 
 def evaluate(options: Mapping[str, Any]) -> float:
-    """Evaluates stored predictions, or those of the checkpoint, and returns the test macro AUROC."""
+    """Evaluates stored predictions, or those of the checkpoint, and returns the test macro AUROC.
+
+    With `zero_shot` these are the scores of other findings, which are written to a folder beside the run first.
+    """
     from cxr.evaluation.run import evaluate_run
     from cxr.training.finished_run import FinishedRun
 
+    if options["zero_shot"]:
+        from cxr.training.zero_shot import write_zero_shot
+
+        made = write_zero_shot(Run(Path(options["run"])), options["zero_shot"], options)
+        options = {**options, "run": str(made.path)}
     return evaluate_run(options, FinishedRun)
+
+
+def evaluate_elsewhere(options: Mapping[str, Any], name: str) -> float:
+    """Evaluates a run on another data set, called `name`, and returns its macro AUROC there."""
+    from cxr.evaluation.run import evaluate_run
+    from cxr.training.external import External
+
+    source, folder = Run(Path(options["run"])), str(options["external"] or name)
+    if not source.path.is_dir():
+        raise CxrError(f"run={options['run']} is no directory; give one of runs/")
+    if source.smoke:
+        raise smoke_refused(source.path)
+    check_name(folder, "external")
+    check_links(source.path)
+    target = source.path / "external" / folder
+    target.mkdir(parents=True, exist_ok=True)
+    about = {key: source.metrics().get(key) for key in ("split_fingerprint", "labels_sha256")}
+    about |= {"hierarchy": source.hierarchy} if source.hierarchy else {}
+    about["external"] = {"run": source.path.name, "data": name, "images": options["images"]}
+    write_text(Run(target).metrics_path, json.dumps(Run(target).metrics() | about, indent=1) + "\n")
+    return evaluate_run({**options, "run": str(target)}, lambda run, chosen: External(source, chosen, name))
 
 
 def job(config: DictConfig) -> float | None:
     """Evaluates a run; returns the test macro AUROC."""
-    return evaluate(plain(config, Evaluate))
+    options, name = plain(config, Evaluate), HydraConfig.get().runtime.choices.get("data")
+    if "source" in options["data"]:
+        if options["zero_shot"]:
+            raise CxrError("zero_shot scores the run's own data set; leave out data=NAME")
+        return evaluate_elsewhere(options, str(name))
+    for key, default in (("images", "test"), ("external", None)):
+        if options[key] != default:
+            raise CxrError(f"{key}={options[key]} is for another data set; pass data=NAME with it, or leave it out")
+    return evaluate(options)
 
 
 PROGRAM = Program(
     about="Evaluates the scores of a run and writes metrics.json, evaluation/ and figures/.",
     examples=(
-        ("run=runs/a", "intervals, subgroups, tables and pictures; scores test if training did not"),
+        ("run=runs/a", "intervals, subgroups, tables and figures; scores test if training did not"),
         ("run=runs/a calibration=temperature", "and calibrated test scores"),
+        ("run=runs/a zero_shot=[Hernia] text.model=DIR", "of a finding that was not trained, by its name"),
+        ("run=runs/a data=table data.file=films.csv data.root=DIR images=all", "on another data set"),
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
     ),
     options=(
-        "run", "resamples", "seed", "points.half", "points.youden", "points.f1", "points.sensitivity",
-        "points.specificity", "calibration", "localisation", "accelerator", "data.root", "cache.dir",
+        "run", "resamples", "seed", "points.half", "points.sensitivity",
+        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "text.file",
+        "text.model", "accelerator", "data.root", "cache.dir",
     ),
     schema=Evaluate,
     job=job,

@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.configuration.schema import Export
+from cxr.configuration.programs import Export
 
 
 def job(config: DictConfig) -> None:

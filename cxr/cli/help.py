@@ -30,7 +30,7 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
         name: of the program.
         spelled: the command that starts it, for the examples.
         overrides: of the command line; the help shows the values with them.
-        everything: list all options, not only those that are often changed.
+        everything: list all options, not only the common ones.
     """
     program = program_of(name)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -57,7 +57,7 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
     parts = [program.about, _table("Examples", examples, limit=72)]
     parts += ["Groups (group=option; * is chosen)"] * bool(groups)
     parts += ["\n".join([f"  {group}", *_option_lines(files, chosen[group])]) for group, files in groups.items()]
-    parts.append(_table("All options (key=value)" if everything else "Options that people change (key=value)", options))
+    parts.append(_table("All options (key=value)" if everything else "Common options (key=value)", options))
     if everything and name == "train":
         parts.append(f"Further arguments of Lightning's Trainer (+trainer.<name>=value)\n  {', '.join(ADDABLE)}")
     return "\n\n".join([*parts, _table("More", more)])

@@ -1,4 +1,4 @@
-"""The program `inspect`: prints how a data set is read, and what a training would refuse."""
+"""The program `inspect`: prints how a data set is read, and the errors that training would report."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ def job(config: DictConfig) -> float:
         read = read_source(chosen)
     print("\n".join(["", *_images(read), "", *_findings(read)]), flush=True)
     refused, split = [], None
-    for missing in dict.fromkeys((data["on_missing"], "skip")):  # what else is wrong with those that are there
+    for missing in dict.fromkeys((data["on_missing"], "skip")):  # other errors besides missing images
         try:
             split = split_source(read, {**chosen, "data": {**data, "on_missing": missing}})
             break
@@ -40,15 +40,13 @@ def job(config: DictConfig) -> float:
     if split is not None:
         print("\n".join(["", *_splits(split)]), flush=True)
     if refused:
-        print(
-            "\n".join(["", "A training with these options is refused:", *(f"  {text}" for text in refused)]), flush=True
-        )
-        raise CxrError(f"{read.origin} cannot be trained on with these options; the reasons are above")
+        print("\n".join(["", "Training with these options fails:", *(f"  {text}" for text in refused)]), flush=True)
+        raise CxrError(f"training on {read.origin} with these options fails; the errors are above")
     return len(read)
 
 
 def _check(data: dict[str, Any], roles: str | None) -> None:
-    """Refuses options that would change something else, or that no source of this kind has."""
+    """Raises CxrError for options that would write files or that the source does not have."""
     target = data["source"]["_target_"]
     root = Path(str(data["root"])).expanduser()
     if target == _PHANTOM and not (root / "phantom.json").is_file():

@@ -33,7 +33,7 @@ _SIMILAR = 0.6  # minimum similarity of a suggestion, of 1
 _SHORT = re.compile(r"[\w.+-]{1,10}")  # values that a suggestion repeats; secrets are longer
 _MESSAGES = {
     r"Multiple values for ([\w/]+)": "{0} is chosen already; write {0}=OPTION without +",
-    r"Error merging override [+]*([\w.-]+)=\[": "{0} is no list; write {0}.NAME=VALUE",
+    r"Error merging override [+]*([\w.-]+)=\[": "{0} is not a list; write {0}.NAME=VALUE",
     r"An item is already at '([^']+)'": "{0} is an option already; write {0}=VALUE without +",
 }
 
@@ -138,13 +138,13 @@ def _choose(group: str) -> str:
 
 
 def _of_several(key: str, config: DictConfig) -> str:
-    """The sentence for an unknown key of a logger or callback, whose options are below its name."""
+    """The sentence for an unknown key of a logger or callback; their options are below their names."""
     group, _, rest = key.partition(".")
     if rest.startswith("early_stopping."):
         return f"there is no option {key}; options of early stopping are early_stopping.*: write {rest}="
     first, kind, known = rest.partition(".")[0], group.removesuffix("s"), options_of(group)
     if first in config[group]:
-        return f"there is no option {key}; conf/{group}/{first}.yaml lists those of this {kind}, and +{key}= adds one"
+        return f"there is no option {key}; conf/{group}/{first}.yaml lists the known ones, and +{key}= adds an option"
     if first in known:
         return f"there is no option {key} without that {kind}; {_added(group, first, config)}"
     if group == "callbacks":
@@ -155,7 +155,7 @@ def _of_several(key: str, config: DictConfig) -> str:
 
 
 def _added(group: str, option: str, config: DictConfig) -> str:
-    """How a command line adds an option to those that it has."""
+    """How a command line adds an option to a group of several."""
     names = [*(str(name) for name in config[group] if name != "csv"), option]
     return f"add {group}={option}" if len(names) == 1 else f"write {group}=[{','.join(names)}]"
 

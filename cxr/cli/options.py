@@ -13,8 +13,8 @@ from cxr.configuration.kinds import UNSET, checked, missing_keys
 from cxr.configuration.private import ELSEWHERE, PATHS, leaves, refuse_elsewhere, shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
+from cxr.files.naming import check_name
 from cxr.run.directory import Run
-from cxr.run.naming import check_name
 
 _ON_RESUME = (
     "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",
@@ -58,7 +58,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     """The saved configuration of a run with the changes that are allowed on resuming.
 
     Args:
-        run: whose configuration is read.
+        run: the run to resume.
         config: composed from the command line.
         choices: group to the chosen option.
         overrides: of the command line.
@@ -69,7 +69,7 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     saved = OmegaConf.create(run.config())
     absent = [*missing_keys(Train, saved), *["run_id"] * ("run_id" not in saved)]
     if absent:
-        raise CxrError(f"{run.path} is no training that can be resumed: its config.yaml lacks {', '.join(absent)}")
+        raise CxrError(f"{run.path} is not a training that can be resumed: its config.yaml lacks {', '.join(absent)}")
     shorten_home(saved)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group

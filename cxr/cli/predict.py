@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.configuration.schema import Predict
+from cxr.configuration.programs import Predict
 from cxr.errors import CxrError
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 
 @dataclass(frozen=True)
 class Program:
-    """A program, whose options are in `conf/<its name>.yaml`.
+    """A program; its options are in `conf/<its name>.yaml`.
 
     Attributes:
         about: one sentence, the first line of its help.
         examples: arguments of a command line, and their purpose.
-        options: those that are often changed, for the help.
+        options: common options, for the help.
         schema: of its configuration, which is checked before anything starts.
         job: called by Hydra with the composed configuration; sweepers maximise its return value.
     """

@@ -15,12 +15,13 @@ from cxr.configuration.kinds import checked
 from cxr.configuration.private import hidden, without_places
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError, first_line
+from cxr.files.naming import check_name, free_name, legal_name
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
 from cxr.processes.isolation import in_child
 from cxr.processes.stopping import Stopped
 from cxr.run.directory import Run
-from cxr.run.naming import check_name, free_name, legal_name
+from cxr.run.folds import fold_of
 
 
 def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[str]]:
@@ -64,7 +65,7 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
         The return value of `begin`; NaN for a failed job.
 
     Raises:
-        Stopped, KeyboardInterrupt: the sweep was asked to stop.
+        Stopped, KeyboardInterrupt: a signal or ctrl-C stopped the sweep.
     """
     began, number = time.time(), int(context.job.num)
     record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "failed"}
@@ -135,6 +136,14 @@ def summarise(sweep: Path, began: float) -> list[str]:
         scores = ["-" if row[f"{s}_macro_auroc"] is None else f"{row[f'{s}_macro_auroc']:.4f}" for s in ("val", "test")]
         print(f"{row['name']:{width}}  {row['status']:8}  {scores[0]:>9}  {scores[1]:>10}  {row['reason']}".rstrip())
     print(f"summary: {sweep / 'summary.csv'}", flush=True)
+    finished = [Run(sweep / row["name"]) for row in rows if row["status"] == "finished"]
+    if any(fold_of(run.config()) for run in finished):
+        from cxr.evaluation.folds import summarise_folds
+
+        try:
+            summarise_folds(sweep, finished)
+        except CxrError as error:
+            print(f"no summary of folds: {error}", file=sys.stderr, flush=True)
     failed = sum(row["status"] != "finished" for row in rows)
     return [f"{failed} of {len(rows)} jobs failed"] if failed or not rows else []
 

@@ -15,8 +15,8 @@ from cxr.configuration.plugins import user_configuration
 from cxr.configuration.private import shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
+from cxr.files.naming import free_name, legal_name
 from cxr.run.directory import Run, name_taken_error
-from cxr.run.naming import free_name, legal_name
 
 
 def job(config: DictConfig) -> float | None:
@@ -53,7 +53,7 @@ def _begin(config: DictConfig, context: Any) -> float:
             return resume(saved, run)
         if config.resume is True and not sweeping:
             known = sorted(path.name for path in folder.glob("*/") if (path / "config.yaml").exists())
-            there = f"existing runs are {', '.join(known)}" if known else "there is no run yet"
+            there = f"existing runs are {', '.join(known)}" if known else "there are no runs"
             raise CxrError(f"{run.path} does not exist, so it cannot be resumed; {there}")
     config.name = config.name or free_name(folder, derived)
     run = Run(folder / config.name)

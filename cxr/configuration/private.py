@@ -12,7 +12,7 @@ from cxr.errors import CxrError
 
 _SECRET = re.compile(r"(.*_)?(token|secret|password|passwd|api_?key|access_key|credentials?)", re.IGNORECASE)
 ELSEWHERE = "elsewhere:"  # and a path's last part, in place of an absolute path
-_SHORTEST = 12  # characters of an environment value that is looked for; a shorter one may stand in any path
+_SHORTEST = 12  # characters of an environment value that is searched; shorter values may occur in any path
 PATHS = (
     "data.root", "data.train_list", "data.val_list", "data.test_list", "data.file", "data.roles", "cache.dir",
     "backbone.weights", "text.file", "text.model", "init",
@@ -31,7 +31,7 @@ def refuse_secrets(config: DictConfig) -> None:
             )
         found = next((secrets[secret] for secret in secrets if isinstance(value, str) and secret in value), None)
         if found is not None:
-            raise CxrError(f"{key} holds the value of ${found}, which would be saved in config.yaml; leave it out")
+            raise CxrError(f"{key} contains the value of ${found}, which would be saved in config.yaml; leave it out")
 
 
 def shorten_home(config: DictConfig) -> None:
@@ -52,7 +52,7 @@ def without_places(config: Any) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def with_places(config: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    """Undoes `without_places` for the known paths whose last part matches."""
+    """Undoes `without_places` for known paths with a matching last part."""
     return _replaced(
         dict(config),
         {

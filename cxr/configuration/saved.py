@@ -43,7 +43,7 @@ def read_configuration(text: str, origin: str) -> dict[str, Any]:
     except Exception as error:  # of PyYAML or OmegaConf
         raise CxrError(f"{origin} is not valid YAML: {first_line(error)}") from error
     if not isinstance(content, dict) or all(value is None for value in content.values()):  # plain text is a null key
-        raise CxrError(f"{origin} holds no configuration")
+        raise CxrError(f"{origin} has no configuration")
     try:
         return of_run({str(key): value for key, value in content.items()})
     except CxrError as error:

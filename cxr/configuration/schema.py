@@ -18,6 +18,7 @@ Pixels = Annotated[int, Kind("a positive whole number", lambda value: value > 0,
 Processes = Annotated[int, Kind("a positive whole number", lambda value: value > 0, maximum=1024)]
 Workers = Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, maximum=1024)]
 Resamples = Annotated[int, Kind("a whole number, 2 or more", lambda value: value >= 2, maximum=10**6)]
+Folds = Annotated[int, Kind("a whole number from 2 to 100", lambda value: 2 <= value <= 100)]
 Above0 = Annotated[float, Kind("a finite number above 0", lambda value: value > 0)]
 From0 = Annotated[float, Kind("a finite number, 0 or more", lambda value: value >= 0)]
 Between = Annotated[float, Kind("above 0 and below 1", lambda value: 0 < value < 1)]
@@ -42,6 +43,8 @@ class Data:
     test_lists: dict[str, Any] = field(default_factory=dict)
     val_share: Between
     split_seed: Count
+    folds: Folds | None = None
+    fold: Count | None = None
     findings: Names | None
     exclude: Names
     min_cases: Count
@@ -69,11 +72,20 @@ class Backbone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Groups:
+    """`optimizer.groups`."""
+
+    layer_decay: Share | None = None
+    decay_norms: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """`optimizer`; null is the default of its class."""
 
     lr: From0 | None
     weight_decay: From0 | None
+    groups: Groups = field(default_factory=dict)  # type: ignore[assignment]  # the defaults of its fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +184,19 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Phantom:
+    """The program `phantom`."""
+
+    root: Annotated[str, Kind("text", example="root=DIR, a new folder")]
+    layout: str
+    images: Positive
+    size: Pixels
+    phantom_seed: Seed
+    label_noise: From0
+    processes: Processes | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataHere:
     """`data` of the programs that read runs."""
 
@@ -204,74 +229,6 @@ class Ensemble:
     leave_one_out: bool
     seed: Seed
     accelerator: Accelerator
-    data: DataHere
-    cache: CacheHere
-
-
-@dataclass(frozen=True, kw_only=True)
-class Points:
-    """`points`: rules with and without a value."""
-
-    half: None
-    youden: None
-    f1: None
-    sensitivity: Share
-    specificity: Share
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """The program `evaluate`."""
-
-    run: Annotated[str, Kind("text", example="run=runs/a")]
-    plugins: Plugins
-    resamples: Resamples
-    seed: Seed
-    points: Points
-    calibration: Literal["none", "temperature", "platt"]
-    localisation: bool
-    accelerator: Accelerator
-    data: DataHere
-    cache: CacheHere
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compare:
-    """The program `compare`."""
-
-    runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
-    split: Literal["val", "test"]
-    metric: Literal["auroc", "average_precision"]
-    resamples: Resamples
-    seed: Seed
-    out: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predict:
-    """The program `predict`."""
-
-    run: str | None
-    bundle: str | None
-    digest: str | None
-    images: Annotated[str, Kind("text", example="images=DIR, a folder of radiographs")]
-    root: str | None
-    out: Annotated[str, Kind("text", example="out=scores.parquet")]
-    maps: str | None
-    batch_size: Positive
-    workers: Literal["auto"] | Processes
-    accelerator: Accelerator
-    plugins: Plugins
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """The program `export`."""
-
-    run: Annotated[str, Kind("text", example="run=runs/a")]
-    out: str | None
-    int8: bool
-    plugins: Plugins
     data: DataHere
     cache: CacheHere
 

@@ -42,7 +42,7 @@ _ALLOWED_CALLBACKS = ("Callback", "EarlyStopping", "ModelSummary", "RichModelSum
 
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
-# In other packages, only subclasses of these are allowed, since their modules hold much else.
+# In other packages, only subclasses of these are allowed, since their modules contain other objects.
 _KINDS = frozenset(
     {
         "albumentations.core.composition.BaseCompose",
@@ -102,7 +102,7 @@ def _check(node: Any, allow: tuple[str, ...] = ()) -> None:
             _check(value)
     elif isinstance(node, str):
         if "${" in node:
-            raise CxrError(f"the configuration holds the interpolation {node!r}; write its value instead")
+            raise CxrError(f"the configuration has the interpolation {node!r}; write its value instead")
     elif isinstance(node, Sequence):
         for value in node:
             _check(value)

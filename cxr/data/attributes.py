@@ -7,8 +7,8 @@ from cxr.data.augment import Draws
 from cxr.data.augment.draws import uniform
 
 ATTRIBUTES = ("age", "male", "female", "pa", "ap")
-_OF = np.array([0, 1, 1, 2, 2])  # of each attribute: age, sex or view, one of which is hidden at a time
-_STREAM = 0xA77  # number of the random stream; those of augmentation are small or 0x0C09
+_OF = np.array([0, 1, 1, 2, 2])  # the quantity of each column: age, sex or view
+_STREAM = 0xA77  # number of the random stream; augmentation uses small numbers and 0x0C09
 
 
 def attributes(rows: pd.DataFrame) -> np.ndarray:
@@ -19,9 +19,13 @@ def attributes(rows: pd.DataFrame) -> np.ndarray:
 
 
 def hidden(values: np.ndarray, share: float, seed: int, draws: Draws) -> np.ndarray:
-    """Attributes (B, 5) of which age, sex and view are each made unknown in a random `share` of the images.
+    """Makes age, sex and view unknown, each in a random `share` of the images, as a function of `seed` and draws.
 
-    What is hidden is a function of (seed, epoch, image, repeat), as augmentation is.
+    Args:
+        values: (B, 5) attributes.
+        share: probability, in [0, 1].
+        seed: of the run.
+        draws: the images.
     """
     if share == 0:
         return values

@@ -1,4 +1,4 @@
-"""Boxes that show where a finding is: what a table of them holds, in pixels of the images as published."""
+"""Bounding boxes of findings, in pixels of the published images."""
 
 from collections.abc import Collection, Sequence
 
@@ -15,22 +15,22 @@ BOX_COLUMNS = ("image", "finding", *BOX, *IMAGE_SIZE)
 
 
 def no_boxes() -> pd.DataFrame:
-    """A table of boxes without a row."""
+    """An empty table of boxes."""
     return pd.DataFrame(columns=list(BOX_COLUMNS))
 
 
 def check_boxes(boxes: pd.DataFrame, images: Collection[str], findings: Sequence[str], origin: str) -> None:
-    """Holds a table of boxes to its schema.
+    """Checks the schema of a table of boxes.
 
     Args:
-        boxes: a row a box with `BOX_COLUMNS`: upper left corner and sides, and the size of the whole image.
+        boxes: one row per box with `BOX_COLUMNS`: upper left corner and sides of the box, and size of the image.
         images: ids of the catalog's images.
-        findings: that the catalog labels.
-        origin: what errors call the catalog.
+        findings: of the catalog.
+        origin: name of the catalog in errors.
 
     Raises:
-        CxrError: a column is missing, an image or a finding is not in the catalog, a number is none, a side is not
-            positive, or a box is outside its image. The message names the row, from 1.
+        CxrError: a column is missing, an image or a finding is not in the catalog, a value is not a number, a side is
+            not positive, or a box is outside its image. The message names the row, from 1.
     """
     missing = [column for column in BOX_COLUMNS if column not in boxes]
     if missing:
@@ -54,7 +54,7 @@ def check_boxes(boxes: pd.DataFrame, images: Collection[str], findings: Sequence
         shown = ", ".join(f"{name}={boxes[name].iloc[row]}" for name in (*BOX, *IMAGE_SIZE))
         raise CxrError(
             f"the boxes of {origin} have {shown} for {boxes['finding'].iloc[row]} of {boxes['image'].iloc[row]} (row "
-            f"{row + 1}); expected a box that meets its image, in pixels of the image as published"
+            f"{row + 1}); expected a box that overlaps its image, in pixels of the published image"
         )
 
 
@@ -62,6 +62,6 @@ def shown_boxes(boxes: pd.DataFrame, preprocessing: Preprocessing) -> NDArray[np
     """x, y, width and height (n, 4) of boxes in pixels of the network's input."""
     scale, shift = preprocessing.pixels()
     whole = boxes[list(IMAGE_SIZE)].to_numpy(float)
-    factors = scale * preprocessing.cached / whole  # a cached image is square, whatever it was
+    factors = scale * preprocessing.cached / whole  # cached images are square
     drawn = boxes[list(BOX)].to_numpy(float) * np.tile(factors, 2)
     return drawn + np.array([shift, shift, 0, 0])

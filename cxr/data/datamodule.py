@@ -1,4 +1,4 @@
-"""From a split catalog and its cache to batches: `image` uint8, `target`, `attributes`, `index`, never normalised."""
+"""Batches from a split catalog and its cache: `image` (uint8, not normalised), `target`, `attributes`, `index`."""
 
 import mmap
 import os
@@ -29,7 +29,7 @@ from cxr.imaging.preprocessing import Preprocessing
 from cxr.processes.isolation import serve_parent
 
 cv2.setNumThreads(0)  # images are small and workers are many
-_MAPPED = 1 << 28  # bytes read before the map's pages are given back
+_MAPPED = 1 << 28  # bytes read before the pages of the map are released
 
 Batch = dict[str, Tensor]
 
@@ -37,16 +37,17 @@ Batch = dict[str, Tensor]
 class Radiographs(Dataset[Batch]):
     """One split, read from the cache one batch at a time.
 
-    Holds NumPy arrays and a path alone: worker processes share their pages, and no Python object grows with the table.
+    It has NumPy arrays and a path only, so that worker processes share memory and no Python object grows with the
+    table.
 
     Args:
         cache: decoded images.
         rows: the split's rows of the catalog.
         findings: target columns.
-        preprocessing: what the network sees of an image.
-        augmentation: changes of training images; none shows them as validation and test images are shown.
-        soft: take the rows' soft targets where there are any, as training does.
-        attribute_dropout: share of images whose age, sex or view is hidden, drawn from `seed`, epoch and image.
+        preprocessing: from cached images to the network's input.
+        augmentation: of training images; None for validation and test.
+        soft: replace labels by soft targets where the rows have them, for training.
+        attribute_dropout: share of images in which age, sex or view is hidden, drawn from `seed`, epoch and image.
         seed: of `attribute_dropout`.
     """
 
@@ -83,10 +84,10 @@ class Radiographs(Dataset[Batch]):
         return self.__dict__ | {"_images": None, "_file": None}  # a worker opens the map itself
 
     def images(self, rows: NDArray[np.int64], epoch: NDArray[np.int64], repeat: NDArray[np.int64]) -> np.ndarray:
-        """Images of the split, (B, size, size) uint8, as these epochs show them; each argument (B,).
+        """Images of the split, (B, size, size) uint8, augmented for their epochs; each argument (B,).
 
         Raises:
-            CxrError: the cache has been changed since this object was made.
+            CxrError: the cache has changed since this object was created.
         """
         stored = np.asarray(self._open())
         images = [stored[position] for position in self.positions[rows].tolist()]
@@ -99,7 +100,7 @@ class Radiographs(Dataset[Batch]):
             draws = Draws(epoch, self.index[rows], repeat)
             made = self.augmentation(images, draws, size, self.preprocessing.crop)
         self._read += len(rows) * stored[0].size
-        if self._read >= _MAPPED:  # the kernel still has them; a worker's memory does not grow to that of the cache
+        if self._read >= _MAPPED:  # keeps a worker's memory small; the pages stay in the kernel's cache
             self._read = 0
             mapping = self._open().base
             assert isinstance(mapping, mmap.mmap)
@@ -107,23 +108,23 @@ class Radiographs(Dataset[Batch]):
         return made
 
     def _open(self) -> np.memmap:
-        """The cache's map, of a file that is as it was: to read where a map's file has been cut would be fatal."""
+        """The cache's map, after a check that its file is unchanged: reading a truncated map would crash."""
         if self._images is None or self._file is None:
             self._file = Path(self.array_path).open("rb")  # noqa: SIM115  # as long as the map
             self._images = open_array(Path(self.array_path), self.shape)
         if _stamp(os.fstat(self._file.fileno())) != self._stamp:
             raise CxrError(
-                f"{self.array_path} has been changed while it was read; python -m cxr cache verify=true with the "
-                "same data options names the images"
+                f"{self.array_path} has changed while it was read; python -m cxr cache verify=true with the same data "
+                "options lists the images"
             )
         return self._images
 
     def batch(self, positions: NDArray[np.int64]) -> Batch:
-        """The batch of these images of the split, as the first epoch shows them."""
+        """The batch of these images of the split in the first epoch."""
         return self.__getitems__(np.stack([positions, *2 * [np.zeros_like(positions)]], axis=1))
 
     def image(self, position: int) -> np.ndarray:
-        """One image of the split, (size, size) uint8, as the first epoch shows it."""
+        """One image of the split in the first epoch, (size, size) uint8."""
         first = np.zeros(1, np.int64)
         return self.images(np.array([position]), first, first)[0]
 
@@ -142,22 +143,22 @@ class Radiographs(Dataset[Batch]):
 
 
 def _stamp(file: os.stat_result) -> tuple[int, int]:
-    """Changes whenever the file's content does."""
+    """A value that changes with the file's content."""
     return file.st_size, file.st_mtime_ns
 
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """How batches are made.
+    """Settings of the loaders.
 
     Attributes:
-        batch_size: training images a batch of one device; evaluation takes twice as many.
-        workers: loader processes of each device's process; 0 loads in the training process.
+        batch_size: training images per batch and device; evaluation uses twice as many.
+        workers: loader processes per device; 0 loads in the training process.
         seed: of order and augmentation.
         rank: of this process.
         ranks: number of processes.
         pin_memory: for copies to a GPU.
-        attribute_dropout: share of training images whose age, sex or view is hidden.
+        attribute_dropout: share of training images in which age, sex or view is hidden.
     """
 
     batch_size: int
@@ -175,14 +176,13 @@ class RadiographData(pl.LightningDataModule):
     Args:
         catalog: checked and split.
         cache: of the catalog's images.
-        preprocessing: what the network sees of an image.
+        preprocessing: from cached images to the network's input.
         settings: batch size, workers, seed, ranks.
-        augmentation: of training images; none shows them as validation and test images are shown.
+        augmentation: of training images, or None.
         order: of training images.
-        start: (epoch, batches already used) where a resumed run continues: its first batches are fetched before
-            Lightning sets the epoch.
-        partners: order of a second stream of training images; each batch of it follows that of the first in the rows
-            of one batch.
+        start: (epoch, batches already used) at which a resumed run continues, since its first batches are fetched
+            before Lightning sets the epoch.
+        partners: order of a second stream of training images, appended to the batches of the first, for mixing.
     """
 
     def __init__(
@@ -204,23 +204,23 @@ class RadiographData(pl.LightningDataModule):
         self.order, self.start, self.partners = order or Shuffled(), start, partners
 
     def dataset(self, split: str, augmentation: Augmentation | None = None) -> Radiographs:
-        """The images of one split, of which training has soft targets where the catalog has them."""
+        """The images of one split; training uses soft targets if the catalog has them."""
         rows, findings, soft = self.catalog.rows(split), self.catalog.findings, split == "train"
         share = self.settings.attribute_dropout if split == "train" else 0.0
         seed = self.settings.seed
         return Radiographs(self.cache, rows, findings, self.preprocessing, augmentation, soft, share, seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Ordered and augmented batches; the same for the same (seed, epoch)."""
+        """Ordered and augmented batches, a function of (seed, epoch)."""
         dataset = self.dataset("train", self.augmentation)
         return self._loader("train", dataset, self.settings.batch_size, self.order, self.start)
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Batch]:
-        """Every image of a split, in the table's order, as it is."""
+        """Every image of a split, in the table's order, without augmentation."""
         return self._loader(split, self.dataset(split), 2 * self.settings.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Every validation image, as it is."""
+        """Every validation image, without augmentation."""
         return self.evaluation_dataloader("val")
 
     def _loader(
@@ -231,29 +231,29 @@ class RadiographData(pl.LightningDataModule):
         order: Order | None = None,
         start: tuple[int, int] = (0, 0),
     ) -> DataLoader[Batch]:
-        s, labels = self.settings, self.catalog.targets(split)  # an order goes by labels, never by soft targets
+        s, labels = self.settings, self.catalog.targets(split)  # orders use labels, not soft targets
         first = EpochBatches(labels, batch_size, s.seed, order, s.rank, s.ranks, start)
         batches: EpochBatches | PairedBatches = first
         if order is not None and self.partners is not None:
-            seed = int(np.random.SeedSequence([s.seed, 1]).generate_state(1)[0])  # other draws than the first stream's
+            seed = int(np.random.SeedSequence([s.seed, 1]).generate_state(1)[0])  # independent of the first stream
             second = EpochBatches(labels, batch_size, seed, self.partners, s.rank, s.ranks, start)
             batches = PairedBatches(first, second)
         return DataLoader(
             dataset,
-            batch_sampler=batches,  # type: ignore[arg-type]  # arrays in place of lists
-            collate_fn=_ready,  # type: ignore[arg-type]  # of a whole batch
+            batch_sampler=batches,  # type: ignore[arg-type]  # yields arrays instead of lists
+            collate_fn=_ready,  # type: ignore[arg-type]  # receives a whole batch
             num_workers=s.workers,
             pin_memory=s.pin_memory,
             persistent_workers=order is not None and s.workers > 0,
-            worker_init_fn=serve_parent,  # a resumed run needs the lock that they hold, too
+            worker_init_fn=serve_parent,  # ends them with a killed run, whose lock they would keep
         )
 
 
 def _ready(batch: Batch) -> Batch:
-    """The batch as it is, in a worker already in shared memory.
+    """Returns the batch; a worker moves it to shared memory first.
 
-    Where that is full it is an error here; the queue, which would share it later, drops what it cannot share, and the
-    training process would wait for it for ever.
+    Full shared memory is an error here. The queue, which would move it later, drops such a batch silently, and training
+    would wait for it forever.
     """
     if get_worker_info() is not None:
         for part in batch.values():

@@ -1,4 +1,4 @@
-"""A tree of findings: parents that are findings of the table, and virtual ones whose label is that of any child."""
+"""Trees of findings. A parent is a finding of the table, or virtual: present if one of its children is."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cxr.data.catalog import COLUMNS, Catalog
 from cxr.errors import CxrError
 from cxr.findings import check_names
 
-Parents = dict[str, str | None]  # the parent of each node, parents before their children; none for a root
+Parents = dict[str, str | None]  # the parent of each node, parents before their children; None for a root
 
 
 def parents_of(tree: Any) -> Parents:
-    """Reads a tree as YAML holds it: nested mappings, with null or an empty mapping below a leaf.
+    """Reads a tree of nested mappings, with null or an empty mapping below a leaf.
 
     Raises:
-        CxrError: it is no such tree, or names a finding twice.
+        CxrError: it is not such a tree, or names a finding twice.
     """
     found: Parents = {}
     for name, parent in _edges(tree, None):
@@ -30,18 +31,18 @@ def parents_of(tree: Any) -> Parents:
 
 
 def with_virtual_parents(catalog: Catalog, tree: Any, known: Sequence[str]) -> Catalog:
-    """Adds the nodes of a tree that the data set does not label, each as a finding behind the others.
+    """Adds the nodes of a tree that the data set does not label, as findings after the others.
 
-    Its label is 1 where a finding below it is present, 0 where all of them are absent, else unknown. Nodes that no
-    finding of the catalog is below are left out.
+    The label is 1 if a finding below the node is present, 0 if all are absent, otherwise unknown. Nodes without a
+    finding of the catalog below them are ignored.
 
     Args:
-        catalog: whose findings have been chosen.
+        catalog: after the choice of findings.
         tree: see `parents_of`.
-        known: findings of the data set; those that were not chosen are no virtual parents.
+        known: all findings of the data set, which are not virtual.
 
     Raises:
-        CxrError: the tree, or the name of a virtual parent.
+        CxrError: the tree is invalid, or a virtual parent has the name of a column.
     """
     parents, table = parents_of(tree), catalog.table.copy()
     virtual = []
@@ -59,14 +60,38 @@ def with_virtual_parents(catalog: Catalog, tree: Any, known: Sequence[str]) -> C
 
 
 def parent_columns(tree: Any, findings: Sequence[str]) -> list[int]:
-    """(L,) for each finding the column of its closest ancestor among the findings; -1 for a root."""
+    """(L,) the column of each finding's closest ancestor among the findings; -1 for a root."""
     parents = parents_of(tree)
     closest = [next((name for name in ancestors(finding, parents) if name in findings), None) for finding in findings]
     return [-1 if name is None else findings.index(name) for name in closest]
 
 
+def downwards(parents: Sequence[int]) -> list[int]:
+    """All columns but roots, each behind its parent."""
+
+    def depth(column: int) -> int:
+        return 0 if parents[column] < 0 else 1 + depth(parents[column])
+
+    return sorted((column for column, parent in enumerate(parents) if parent >= 0), key=depth)
+
+
+def at_most_parents(score: NDArray[Any], parents: Sequence[int]) -> NDArray[Any]:
+    """Scores (N, L) of which none is above that of its parent: the smallest along the path from the root.
+
+    Calibration by finding and weights by finding can raise a finding above its parent.
+
+    Args:
+        score: (N, L).
+        parents: (L,), see `parent_columns`.
+    """
+    found = score.copy()
+    for child in downwards(parents):
+        found[:, child] = np.minimum(found[:, child], found[:, parents[child]])
+    return found
+
+
 def violations(table: pd.DataFrame, findings: Sequence[str], parents: Sequence[int]) -> dict[tuple[str, str], int]:
-    """How many images have a finding without its parent, by (finding, parent), where there are any."""
+    """The number of images that have a finding without its parent, by (finding, parent); zeros are omitted."""
     labels = table[list(findings)].to_numpy(float)
     counts = {
         (findings[child], findings[parent]): int(((labels[:, child] == 1) & (labels[:, parent] == 0)).sum())
@@ -77,7 +102,7 @@ def violations(table: pd.DataFrame, findings: Sequence[str], parents: Sequence[i
 
 
 def ancestors(name: str, parents: Mapping[str, str | None]) -> Iterator[str]:
-    """Parent, grandparent and so on; none of a finding that is not in the tree."""
+    """Parent, grandparent and so on; empty for a finding that is not in the tree."""
     parent = parents.get(name)
     while parent is not None:
         yield parent

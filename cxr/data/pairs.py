@@ -1,4 +1,4 @@
-"""Two streams of training images read side by side, for mixing."""
+"""Two streams of training images in one batch, for mixing."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,13 @@ from cxr.data.sampling import Batch, EpochBatches
 
 
 class PairedBatches(Sampler[Batch]):
-    """Each batch of one stream followed by the same batch of the other, (2B, 3).
+    """Concatenates the batches of two streams, (2B, 3).
 
-    Both streams have as many images, so that filler is in the same rows of each.
+    Both streams have the same number of images, so that filler is in the same rows of each.
 
     Args:
-        first: of B rows a batch.
-        second: alike, in another order.
+        first: batches of B rows.
+        second: batches of B rows in another order.
     """
 
     def __init__(self, first: EpochBatches, second: EpochBatches) -> None:

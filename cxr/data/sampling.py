@@ -1,4 +1,4 @@
-"""Which images make which batch: an order that only (seed, epoch) decides, dealt over ranks without loss or repeat."""
+"""The order of training images, a function of (seed, epoch), and its distribution over ranks."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -13,10 +13,10 @@ Batch = NDArray[np.int64]  # (B, 3): position in the split, epoch, repeat; a pos
 
 
 class Order(Protocol):
-    """Chooses an epoch's images."""
+    """Chooses the images of an epoch and their order."""
 
     def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
-        """Positions in the split, (N,), in the order in which they are shown; some may come more than once.
+        """Positions in the split, (N,), in the order of training; they may repeat.
 
         Args:
             target: (N, L) labels of the split, NaN unknown.
@@ -35,10 +35,10 @@ class Shuffled:
 
 
 class Few:
-    """The same few images over and over, as many times as the split has images.
+    """A few images, drawn with `seed` and repeated to the number of images of the split.
 
     Args:
-        images: how many different ones; those that `seed` draws.
+        images: number of different images.
     """
 
     def __init__(self, images: int = 16) -> None:
@@ -52,10 +52,10 @@ class Few:
 
 
 class WeightedByFindings:
-    """As many images as the split has, each drawn with a chance that grows with its number of findings.
+    """As many images as the split has, drawn with a weight that grows with the number of findings.
 
     Args:
-        weight: what each finding adds to an image's weight of 1.
+        weight: added for each finding to an image's weight of 1.
     """
 
     def __init__(self, weight: float = 1.0) -> None:
@@ -69,19 +69,19 @@ class WeightedByFindings:
 
 
 class Balanced:
-    """As many images as the split has, drawn by the rarest of their findings: weight is its prevalence ** -power.
+    """As many images as the split has, drawn with the weight prevalence ** -power of their rarest finding.
 
-    Images without a finding count as one more class; images without a known label are never drawn. Power 1 is the
-    inverse of prevalence, one half its square root (Mahajan et al., "Exploring the Limits of Weakly Supervised
+    Images without a finding are a further class; images without a known label are never drawn. Power 1 weights by
+    inverse prevalence, 0.5 by its square root (Mahajan et al., "Exploring the Limits of Weakly Supervised
     Pretraining", ECCV 2018).
 
     Args:
-        power: 0 draws all alike.
+        power: in [0, 1]; 0 draws uniformly.
     """
 
     def __init__(self, power: float = 1.0) -> None:
         if not 0 <= power <= 1:
-            raise CxrError(f"sampler.power={power} must lie between 0 and 1")
+            raise CxrError(f"sampler.power={power} must be between 0 and 1")
         self.power = power
 
     def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
@@ -92,10 +92,11 @@ class Balanced:
 
 
 class ClassAware:
-    """As many images as the split has: a class is drawn, all alike, then the next image of its shuffled list.
+    """As many images as the split has: each draw takes a uniformly random class, then the next image of its list.
 
-    Images without a finding are one more class; images without a known label are in none (Shen, Lin and Huang, "Relay
-    Backpropagation for Effective Learning of Deep Convolutional Neural Networks", ECCV 2016).
+    The lists are shuffled. Images without a finding are a further class; images without a known label are in no class
+    (Shen, Lin and Huang, "Relay Backpropagation for Effective Learning of Deep Convolutional Neural Networks", ECCV
+    2016).
     """
 
     def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
@@ -116,20 +117,20 @@ class ClassAware:
 class EpochBatches(Sampler[Batch]):
     """Batches of one rank for one epoch.
 
-    Ranks take every `ranks`-th image of one common order, so that a window of consecutive batches holds the same
-    images whatever the number of ranks. All ranks make the same number of batches, since a rank that stops early
-    would leave the others waiting; where images run out, filler takes the place: the position p is given as ~p, and
-    the data set delivers that image with index -1 and no known target, so that it counts nowhere. An image that would
-    be alone in the last batch gets filler beside it, since batch norm cannot train on one value a channel.
+    Each rank takes every `ranks`-th image of a common order, so that a window of consecutive batches has the same
+    images with any number of ranks. All ranks yield the same number of batches, since otherwise ranks would wait for
+    one that has ended. Missing images are replaced by filler: position p is given as ~p, and the data set returns that
+    image with index -1 and unknown targets, so that losses and metrics ignore it. A last batch of one image gets
+    filler, too, because batch normalization needs more than one value per channel.
 
     Args:
-        target: (N, L) labels of the split, which some orders go by.
-        batch_size: images a batch of one rank.
+        target: (N, L) labels of the split, for orders that use them.
+        batch_size: images per batch and rank.
         seed: of the order.
-        order: of an epoch; none is the table's.
+        order: of an epoch; None for the order of the table.
         rank: of this process.
         ranks: number of processes.
-        start: (epoch, batches) where a resumed run continues: the batches of that epoch already used.
+        start: (epoch, batches already used) at which a resumed run continues.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class EpochBatches(Sampler[Batch]):
 
     @property
     def sampler(self) -> "EpochBatches":
-        """Itself: Lightning calls `set_epoch` of a batch sampler's `sampler`, and of no batch sampler."""
+        """Itself: Lightning calls `set_epoch` of `batch_sampler.sampler` only."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -177,9 +178,9 @@ class EpochBatches(Sampler[Batch]):
 
 
 def _classes(target: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(N, L + 1): which findings an image has; last, that it has none as far as is known.
+    """(N, L + 1): the findings of each image; the last column marks images without a known finding.
 
-    An image without a known label is in no class, unless all images are: then they are one.
+    An image without a known label is in no class, unless all images lack labels: then they are one class.
     """
     present, known = target == 1, ~np.isnan(target).all(axis=1)
     none = ~present.any(axis=1) & (known | ~known.any())
@@ -187,7 +188,7 @@ def _classes(target: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _draw(weight: NDArray[np.floating], seed: int, epoch: int) -> NDArray[np.int64]:
-    """As many positions as there are, with replacement, by weight."""
+    """(N,) positions drawn with replacement, by weight (N,)."""
     rng = np.random.default_rng([seed, epoch])
     ends = np.cumsum(weight, dtype=np.float64)
     found = np.searchsorted(ends, rng.random(len(weight)) * ends[-1], side="right")
@@ -195,7 +196,7 @@ def _draw(weight: NDArray[np.floating], seed: int, epoch: int) -> NDArray[np.int
 
 
 def _repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many times each entry has come before, (N,)."""
+    """The number of earlier occurrences of each entry, (N,)."""
     sorted_places = np.argsort(order, kind="stable")
     ranked = order[sorted_places]
     first = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))

@@ -1,7 +1,7 @@
-"""Soft training targets: columns `soft:<finding>` of a catalog's table, in [0, 1], NaN where there is none.
+"""Soft training targets: columns `soft:<finding>` of a catalog's table, in [0, 1], NaN without one.
 
-They replace a finding's labels in the training loss only: metrics, orders, counts, validation and
-test go by the labels.
+They replace the labels of a finding in the training loss only. Metrics, sampling, counts, validation and test use the
+labels.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,24 +17,29 @@ SOFT = "soft:"
 
 
 def soft_targets(rows: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float32]:
-    """Those of rows of a catalog's table, (N, L) float32, NaN where there is none."""
-    columns = rows.reindex(columns=[f"{SOFT}{name}" for name in findings])
-    return columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float32, na_value=np.nan)
+    """Soft targets of rows of a catalog's table, (N, L) float32, NaN without one."""
+    soft = np.full((len(rows), len(findings)), np.nan, np.float32)
+    for position, name in enumerate(findings):
+        if f"{SOFT}{name}" in rows:
+            soft[:, position] = pd.to_numeric(rows[f"{SOFT}{name}"], errors="coerce").to_numpy(
+                np.float32, na_value=np.nan
+            )
+    return soft
 
 
 def check_soft(
     table: pd.DataFrame, findings: Sequence[str], origin: str, place: Callable[[pd.Series, str], str]
 ) -> None:
-    """Holds the soft columns of a catalog's table to their range.
+    """Checks the soft targets of a catalog's table.
 
     Args:
         table: with `image`.
-        findings: that it labels.
-        origin: what errors call it.
-        place: where the rows of a mask (N,), in a column, stand in the file.
+        findings: of the catalog.
+        origin: name of the table in errors.
+        place: from a mask of rows (N,) and a column to their place in the file, for errors.
 
     Raises:
-        CxrError: a column is of an unknown finding, or a value is no number in [0, 1].
+        CxrError: a column has an unknown finding, or a value is not a number in [0, 1].
     """
     columns = [str(name) for name in table if str(name).startswith(SOFT)]
     of = [column.removeprefix(SOFT) for column in columns]
@@ -45,6 +50,6 @@ def check_soft(
         if outside.any():
             image, value = table["image"][outside].iloc[0], table[column][outside].iloc[0]
             raise CxrError(
-                f"{origin} gives {image} {column}={value}; soft targets lie in [0, 1], and are empty where there is "
-                f"none {place(outside, column)}"
+                f"{origin} gives {image} {column}={value}; soft targets are numbers in [0, 1] or empty "
+                f"{place(outside, column)}"
             )

@@ -1,7 +1,6 @@
 """Training, validation and test splits: official or custom lists, patient-grouped validation, and leak checks."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxr.data.catalog import SPLITS, Catalog, some
+from cxr.data.catalog import SPLITS, Catalog, some, sorted_by_image
 from cxr.errors import CxrError
+from cxr.files.naming import check_test_names
 from cxr.files.reading import read_text
-from cxr.metrics.stratification import draw_patients
+from cxr.metrics.stratification import assign_patients, draw_patients
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")  # of a test split: part of file names and keys
 _LONGEST_LIST = 1 << 26  # bytes: 2 million names of 32
 
 
@@ -29,29 +28,33 @@ def split_catalog(
     seed: int,
     skipped: Sequence[str] = (),
     test_lists: Mapping[str, str] | None = None,
+    folds: int | None = None,
+    fold: int | None = None,
 ) -> Catalog:
-    """Fills the column `split`, by lists or as the source filled it, and adds further test splits.
+    """Fills the column `split` from lists or from the source's column, and adds further test splits.
 
     Without `val_list`, or without a validation image in the source's column, validation patients are drawn from
     training by `draw_patients`. With `val_list`, and with the official `train_val_list.txt` as training list, its
-    images are taken out of that list. Images in no list get an empty split.
+    images are removed from that list. Images in no list get an empty split.
 
     Args:
         catalog: the checked table.
-        root: where a list's file name is looked for if it is not a path that exists.
-        train_list: file with one image name a line; training and, without `val_list`, validation. None, with the other
-            two: the table's own column is used.
-        val_list: file of validation images, or none.
+        root: folder of lists that are given by file name.
+        train_list: file with one image name per line: training and, without `val_list`, validation images. If all
+            three lists are None, the table's column is used.
+        val_list: file of validation images, or None.
         test_list: file of test images.
-        val_share: share of the training images that validation gets, in (0, 1).
+        val_share: share of the training images for validation, in (0, 1).
         seed: of the draw.
-        skipped: images that were left out of the table on purpose, and may stand in the lists.
+        skipped: images that were excluded from the table and may be in the lists.
         test_lists: name of a further test split to the file of its images.
+        folds: number of folds that the images of training and validation are divided into, by patient.
+        fold: the fold that is the validation split, from 0; the others are the training split.
 
     Raises:
         CxrError: there are neither lists nor a column; a list is missing, names an image twice or one that is not in
-            the table; an image stands in two lists; the name of a further test split is none or is taken; a patient is
-            on both sides of a split; or a split is empty.
+            the table; an image is in two lists; the name of a further test split is invalid or taken; a patient is in
+            two of training, validation and test; or a split is empty.
     """
     further = _further(test_lists, catalog)
     three = {"train_list": train_list, "val_list": val_list, "test_list": test_list}
@@ -74,7 +77,9 @@ def split_catalog(
     table = catalog.table.reset_index(drop=True)
     catalog = replace(catalog, table=table.assign(split=_sides(catalog, root, given, lists)), tests=tests)
     table = catalog.table
-    if val_list is None and not (table["split"] == "val").any():
+    if folds is not None or fold is not None:
+        _divide(catalog, folds, fold, val_list, seed)
+    elif val_list is None and not (table["split"] == "val").any():
         check_filled(catalog, ("train",))
         if not given:
             print(f"{catalog.origin} has no val split: it is drawn from train by patient", flush=True)
@@ -85,20 +90,32 @@ def split_catalog(
     return catalog
 
 
+def _divide(catalog: Catalog, folds: int | None, fold: int | None, val_list: str | None, seed: int) -> None:
+    """Fills the column `split` of training and validation images: one fold validates, the others train."""
+    if folds is None or fold is None or not 0 <= fold < folds:
+        raise CxrError(
+            f"data.folds={folds} with data.fold={fold}: pass both, such as data.folds=5 data.fold=0,1,2,3,4 with -m"
+        )
+    if val_list is not None:
+        raise CxrError(f"data.val_list={val_list} and data.folds={folds} both choose the validation images; pass one")
+    table = catalog.table
+    free = table["split"].isin(["train", "val"])
+    check_filled(catalog, ("train",))
+    side = assign_patients(table[free], catalog.findings, [1 / folds] * folds, seed)
+    if side.nunique() < folds:
+        raise CxrError(f"{len(side)} training patients cannot be divided into data.folds={folds}; use fewer folds")
+    table.loc[free, "split"] = np.where(table["patient"][free].map(side) == fold, "val", "train")
+
+
 def _further(test_lists: Mapping[str, str] | None, catalog: Catalog) -> dict[str, str]:
-    """`data.test_lists`, once all further test splits have names that files and keys can have."""
+    """`data.test_lists` as a dictionary, after checks of its names and files and of the source's further splits."""
     if not isinstance(test_lists or {}, Mapping):
         raise CxrError(f"data.test_lists={test_lists} must name a file by test split, such as {{other: other.txt}}")
     further = {str(name): file for name, file in (test_lists or {}).items()}
-    for name in (*catalog.tests, *further):
-        if not _NAME.fullmatch(name) or name.lower() in SPLITS:
-            raise CxrError(
-                f"data.test_lists has the test split {name!r}; name it with at most 60 letters, digits, _ and -, not "
-                f"starting with _ or -, and not {', '.join(SPLITS)}"
-            )
+    check_test_names((*catalog.tests, *further))
     for name, file in further.items():
         if not isinstance(file, str):
-            raise CxrError(f"data.test_lists.{name}={file} must be a file with one image name a line")
+            raise CxrError(f"data.test_lists.{name}={file} must be a file with one image name per line")
         if name in catalog.tests:
             raise CxrError(f"data.test_lists.{name}: {catalog.origin} has a test split of that name; choose another")
     return further
@@ -107,19 +124,19 @@ def _further(test_lists: Mapping[str, str] | None, catalog: Catalog) -> dict[str
 def _sides(
     catalog: Catalog, root: str | Path, given: Mapping[str, str], lists: Mapping[str, list[str]]
 ) -> NDArray[np.object_]:
-    """The split of every row, (N,): by the three lists, or as the source says where none of them is given."""
+    """The split of every row, (N,), from the three lists or, without lists, from the source's column."""
     own = "split" in catalog.table and (catalog.table["split"] != "").any()
     if not given and own:
         return catalog.table["split"].to_numpy(object, copy=True)
     absent = [f"data.{name}" for name in ("train_list", "test_list") if name not in given]
     if absent:
-        rest = "leave all lists out to use the column split of" if own else "let the source deliver a column split for"
+        rest = "omit all lists to use the column split of" if own else "let the source return a column split for"
         raise CxrError(
-            f"{' and '.join(absent)} must name a file with one image name a line; pass {'=FILE '.join(absent)}=FILE, "
+            f"{' and '.join(absent)} must name a file with one image name per line; pass {'=FILE '.join(absent)}=FILE, "
             f"or {rest} {catalog.origin}"
         )
     if own:
-        print(f"the lists say the split; the column split of {catalog.origin} is not used", flush=True)
+        print(f"the lists determine the split; the column split of {catalog.origin} is not used", flush=True)
     split = pd.Series("", index=catalog.table["image"])
     for name in given:
         clash = split.loc[lists[name]] != ""
@@ -127,8 +144,8 @@ def _sides(
             image = clash.index[clash][0]
             other = f"{split[image]}_list"
             raise CxrError(
-                f"{image} stands in data.{other} and in data.{name} ({_place(root, given[other], image)}, "
-                f"{_place(root, given[name], image)}); an image has one place"
+                f"{image} is in data.{other} and in data.{name} ({_place(root, given[other], image)}, "
+                f"{_place(root, given[name], image)}); keep it in one of them"
             )
         split.loc[lists[name]] = name.removesuffix("_list")
     return split.to_numpy(object)
@@ -143,14 +160,14 @@ def alike_but_zeros(patients: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _used(catalog: Catalog) -> pd.DataFrame:
-    """Patient and split of every place in a split; an image in several test splits comes as often."""
+    """Patient and split of every image in a split; an image in several test splits has several rows."""
     rows = [catalog.rows(name)[["patient"]].assign(split=name) for name in (*SPLITS, *catalog.tests)]
     return pd.concat(rows, ignore_index=True)
 
 
 def _warn_of_zeros(catalog: Catalog) -> None:
     used, origin = _used(catalog), catalog.origin
-    pairs = alike_but_zeros(used["patient"])
+    pairs = alike_but_zeros(used["patient"].unique())
     if not pairs:
         return
     sides = used.groupby("patient")["split"].first()
@@ -158,17 +175,17 @@ def _warn_of_zeros(catalog: Catalog) -> None:
     named = " and ".join(f"{patient} (in {sides[patient]})" for patient in first)
     print(
         f"WARNING: patients {named} of {origin} differ only by leading zeros and count as two ({len(pairs)} such "
-        "pairs); if they are one person, write the id alike, or the split leaks",
+        "pairs); if they are one person, use one id, or the split leaks",
         flush=True,
     )
 
 
 def read_list(root: str | Path, name: str) -> list[str]:
-    """The image names of a list file: a path, or a file name below `root`; blank lines are passed over."""
+    """The image names of a list file, given as a path or a file name below `root`; blank lines are ignored."""
     path, lines = _lines_of(root, name)
     images = [line for line in lines if line]
     if not images:
-        raise CxrError(f"the list {path} is empty; give a file with one image name a line")
+        raise CxrError(f"the list {path} is empty; give a file with one image name per line")
     counts = pd.Series(images).value_counts()
     if counts.iloc[0] > 1:
         same = [str(number) for number, line in enumerate(lines, start=1) if line == counts.index[0]]
@@ -179,16 +196,16 @@ def read_list(root: str | Path, name: str) -> list[str]:
 
 
 def _lines_of(root: str | Path, name: str) -> tuple[Path, list[str]]:
-    """The file of a list, and its lines without space around."""
+    """The file of a list, and its lines without surrounding space."""
     candidates = [Path(name).expanduser(), Path(root).expanduser() / name]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
-        raise CxrError(f"the list {name} is neither a file nor in {root}; give a file with one image name a line")
+        raise CxrError(f"the list {name} is neither a file nor in {root}; give a file with one image name per line")
     try:
         return path, [line.strip() for line in read_text(path, _LONGEST_LIST).splitlines()]
     except (OSError, CxrError):
         raise CxrError(
-            f"the list {path} is not a text file that can be read; give a file with one image name a line"
+            f"the list {path} is not a readable text file; give a file with one image name per line"
         ) from None
 
 
@@ -203,7 +220,7 @@ def check_filled(catalog: Catalog, splits: Iterable[str]) -> None:
         if catalog.rows(name).empty:
             option = f"test_lists.{name}" if name in catalog.tests else f"{name}_list"
             raise CxrError(
-                f"the {name} split of {catalog.origin} holds no image; check data.{option}, or what the source says"
+                f"the {name} split of {catalog.origin} has no images; check data.{option}, or the source's splits"
             )
 
 
@@ -224,7 +241,7 @@ def check_split(catalog: Catalog) -> None:
 
 
 def split_fingerprint(catalog: Catalog) -> str:
-    """SHA-256 over which image is in which split: runs with the same value were evaluated on the same images."""
-    used = catalog.table.loc[catalog.table["split"] != "", ["image", "split"]].sort_values("image")
+    """SHA-256 of the assignment of images to splits; runs with equal values were evaluated on the same images."""
+    used = sorted_by_image(catalog.table.loc[catalog.table["split"] != "", ["image", "split"]])
     lines = [*(used["image"] + "\t" + used["split"]), *filter(None, [catalog.tests_text])]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -25,16 +25,16 @@ _Scores = NDArray[np.float32]
 class MaxVote(Method):
     """The largest score among the members."""
 
-    label = "max vote"
+    label, fixed = "max vote", True
 
     def _combine(self, scores: _Scores, fit: Fit, finding: int) -> _Scores:
         return np.asarray(scores.max(axis=0))
 
 
 class HardVote(Method):
-    """The share of the members whose score is at least 0.5."""
+    """The share of members with a score of at least 0.5."""
 
-    label = "hard vote"
+    label, fixed = "hard vote", True
 
     def _combine(self, scores: _Scores, fit: Fit, finding: int) -> _Scores:
         return (scores >= THRESHOLD).mean(axis=0).astype(np.float32)
@@ -43,7 +43,7 @@ class HardVote(Method):
 class Average(Method):
     """The mean of the members' scores."""
 
-    label = "average"
+    label, fixed = "average", True
 
     def _learn(self, data: Validation) -> Fit:
         return Fit(np.full((len(data.findings), data.members), 1 / data.members))
@@ -58,7 +58,7 @@ class RankAverage(Method):
     It needs all images of a split at once: the result for an image depends on the others, and is not a probability.
     """
 
-    label = "rank average"
+    label, fixed = "rank average", True
 
     def _combine(self, scores: _Scores, fit: Fit, finding: int) -> _Scores:
         fractions = (pd.DataFrame(scores.T).rank() - 0.5) / scores.shape[1]
@@ -68,14 +68,14 @@ class RankAverage(Method):
 class Geometric(Method):
     """The weighted geometric mean of the members' odds, as a probability: the weighted mean of their logits.
 
-    Odds treat presence and absence alike, probabilities do not. Scores are clipped to [1e-7, 1 - 1e-7], so that a score
-    of 0 or 1 does not outweigh all other members.
+    Odds treat presence and absence symmetrically, probabilities do not. Scores are clipped to [1e-7, 1 - 1e-7], so that
+    a score of 0 or 1 does not outweigh all other members.
 
     Args:
         weights: a non-negative number for each member in the order of `runs`, scaled to sum one; None for equal.
     """
 
-    label = "geometric"
+    label, fixed = "geometric", True
 
     def __init__(self, weights: Sequence[float] | None = None) -> None:
         self.weights = weights

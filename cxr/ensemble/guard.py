@@ -1,4 +1,4 @@
-"""The leak guard of ensembles: no member may have learnt from patients that another one is evaluated on."""
+"""The leak guard of ensembles: no member may be trained on patients that another member is evaluated on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,10 @@ class Origin:
         checkpoint_sha256: of its weights; empty for a folder without a checkpoint.
         split_fingerprint: see `cxr.data.split`; empty where unknown.
         labels_sha256: see `cxr.data.catalog`; empty where unknown.
-        split_options: `SPLIT_OPTIONS` of its configuration; empty where it has none.
+        split_options: `SPLIT_OPTIONS` of its configuration; empty without one.
         unknown: its initial weights with unknown training data, see `cxr.run.ancestry`.
+        hierarchy: the tree of findings that its scores follow, see `cxr.data.hierarchy`.
+        fold: `data.fold` and `data.folds` of a fold of a cross-validation, else None.
     """
 
     key: str
@@ -32,6 +34,8 @@ class Origin:
     labels_sha256: str
     split_options: dict[str, Any]
     unknown: tuple[str, ...] = ()
+    hierarchy: Any = None
+    fold: tuple[int, int] | None = None
 
     @property
     def training_patients(self) -> str:
@@ -73,21 +77,21 @@ def check_patients(
 
 
 def check_origins(origins: Sequence[Origin]) -> None:
-    """Refuses members whose training patients may be validation or test patients of another one.
+    """Refuses members if training patients of one may be validation or test patients of another.
 
     Every pair is compared: by the fingerprint of the split where both are known, otherwise by the options that
-    determine it.
+    determine it. Folds have different splits; their validation predictions are checked by `out_of_fold`.
 
     Raises:
         CxrError: the two members and the difference are named.
     """
     for a, b in combinations(origins, 2):
         pair = f"{a.key} and {b.key} cannot be one ensemble"
-        for name in ("split_fingerprint", "labels_sha256"):
+        for name in ("labels_sha256",) if a.fold and b.fold else ("split_fingerprint", "labels_sha256"):
             known = {value for origin in (a, b) if (value := getattr(origin, name))}
             if len(known) == 2:
                 raise CxrError(f"{pair}: their {name} differ, so one may have been trained on the other's images")
-        if a.split_fingerprint and b.split_fingerprint:
+        if (a.fold and b.fold) or (a.split_fingerprint and b.split_fingerprint):
             continue
         for name in sorted(set(a.split_options) & set(b.split_options)):
             if a.split_options[name] != b.split_options[name]:

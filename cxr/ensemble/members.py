@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_patients, split_options
 from cxr.ensemble.splits import Test, Validation
 from cxr.errors import CxrError
+from cxr.evaluation.folds import out_of_fold
 from cxr.run.directory import Run
+from cxr.run.folds import check_complete, fold_of
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
-from cxr.run.smoke import say_left_out, smoke_refused
+from cxr.run.smoke import print_skipped, smoke_refused
 from cxr.run.splits import check_chosen_on_validation
 from cxr.training.finished_run import FinishedRun
 
@@ -42,32 +44,40 @@ class Members:
         validation: their scores on it.
         test: their scores on it.
         patients_in_both: patients with validation and test images; should be empty.
+        folds: whether they are the folds of a cross-validation; each then has the out-of-fold scores on validation.
     """
 
     origins: list[Origin]
     validation: Validation
     test: Test
     patients_in_both: tuple[str, ...]
+    folds: bool = False
 
     @property
     def keys(self) -> list[str]:
         """The run directories as they were given."""
         return [origin.key for origin in self.origins]
 
+    @property
+    def hierarchy(self) -> Any:
+        """The tree of findings that all of them follow; none if they differ."""
+        first = self.origins[0].hierarchy
+        return first if all(origin.hierarchy == first for origin in self.origins) else None
+
 
 def expand(runs: str | Sequence[str]) -> list[str]:
     """The run directories of a list of paths and globs; a glob skips unfinished runs, smoke runs and ensembles.
 
     Raises:
-        CxrError: a glob finds nothing, a path is no folder or a smoke run, one is given twice, or there are fewer than
-            two.
+        CxrError: a glob finds nothing, a path is not a folder or is a smoke run, a run is given twice, or there is only
+            one.
     """
     keys: list[str] = []
     for pattern in [runs] if isinstance(runs, str) else list(runs):
         if glob.has_magic(pattern):
             runs_of = {path: Run(Path(path)) for path in sorted(glob.glob(pattern))}
             trained = {path: run for path, run in runs_of.items() if run.best.exists() and run.metrics_path.exists()}
-            say_left_out([run.path for run in trained.values() if run.smoke])
+            print_skipped([run.path for run in trained.values() if run.smoke])
             found = [path for path, run in trained.items() if not run.smoke]
             if not found:
                 raise CxrError(f"runs={pattern} matches no finished run")
@@ -106,23 +116,35 @@ def gather(keys: Sequence[str], accelerator: str, scratch: Path, named: Mapping[
     orders: dict[str, list[NDArray[np.int64] | None]] = {split: [] for split in SPLITS}
     for key in keys:
         origin, files, loaded = load_member(key, accelerator, scratch / f"{len(origins)}", named)
-        check_chosen_on_validation(loaded["val"], loaded["test"], f"what is learnt from {key}")
+        check_chosen_on_validation(loaded["val"], loaded["test"], f"what is fitted to {key}")
         if first:
             check_patients(origins[0].key, first, key, loaded)
         first = first or loaded
-        for split in SPLITS:
+        for split in ("test",) if origin.fold else SPLITS:
             pair = f"{(origins or [origin])[0].key} and {key} cannot be one ensemble"
             orders[split].append(_order(pair, split, first[split], loaded[split]))
             paths[split].append(files[split])
+        if origin.fold:
+            paths["val"].append(files["val"])
         origins.append(origin)
     check_origins(origins)
+    folds = {origin.key: origin.fold for origin in origins if origin.fold}
+    if folds:
+        if len(folds) < len(keys):
+            other = next(key for key in keys if key not in folds)
+            raise CxrError(f"{next(iter(folds))} is a fold and {other} is not; give all folds of one configuration")
+        check_complete(folds)
+        first["val"] = out_of_fold(dict(zip(keys, map(read_predictions, paths["val"]), strict=True)))
+        pooled = scratch / "val.parquet"
+        first["val"].write(pooled)
+        paths["val"], orders["val"] = [pooled] * len(keys), [None] * len(keys)
     for key, path in zip(keys, paths["test"], strict=True):  # the tables of the ensemble show each member on test
         count_test(ledger_beside(Path(key)), read_predictions(path), Path(key).name, "ensemble")
     val, test = (
         (p.patient, p.findings, p.target, len(keys), _reader(paths[split], orders[split], p), p.image, p.attributes)
         for split, p in first.items()
     )
-    return Members(origins, Validation(*val), Test(*test), shared_patients(first["val"], first["test"]))
+    return Members(origins, Validation(*val), Test(*test), shared_patients(first["val"], first["test"]), bool(folds))
 
 
 def load_member(
@@ -140,12 +162,15 @@ def load_member(
         Its origin, and its files and predictions of validation and test.
 
     Raises:
-        CxrError: it has neither, one of them is broken, or its validation is no validation.
+        CxrError: it has neither, one of them is broken, or its validation predictions are of another split.
     """
     run = Run(Path(key))
     config = run.config() if os.path.lexists(run.config_path) else {}
     finished = FinishedRun(run, {**named, "accelerator": accelerator})
-    origin = Origin(key, **finished.provenance, split_options=split_options(config), unknown=finished.ancestry.unknown)
+    origin = Origin(
+        key, **finished.provenance, split_options=split_options(config), unknown=finished.ancestry.unknown,
+        fold=fold_of(config), hierarchy=run.hierarchy,
+    )  # fmt: skip
     loaded, computed = finished.predictions(SPLITS)
     paths = {split: scratch / f"{split}.parquet" if split in computed else run.predictions(split) for split in SPLITS}
     for split in computed:

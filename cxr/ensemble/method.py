@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from cxr.ensemble.splits import Validation, only_validation
 
 @dataclass(frozen=True)
 class Fit:
-    """What a method learnt on validation.
+    """The result of fitting a method on validation.
 
     Attributes:
         weights: (L, M), each row sums to one; None for a vote or a regression.
@@ -41,6 +41,8 @@ class Method(ABC):
 
     label: str
     """Its name in tables."""
+    fixed: ClassVar[bool] = False
+    """Whether it does not use the labels of validation, so that it can combine the folds of a cross-validation."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

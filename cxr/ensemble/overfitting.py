@@ -122,7 +122,7 @@ def overfitting_report(
 def _spread(
     method: Method, data: Validation, fit: Fit, names: Sequence[str], resamples: int, seed: int
 ) -> pd.DataFrame | None:
-    """The weights' mean, standard deviation and 95% interval over resamples; None if none were learnt."""
+    """The weights' mean, standard deviation and 95% interval over resamples; None for a method without weights."""
     if not isinstance(method, WeightedMean) or fit.weights is None or fit.landscape is None:
         return None
     findings = data.findings if method.per_finding else (_ALL,)

@@ -1,4 +1,4 @@
-"""Robust weights: searched weights moved towards equal ones, as far as their gain may be due to chance.
+"""Robust weights: searched weights moved towards equal weights, as far as their gain may be due to chance.
 
 The best of many weight vectors on validation is worse on new images than equal weights if the members are alike. The
 rule of this module keeps the share

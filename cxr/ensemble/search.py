@@ -41,7 +41,7 @@ def grid_size(members: int, steps: int) -> int:
 
 
 def best_row(weights: _Floats, value: _Floats) -> int:
-    """The row of the largest value; of ties (to 1e-12), that of the weights nearest to equal ones. NaN never wins."""
+    """The row of the largest value, ignoring NaN; of ties (to 1e-12), the weights nearest to equal weights."""
     top = np.flatnonzero(value >= np.nanmax(value) - _SAME)
     return int(top[(weights[top] ** 2).sum(axis=1).argmin()])
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from cxr.ensemble.guard import overlap_warning
 from cxr.ensemble.members import expand, gather
 from cxr.ensemble.method import Method
 from cxr.ensemble.write import Ensemble, write_ensemble
+from cxr.errors import CxrError
 from cxr.figures.tables import method_table
 from cxr.files.writing import staged, unwritable
 from cxr.run.directory import Run, name_taken_error
+from cxr.run.folds import fold_of
 from cxr.run.ledger import ledger_beside
 
 _PRINTED = 6  # members whose weights are printed
@@ -37,6 +40,13 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     with user_configuration():
         method: Method = build(config["method"])
     keys = expand(config["runs"])
+    if not method.fixed and any(
+        fold_of(Run(Path(key)).config()) for key in keys if Run(Path(key)).config_path.exists()
+    ):
+        raise CxrError(
+            f"method={method.label} is fitted on validation images that all members score, and folds share none; use "
+            "method=average, geometric, rank_average, max_vote or hard_vote"
+        )
     ledger_beside(run.path)
     try:
         with staged(run.path) as staging:

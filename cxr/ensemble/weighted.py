@@ -94,7 +94,7 @@ class WeightedMean(Method):
 
 
 class Weighted(WeightedMean):
-    """A weighted mean whose weights are the best on validation, by default moved towards equal ones.
+    """A weighted mean with the best weights on validation, by default moved towards equal weights.
 
     Args:
         weights: `shared` for one set, found for the mean over the findings, or `per_finding`.
@@ -191,7 +191,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
     """`value` of the option `method.<name>`.
 
     Raises:
-        CxrError: it is no whole number, or less than `least`.
+        CxrError: it is not a whole number, or less than `least`.
     """
     if type(value) is not int or value < least:
         raise CxrError(f"method.{name}={value} must be a whole number, {least} or more")

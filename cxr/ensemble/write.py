@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxr.data.hierarchy import downwards, parent_columns
 from cxr.ensemble.combine import baselines
 from cxr.ensemble.guard import overlap_warning
 from cxr.ensemble.members import Members, short_names
@@ -17,6 +18,7 @@ from cxr.ensemble.objective import Landscape, weighted_mean
 from cxr.ensemble.overfitting import Report, overfitting_report
 from cxr.ensemble.splits import Split
 from cxr.evaluation.evaluate import evaluate
+from cxr.evaluation.folds import NOTE
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.figures.canvas import draw
 from cxr.figures.curves import roc_curves
@@ -46,7 +48,7 @@ class Ensemble:
         title: of its figures.
         config: resolved.
         method: how it combines.
-        fit: what the method learnt.
+        fit: the result of fitting the method.
         members: the runs.
     """
 
@@ -85,7 +87,7 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
     val, test = combined["val"][1], combined["test"][1]
     metrics = evaluate(val, {"test": test}) | _about(ensemble) | {"split": describe_split(val, test)}
-    notes = notes_of(run, val, test, metrics, "ensemble", ensemble.title)
+    notes = [*notes_of(run, val, test, metrics, "ensemble", ensemble.title), *[f"Validation: {NOTE}"] * members.folds]
     write_tables(run, "test", ensemble.title, metrics, test.findings, notes)
     tables: dict[str, pd.DataFrame] = {}
     for split, (areas, predicted) in combined.items():
@@ -95,8 +97,8 @@ def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: 
         method_table(tables[split], "AUROC of each finding", notes).write(stem)
         title = f"{ensemble.title}, {split}"
         draw(run.figures / f"comparison_{split}.png", comparison, tables[split], title)
-        picture = run.figures / f"roc_{split}.png"
-        draw(picture, roc_curves, predicted.target, predicted.score, predicted.findings, title)
+        figure = run.figures / f"roc_{split}.png"
+        draw(figure, roc_curves, predicted.target, predicted.score, predicted.findings, title)
     macros = {str(n): (float(tables["val"][n].iloc[-1]), float(tables["test"][n].iloc[-1])) for n in tables["test"]}
     report = overfitting_report(method, members.validation, fit, ensemble.names, macros, resamples, leave_one_out, seed)
     with replacing(run.path / "overfitting.csv") as temporary:
@@ -126,12 +128,21 @@ def combine(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.floa
     areas = np.full((len(names), len(split.findings)), np.nan)
     mine = np.empty(split.target.shape, np.float32)
     held_out = fit.validation_scores if split is members.validation else None
-    for k in range(len(split.findings)):
+    tree, kept = members.hierarchy, dict[int, NDArray[np.float32]]()
+    parents = parent_columns(tree, split.findings) if tree else [-1] * len(split.findings)
+    roots = [k for k, parent in enumerate(parents) if parent < 0]
+    for k in (*roots, *downwards(parents)):
         scores = split.read(k)
-        mine[:, k] = method.combine(scores, fit, k) if held_out is None else held_out[:, k]
+        own = method.combine(scores, fit, k) if held_out is None else held_out[:, k].astype(np.float32)
         columns = [*scores, *(other.combine(scores, learnt, k) for other, learnt in others.items())]
-        columns += [*(weighted_mean(weights[k], scores) for _, weights in alternative), mine[:, k]]
-        areas[:, k] = auroc(np.repeat(split.target[:, [k]], len(columns), axis=1), np.stack(columns, axis=1))
+        columns += [*(weighted_mean(weights[k], scores) for _, weights in alternative), own]
+        combined = np.stack(columns, axis=1)
+        if parents[k] >= 0:  # weights by finding, ranks and regressions can raise a child above its parent
+            combined = np.minimum(combined, kept[parents[k]])
+        if k in parents:
+            kept[k] = combined
+        mine[:, k] = combined[:, -1]
+        areas[:, k] = auroc(np.repeat(split.target[:, [k]], len(columns), axis=1), combined)
     checkpoint = "+".join(origin.checkpoint_sha256 or "unknown" for origin in members.origins)
     return dict(zip(names, areas, strict=True)), Predictions(
         split.image, split.patient, split.findings, mine, split.target, checkpoint, split.name, split.attributes
@@ -153,6 +164,7 @@ def _about(ensemble: Ensemble) -> dict[str, Any]:
         "training_patients": {origin.key: origin.training_patients for origin in origins},
         "patient_disjoint": not both,
         "patients_in_val_and_test": len(both),
+        **({"hierarchy": ensemble.members.hierarchy} if ensemble.members.hierarchy else {}),
         "method": ensemble.method.label,
         "learnt": ensemble.fit.record,
         "warnings": [*([overlap_warning(both)] if both else []), *ensemble.fit.warnings],

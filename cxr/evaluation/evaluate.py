@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.data.hierarchy import at_most_parents, parent_columns
 from cxr.errors import CxrError
 from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import bootstrap_rates
@@ -125,18 +126,24 @@ def fit_scaling(val: Predictions, method: str) -> Scaling:
     return _SCALINGS[method](val.target, val.score, val.findings)
 
 
-def calibrate(test: Predictions, scaling: Scaling, method: str) -> tuple[Predictions, dict[str, Any]]:
+def calibrate(
+    test: Predictions, scaling: Scaling, method: str, hierarchy: Any = None
+) -> tuple[Predictions, dict[str, Any]]:
     """Applies a scaling to test scores.
 
     Args:
         test: predictions of a test split.
         scaling: fitted on validation.
         method: its name.
+        hierarchy: tree of findings; a scaled score above that of its parent is set to it.
 
     Returns:
         The predictions with scaled scores, and Brier score and calibration error before and after.
     """
-    scaled = replace(test, score=scaling.apply(test.score).astype(np.float32))
+    score = scaling.apply(test.score).astype(np.float32)
+    if hierarchy:
+        score = at_most_parents(score, parent_columns(hierarchy, test.findings))
+    scaled = replace(test, score=score)
     errors: dict[str, Any] = {"method": method, "not_fitted": list(scaling.identity)}
     for name, p in (("before", test), ("after", scaled)):
         values = {"brier": brier(p.target, p.score), "ece": expected_calibration_error(p.target, p.score)}

@@ -4,15 +4,17 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cxr.configuration.private import leaves
 from cxr.run.directory import Run
+from cxr.run.folds import fold_of
 
 # Keys that may differ between seeds of one configuration.
 _SAME = re.compile(
     r"seed|name|sweep|run_id|resume|score_test|runs_dir|choices.*|logger.*|checkpoint\..*|cache\.(dir|processes|on_error)"
-    r"|data\.workers|trainer\.(accelerator|devices|strategy|log_every_n_steps)"
+    r"|data\.(workers|fold)|trainer\.(accelerator|devices|strategy|log_every_n_steps)"
 )
 _CHOICES, _RECIPE = "choices.", "choices.experiment"
 _UNNAMED = ("choices.logger", "choices.trainer")  # as in _SAME; other keys of a trainer appear in names
@@ -42,7 +44,7 @@ def row_names(rows: Sequence[Sequence[Run]]) -> list[str]:
     names = []
     for k, runs in enumerate(rows):
         name = differences.get(k) or (runs[0].path.name if len(runs) == 1 else _common(runs))
-        names.append(f"{name} ({len(runs)} seeds)" if len(runs) > 1 else name)
+        names.append(f"{name} ({len(runs)} {_kind(runs)})" if len(runs) > 1 else name)
     return [
         f"{name}, {runs[0].path}" if names.count(name) > 1 else name for name, runs in zip(names, rows, strict=True)
     ]
@@ -53,7 +55,10 @@ def _has_configuration(run: Run) -> bool:
 
 
 def _keys(run: Run) -> dict[str, Any]:
-    return dict(leaves(run.config(), lists=False))
+    found = dict(leaves(run.config(), lists=False))
+    if found.get("init"):  # of each seed another run
+        found["init"] = configuration(Run(Path(found["init"])))
+    return found
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -87,7 +92,13 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
+def _kind(runs: Sequence[Run]) -> str:
+    """Whether runs of one configuration are its seeds or its folds."""
+    folds = {fold_of(run.config()) for run in runs} if _has_configuration(runs[0]) else set()
+    return "folds" if len(folds) > 1 else "seeds"
+
+
 def _common(runs: Sequence[Run]) -> str:
     """The common prefix of the names of seeds, or else their folder's name."""
     prefix = os.path.commonprefix([run.path.name for run in runs])  # noqa: RUF071 - of names, by character
-    return re.sub(r"[-_.]?(seed)?[-_.]?$", "", prefix) or runs[0].path.parent.name
+    return re.sub(r"[-_.]?(seed|fold)?[-_.]?$", "", prefix) or runs[0].path.parent.name

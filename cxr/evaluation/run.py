@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cxr.configuration.kinds import checked
-from cxr.configuration.schema import Evaluate
+from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
+from cxr.evaluation.attributes_only import attributes_only
 from cxr.evaluation.evaluate import calibrate, check_together, evaluate, fit_scaling, of_test
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.figures.canvas import draw
 from cxr.figures.curves import precision_recall_curves, reliability, roc_curves
 from cxr.figures.intervals import forest, subgroup_points
 from cxr.figures.labels import confusion
+from cxr.files.naming import CALIBRATED
 from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
@@ -21,7 +23,6 @@ from cxr.metrics.plain import value_of
 from cxr.run.ancestry import UNKNOWN, Ancestry
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
-from cxr.run.naming import CALIBRATED
 from cxr.run.predictions import Predictions
 from cxr.run.smoke import smoke_refused
 from cxr.run.splits import describe_split
@@ -60,7 +61,7 @@ def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, 
     config = checked(Evaluate, config)
     run = Run(Path(config["run"]))
     if not run.path.is_dir():
-        raise CxrError(f"run={config['run']} is no directory; give one of runs/")
+        raise CxrError(f"run={config['run']} is not a directory; give one of runs/")
     check_links(run.path)
     ledger_beside(run.path)
     if run.smoke:
@@ -88,6 +89,9 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
     results = evaluate(val, tests, dict(config["points"]), plan, saved.get("train", {}).get("positives"))
     for name in predictions if run.best.exists() else ():
         results[name] = scored.own_metrics(predictions[name], plan) | results[name]
+    fitted = saved.get("train", {}).get("attributes_only")
+    for name, p in predictions.items() if fitted else ():
+        results[name]["attributes_only"] = attributes_only(p, fitted, plan)
     splits = {name: {**saved.get(name, {}), **results[name]} for name in ("val", "test", *tests)}
     metrics = {**splits, **{key: value for key, value in saved.items() if key not in splits}}
     metrics["evaluation"] = {"resamples": plan.resamples, "seed": plan.seed, "level": plan.level}
@@ -114,7 +118,7 @@ def _calibrate(
     scaling = fit_scaling(val, method)
     write_text(run.path / "calibration.json", json.dumps(scaling.as_plain(), indent=1) + "\n")
     for name, test in tests.items():
-        scaled, of_test(metrics, name)["calibration"] = calibrate(test, scaling, method)
+        scaled, of_test(metrics, name)["calibration"] = calibrate(test, scaling, method, run.hierarchy)
         scaled.write(run.predictions(f"{name}{CALIBRATED}"))
 
 

@@ -7,6 +7,7 @@ from cxr.evaluation.evaluate import of_test
 from cxr.figures.tables import MACRO, Cell, Table
 from cxr.metrics.patients import FEWEST
 from cxr.metrics.plain import OF_SUPPORTED, value_of
+from cxr.metrics.subgroups import FREQUENCIES
 from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
@@ -14,7 +15,15 @@ from cxr.run.predictions import Predictions
 from cxr.run.splits import describe_split
 
 SUPPORTED = f"{MACRO} ({FEWEST}+ patients each)"
+ALONE = "auroc_attributes_only"
 _METRICS = ("auroc", "average_precision", "brier", "ece")
+_ACCURACIES = {
+    "balanced_accuracy": "balanced accuracy",
+    **{f"{group}_accuracy": f"balanced accuracy of {group} findings" for group in FREQUENCIES},
+    "top1_accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "mcc": "Matthews correlation",
+}
 _RATES = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "accuracy")
 
 
@@ -69,6 +78,8 @@ def tables(
     """
     test, about, title = metrics[split], of_test(metrics, split), f"{title}, {split}"
     made = {"auroc": _auroc(test, findings, title, notes), "operating_points": _points(test, findings, title, notes)}
+    if "recall" in test:
+        made["accuracy"] = _accuracy(test, findings, title, notes)
     if "subgroups" in test:
         made["subgroups"] = _subgroups(test["subgroups"], findings, title, notes)
     if about.get("calibration"):
@@ -90,6 +101,11 @@ def _auroc(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: 
         columns.append("auroc_delong")
         rows = [[*row, test["delong"].get(row[0])] for row in rows]
     texts = []
+    if alone := test.get("attributes_only"):
+        columns.append(ALONE)
+        areas = {**alone["auroc"], MACRO: alone["macro_auroc"]}
+        rows = [[*row, areas.get(row[0])] for row in rows]
+        texts.append(f"{ALONE}: a logistic regression on age, sex and view alone, fitted on the training split.")
     if test["left_out_of_macro_auroc"]:
         names = ", ".join(test["left_out_of_macro_auroc"])
         texts.append(f"No positive or no negative image, so in no mean of auroc and average_precision: {names}.")
@@ -102,8 +118,17 @@ def _auroc(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: 
         }
         named = [f"{name} ({', '.join(metrics)})" for name, metrics in constant.items() if metrics]
         texts += [f"No interval, since all resamples have the same value: {', '.join(named)}."] * bool(named)
-    intervals = [*_METRICS, "auroc_delong"]
+    intervals = [*_METRICS, "auroc_delong", ALONE]
     return Table(f"{title}: {test['n']} images", columns, rows, [*texts, *notes], intervals)
+
+
+def _accuracy(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> Table:
+    """Of a task with one finding per image: the recall of every finding, and means."""
+    rows: list[list[Cell]] = [[name, test["positives"][name], test["recall"][name]] for name in findings]
+    rows += [[label, None, test[name]] for name, label in _ACCURACIES.items() if name in test]
+    groups = [f"{group} ({', '.join(about['findings'])})" for group, about in test.get("by_frequency", {}).items()]
+    texts = [f"Findings by training images, more than 1,000, 100 to 1,000, fewer: {'; '.join(groups)}."] * bool(groups)
+    return Table(f"{title}: accuracy", ["finding", "images", "recall"], rows, [*texts, *notes], ["recall"])
 
 
 def _points(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> Table:

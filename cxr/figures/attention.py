@@ -32,7 +32,7 @@ class AttentionCase:
         finding: the finding's name.
         score: the network's probability of the finding.
         target: 1 present, 0 absent, NaN unknown.
-        image_name: shown below the picture.
+        image_name: shown below the image.
         boxes: (x, y, width, height) of marked regions in pixels of `image`, from its upper left corner.
         threshold: the finding's operating point; scores at or above it are positive.
     """

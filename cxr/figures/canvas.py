@@ -42,7 +42,7 @@ class _Literal(Figure):
 
 @contextmanager
 def attempt(path: Path) -> Iterator[None]:
-    """Turns an error while drawing the picture `path` into a warning, so that no result depends on a picture.
+    """Turns an error while drawing the figure `path` into a warning, so that no result depends on a figure.
 
     Raises:
         CxrError: `path` cannot be written, for instance because the disk is full.
@@ -52,7 +52,7 @@ def attempt(path: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error.__cause__, OSError):
             raise
-        print(f"WARNING: the picture {path} cannot be drawn: {first_line(error)}", flush=True)
+        print(f"WARNING: the figure {path} cannot be drawn: {first_line(error)}", flush=True)
 
 
 def draw(path: Path, figure: Callable[_Arguments, Figure], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:

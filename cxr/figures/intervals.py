@@ -44,7 +44,7 @@ def forest(test: Mapping[str, Any], findings: Sequence[str], name: str) -> Figur
 def subgroup_points(divisions: Mapping[str, Any], name: str) -> Figure:
     """Macro AUROC of every group with its interval, grouped by attribute.
 
-    A group whose findings all have too few patients has no marker; a value without an interval has a hollow one.
+    A group with too few patients for every finding has no marker; a value without an interval has a hollow one.
 
     Args:
         divisions: `subgroups` of `metrics.json`.
@@ -58,6 +58,22 @@ def subgroup_points(divisions: Mapping[str, Any], name: str) -> Figure:
             rows.append((label, group["macro_auroc"], f" {patients}", colour))
     figure = _interval_rows(rows, "macro AUROC")
     heading(figure, f"AUROC of subgroups: {name}")
+    return figure
+
+
+def transfer_points(rows: Sequence[Sequence[Any]]) -> Figure:
+    """Macro AUROC of runs on their own test split and on other data sets, with intervals; a colour per run.
+
+    Args:
+        rows: run, data set, images, findings, macro AUROC as in `metrics.json`, and more.
+    """
+    runs = list(dict.fromkeys(row[0] for row in rows))
+    drawn = [
+        (f"{run} on {place}", area, f"  {findings} findings", COLOURS[runs.index(run) % len(COLOURS)])
+        for run, place, _, findings, area, *_ in rows
+    ]
+    figure = _interval_rows(drawn, "macro AUROC")
+    heading(figure, "Runs on other data sets")
     return figure
 
 

@@ -92,7 +92,7 @@ def _profiles(axes: Axes, landscape: pd.DataFrame, members: Sequence[str]) -> No
 
 
 def _triangle(axes: Axes, landscape: pd.DataFrame, members: Sequence[str], objective: str) -> None:
-    """One coloured cell per mixture, in a triangle whose corners are the single members."""
+    """One coloured cell per mixture, in a triangle with the single members at its corners."""
     centres = np.stack(_in_triangle(landscape[list(members)].to_numpy(dtype=float)), axis=-1)
     # A grid of n mixtures has k steps along an edge, n = (k + 1)(k + 2) / 2; hexagons of this radius tile it.
     radius = 1 / max(sqrt(3) * (sqrt(8 * len(landscape) + 1) - 3) / 2, 10)

@@ -24,7 +24,7 @@ Cell = Any  # text, an int, or a number as in `metrics.json`: a float, {"value":
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose cells may be numbers with an interval.
+    """A table of texts and of numbers with intervals.
 
     Attributes:
         title: caption.
@@ -137,7 +137,7 @@ def method_table(areas: pd.DataFrame, title: str, notes: Sequence[str] = ()) -> 
 def escaped(name: object) -> str:
     """A name as a cell of a Markdown table that displays it unchanged: nothing in it is read as markup."""
     text = printable(name).replace("&", "&amp;").replace("<", "&lt;").replace("$", "&#36;").replace("\\", "\\\\")
-    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word `_` is no emphasis
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word `_` is not emphasis
     return "".join(f"\\{sign}" if sign in "|`*[]~" else sign for sign in text)
 
 

@@ -1,4 +1,4 @@
-"""Locks that hold between processes, also of several hosts on one disk."""
+"""Lock files between processes, also between hosts that share a disk."""
 
 import fcntl
 import math
@@ -12,24 +12,24 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from cxr.errors import CxrError
 
-_AT_ONCE = 0.5  # seconds of waiting that need no explanation; a child that was being forked lets go within them
+_AT_ONCE = 0.5  # seconds of waiting without a message; a child that is being forked releases the lock within them
 
 
 @contextmanager
 def locked(path: Path, refusal: str, wait: float = 0) -> Iterator[None]:
-    """Holds a lock file, which disappears at the end; forked children do not keep it.
+    """Locks a file, which is removed at the end; forked children do not inherit the lock.
 
     The kernel releases the lock of a process that dies. On a file system without `flock` (some NFS mounts), the
-    existence of the file is the lock: that of a dead process is taken over on its own host and must be removed by hand
-    on another.
+    existence of the file is the lock: the lock of a dead process is replaced on its own host and must be removed by
+    hand on another.
 
     Args:
         path: the file, in an existing folder.
-        refusal: error message when another process holds it.
+        refusal: error message if another process has the lock.
         wait: seconds to wait for it, after `refusal` was printed.
 
     Raises:
-        CxrError: another process still holds it.
+        CxrError: another process still has the lock.
         OSError: the file cannot be opened for writing, or is a link.
     """
     lock: BaseFileLock = (FileLock if _has_flock(path.parent) else SoftFileLock)(path)
@@ -49,7 +49,7 @@ def locked(path: Path, refusal: str, wait: float = 0) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # a file of the same name in a new folder is not ours
+        with suppress(OSError):  # do not remove a file of the same name in a new folder
             if not isinstance(lock, SoftFileLock) and os.path.samestat(mine, path.stat()):
                 path.unlink()
         lock.release()

@@ -1,4 +1,4 @@
-"""How files are read: only where they are regular and not too long, since a run may come from anybody."""
+"""Reads files of untrusted origin: regular files of a limited size only."""
 
 import os
 import stat
@@ -7,20 +7,20 @@ from typing import BinaryIO
 
 from cxr.errors import CxrError, first_line
 
-FOLDERS = ("checkpoints", "evaluation", "figures", "predictions")  # of a run; their files are replaced whole
-MOST_BYTES = 1 << 28  # of a table or text; metrics.csv has 200 an epoch, the NIH table 8 million
+FOLDERS = ("checkpoints", "evaluation", "figures", "predictions")  # of a run; their files are replaced, not changed
+MOST_BYTES = 1 << 28  # of a table or text; metrics.csv has 200 per epoch, the NIH table 8 million
 
 
 def open_regular(path: Path | str, most: int | None = MOST_BYTES) -> BinaryIO:
-    """Opens a regular file to read. A pipe is not waited for; links are followed.
+    """Opens a regular file for reading. It follows links and does not block on a pipe.
 
     Args:
         path: the file.
-        most: bytes that it may have; none for any number.
+        most: maximum size in bytes; None for no limit.
 
     Raises:
         FileNotFoundError: it is missing.
-        CxrError: it is a pipe, a folder, a device or longer than `most`, or the system refuses it.
+        CxrError: it is a pipe, a folder, a device or larger than `most`, or cannot be opened.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -33,7 +33,7 @@ def open_regular(path: Path | str, most: int | None = MOST_BYTES) -> BinaryIO:
     if regular and (most is None or about.st_size <= most):
         return os.fdopen(handle, "rb")
     os.close(handle)
-    why = f"it has {about.st_size} bytes, at most {most} are read" if regular else "it is no regular file"
+    why = f"it has {about.st_size} bytes, at most {most} are read" if regular else "it is not a regular file"
     raise CxrError(f"{path} cannot be read: {why}; remove or restore it")
 
 
@@ -42,7 +42,7 @@ def read_text(path: Path | str, most: int = MOST_BYTES) -> str:
 
     Raises:
         FileNotFoundError: it is missing.
-        CxrError: it is no such file, see `open_regular`, or no UTF-8 text.
+        CxrError: `open_regular` refuses it, or it is not UTF-8 text.
     """
     with open_regular(path, most) as file:
         try:
@@ -52,26 +52,26 @@ def read_text(path: Path | str, most: int = MOST_BYTES) -> str:
 
 
 def no_link(path: str, flags: int) -> int:
-    """An `opener` for `open` that refuses a link in place of the file with OSError (ELOOP)."""
+    """An `opener` for `open` that raises OSError (ELOOP) for a link."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
 
 
 def check_links(run: Path) -> None:
-    """Refuses a run in which writing would follow a link: it may come from anybody, and lead anywhere.
+    """Refuses a run directory in which writing could follow a link to a file outside the run.
 
-    Files at its top and in its `FOLDERS` are replaced whole, so that a link in the place of one is not followed. In
-    folders of loggers, links may lead to other places of the run. W&B also makes links to files of its cache, and
-    never writes to them again.
+    Files at its top and in its `FOLDERS` are replaced, so links to files are not followed there. In the folders of
+    loggers, links may point to other files of the run. W&B also creates links to files of its cache, to which it does
+    not write again.
 
     Args:
         run: the directory, which may be a link itself.
 
     Raises:
-        CxrError: one of `FOLDERS` is a link or no folder, or another link could be followed.
+        CxrError: one of `FOLDERS` is not a folder, or another link could be followed.
     """
     for own in (run / name for name in FOLDERS):
         if os.path.lexists(own) and (own.is_symlink() or not own.is_dir()):
-            raise CxrError(f"{own} is a link or no folder, and nothing is written through it; remove it")
+            raise CxrError(f"{own} is a link or not a folder, and nothing is written through it; remove it")
     inside = os.path.realpath(run)
     for folder, folders, files in os.walk(run):
         parts = Path(folder).relative_to(run).parts
@@ -85,5 +85,5 @@ def check_links(run: Path) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, without the number and the path that the system puts around it."""
+    """The text of an exception without error number and path."""
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else first_line(error)

@@ -1,4 +1,4 @@
-"""How files and folders are written: to a temporary name in the same folder, synced, then renamed into place."""
+"""Atomic writing of files and folders: write to a temporary name in the same folder, sync, then rename."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ _conditions: list[Callable[[], None]] = []
 
 @contextmanager
 def writing_only_if(check: Callable[[], None]) -> Iterator[None]:
-    """Inside the block `check` is called before each file is written, and raises where that must not be."""
+    """Inside the block, `check` is called before each file is written; it raises to prevent that."""
     _conditions.append(check)
     try:
         yield
@@ -30,12 +30,11 @@ def writing_only_if(check: Callable[[], None]) -> Iterator[None]:
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path next to `path` (same suffix) that replaces it when the block ends without an error.
 
-    The temporary file is synced before the rename, so that `path` holds either its previous or the complete new
-    content, whenever the process dies. After an error the temporary file is gone and `path` is untouched.
+    The temporary file is synced before the rename, so that `path` has either its previous or the complete new content
+    whenever the process dies. After an error the temporary file is removed and `path` is unchanged.
 
     Raises:
-        CxrError: the disk is full or the folder cannot be written; the message names the file. Or what a condition of
-            `writing_only_if` raises.
+        CxrError: the disk is full or the folder cannot be written, or a condition of `writing_only_if` raises it.
     """
     for check in _conditions:
         check()
@@ -59,20 +58,20 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes `text` as UTF-8 to `path` atomically."""
+    """Writes `text` as UTF-8 atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """An empty folder `.making-<name>-<8 digits>` beside `target`, to be renamed to it when its content is complete.
+    """Yields an empty folder `.making-<name>-<8 digits>` next to `target`, to be renamed to it when it is complete.
 
-    At the end it is removed, unless it was renamed. What dead processes left beside `target` is removed at the start;
-    the folder of a live process is recognised by its lock.
+    At the end it is removed, unless it was renamed. Folders of dead processes are removed at the start; a lock marks
+    the folder of a live process.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(".making-*.lock"):
@@ -88,7 +87,7 @@ def staged(target: Path) -> Iterator[Path]:
 
 
 def unwritable(path: Path | str, error: OSError) -> CxrError:
-    """The sentence for a file that could not be written."""
+    """The error for a file that cannot be written."""
     why = _FULL.get(error.errno or 0) or reason(error)
     return CxrError(f"cannot write {path}: {why}; free some space or choose another folder, then run again")
 

@@ -14,14 +14,19 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-DECODER = 2  # version of the decoding and resizing below; a new number makes new caches
-MOST_PIXELS = 128_000_000  # the largest radiographs have 30 million; a decompression bomb has more
-MOST_BYTES = 1 << 30
+from cxr.errors import CxrError
+from cxr.imaging.limits import MOST_BYTES, check_size
+from cxr.imaging.limits import MOST_PIXELS as MOST_PIXELS
+from cxr.imaging.limits import BadImage as BadImage
+
+DECODER = 3  # version of the decoding and resizing below; a new number makes new caches
 BLANK = 1.0  # gray levels of standard deviation, below which an image is blank
 
 # The formats that Pillow decodes itself. It would pass EPS to Ghostscript, whatever the file's extension.
 FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "PPM", "WEBP")
 
+NO_DICOM = "DICOM files need the extra `dicom`; pip install 'cxr[dicom]', or make setup EXTRAS=dicom"
+_DICOM_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")  # little and big endian
 _PNG = b"\x89PNG\r\n\x1a\n"
 # The last bytes of a PNG header: bits, colour type, compression, filter, interlacing. NIH published files of both.
 _GRAY, _RGBA = bytes((8, 0, 0, 0, 0)), bytes((8, 6, 0, 0, 0))
@@ -30,10 +35,6 @@ _MACHINE_ERRORS = (
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
 )  # fmt: skip
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, OverflowError, MemoryError, cv2.error)
-
-
-class BadImage(Exception):
-    """A file cannot be used; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -45,53 +46,63 @@ class Decoded:
         source: SHA-256 of the file.
         width: of the file in pixels.
         height: of the file in pixels.
+        remark: what a DICOM file has that a reader should know; see `cxr.imaging.dicom`.
     """
 
     pixels: np.ndarray
     source: str
     width: int
     height: int
+    remark: str = ""
 
 
 def read_gray(path: str | Path) -> np.ndarray:
-    """Decodes one image file into (H, W) uint8.
-
-    Sixteen-bit values are scaled to eight bits (65535 becomes 255), colour is converted to luma, and an alpha channel
-    is ignored. One percent of the published NIH files are RGBA with three equal channels.
+    """Decodes one image file, see `gray`.
 
     Raises:
-        BadImage: the file is damaged, too large or of an unknown format.
         OSError: it cannot be opened.
     """
     return gray(Path(path).read_bytes())
 
 
 def gray(content: bytes) -> np.ndarray:
-    """Decodes a file's content into (H, W) uint8, see `read_gray`.
+    """Decodes a file's content into (H, W) uint8, or uint16 (white is 65535) if it has more than eight bits per pixel.
 
-    OpenCV decodes gray PNG, and RGBA whose colours are equal; Pillow decodes everything else. Both ignore checksums of
-    PNG chunks, which are checked here first.
+    Colour is converted to luma, and an alpha channel is ignored. One percent of the published NIH files are RGBA with
+    three equal channels.
 
     Raises:
-        BadImage: as `read_gray`.
+        BadImage: the file is damaged, too large or of an unknown format.
+        CxrError: it is a DICOM file, and the extra `dicom` is not installed.
+    """
+    return _decoded(content)[0]
+
+
+def _decoded(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pixels as `gray` returns them, and remarks.
+
+    OpenCV decodes gray PNG, and RGBA with equal colours; pydicom decodes DICOM, and Pillow everything else. OpenCV
+    and Pillow ignore checksums of PNG chunks, which are checked here first.
     """
     if not content:
         raise BadImage("the file is empty")
+    if is_dicom(content):
+        return _from_dicom(content)
     try:
         if content.startswith(_PNG) and _check_png(content) in (_GRAY, _RGBA):
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
             if pixels is None:
                 raise BadImage("damaged: its pixels cannot be decoded")
             if pixels.ndim == 2:
-                return pixels
+                return pixels, ()
             if _equal_channels(pixels):
-                return np.ascontiguousarray(pixels[..., 0])
+                return np.ascontiguousarray(pixels[..., 0]), ()
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_size(*image.size)
+            check_size(*image.size)
             image.load()
-            return _to_gray(image)
+            return _to_gray(image), ()
     except UnidentifiedImageError:
-        raise BadImage(f"not an image of a known format ({', '.join(FORMATS)})") from None
+        raise BadImage(f"not an image of a known format (DICOM, {', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: {error}") from None
     except _DAMAGED as error:
@@ -99,32 +110,56 @@ def gray(content: bytes) -> np.ndarray:
         raise BadImage(f"{'truncated' if 'truncated' in text else 'damaged'}: {text}") from None
 
 
+def is_dicom(start: bytes) -> bool:
+    """Whether a file begins as DICOM: with a preamble of 128 bytes, or without it at group 2 or 8 of its header."""
+    return (start[128:132] == b"DICM" and not start.startswith(_PNG)) or start[:2] in _DICOM_GROUPS
+
+
+def _from_dicom(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+    try:
+        from cxr.imaging.dicom import decode_dicom  # other images do not wait for pydicom
+    except ImportError:
+        raise CxrError(NO_DICOM) from None
+    return decode_dicom(content)
+
+
 def decode(content: bytes, size: int) -> Decoded:
     """Decodes and resizes a file's content.
 
     Raises:
-        BadImage: as `read_gray`, or the image is blank.
+        BadImage: as `gray`, or the image is blank.
+        CxrError: as `gray`.
     """
-    pixels = gray(content)
+    pixels, remarks = _decoded(content)
     height, width = pixels.shape
-    return Decoded(reduced(pixels, size), sha256(content).hexdigest(), width, height)
+    return Decoded(reduced(pixels, size), sha256(content).hexdigest(), width, height, "; ".join(remarks))
 
 
 def reduced(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Resizes a radiograph (H, W) uint8 to (size, size) as `resize` does.
+    """Resizes a radiograph (H, W) uint8 or uint16 to (size, size) as `resize` does.
 
     Raises:
         BadImage: the image is blank.
     """
     small = resize(pixels, size)
-    spread = float(cv2.meanStdDev(pixels if pixels.size <= small.size else small)[1].item())
+    source = pixels if pixels.size <= small.size else small
+    spread = float(cv2.meanStdDev(source)[1].item()) / (257 if source.dtype == np.uint16 else 1)
     if spread < BLANK:
         raise BadImage(f"blank: all its pixels are near {round(float(small.mean()))}")
     return small
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resizes (H, W) uint8 to (size, size): by area if it shrinks, bilinearly if it grows."""
+    """Resizes (H, W) to (size, size) uint8: by area if it shrinks, bilinearly if it grows.
+
+    uint16 is scaled to eight bits (65535 becomes 255) in floating point, and rounded once.
+    """
+    if image.dtype == np.uint16:
+        return np.rint(_resized(image.astype(np.float32), size) / 257).astype(np.uint8)
+    return _resized(image, size)
+
+
+def _resized(image: np.ndarray, size: int) -> np.ndarray:
     if image.shape == (size, size):
         return image
     method = cv2.INTER_AREA if min(image.shape) >= size else cv2.INTER_LINEAR
@@ -170,19 +205,12 @@ def _check_png(content: bytes) -> bytes:
         compressed += length * (kind == b"IDAT")
         start = end
     width, height = struct.unpack(">II", header[:8])
-    _check_size(width, height)
+    check_size(width, height)
     if not compressed:
-        raise BadImage("damaged: it holds no pixels")
+        raise BadImage("damaged: it has no pixels")
     if compressed > 2 * height * (8 * width + 1) + 1024:  # would take long to inflate; 8 bytes is the largest pixel
         raise BadImage(f"damaged: {compressed} bytes of compressed pixels for {width}x{height} pixels")
     return header[8:]
-
-
-def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise BadImage(f"damaged: it has {width}x{height} pixels")
-    if width * height > MOST_PIXELS:
-        raise BadImage(f"too large: {width}x{height} pixels; the maximum is {MOST_PIXELS}")
 
 
 def _equal_channels(colour: np.ndarray) -> bool:
@@ -194,7 +222,7 @@ def _to_gray(image: Image.Image) -> np.ndarray:
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).all():
             raise BadImage("damaged: a pixel is not a number")
-        return np.clip(np.rint(values / 257), 0, 255).astype(np.uint8)
+        return np.clip(np.rint(values), 0, 65535).astype(np.uint16)
     if image.mode in _EIGHT_BIT_GRAY:
         return np.asarray(image.getchannel(0))
     colour = np.asarray(image.convert("RGB"))

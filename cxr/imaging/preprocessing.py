@@ -24,7 +24,7 @@ class Preprocessing:
     2. With `crop`, cut out the middle `size` pixels (in training anywhere); otherwise resize to `size`.
     3. Normalise: gray values in [0, 1], minus `mean`, divided by `std`.
 
-    A cache holds images after step 1, a batch holds them after step 2, and the network does step 3 on its device.
+    A cache has the images after step 1, a batch those after step 2, and the network does step 3 on its device.
 
     Attributes:
         size: side of the network's input in pixels.
@@ -34,7 +34,8 @@ class Preprocessing:
         std: of the gray channel.
 
     Raises:
-        CxrError: a side that is no positive number of pixels, nothing to crop from, or a `std` that is not above 0.
+        CxrError: a side is not a positive number of pixels, a crop is larger than the cached image, or `std` is
+            not above 0.
     """
 
     size: int
@@ -84,18 +85,18 @@ class Preprocessing:
 
 
 def read_preprocessing(about: Any, origin: str) -> Preprocessing:
-    """The preprocessing that a checkpoint holds.
+    """Reads the preprocessing from a checkpoint.
 
     Args:
-        about: what stands there.
+        about: the entry of the checkpoint.
         origin: what errors call the checkpoint.
 
     Raises:
-        CxrError: it is no mapping with these values.
+        CxrError: it is not a mapping with these values.
     """
     names = ("size", "cached", "crop", "mean", "std")
     if not isinstance(about, Mapping) or not all(name in about for name in names) or type(about["crop"]) is not bool:
-        raise CxrError(f"{origin} does not say how its network wants images; it lacks one of {', '.join(names)}")
+        raise CxrError(f"{origin} does not state the preprocessing of its network; it lacks one of {', '.join(names)}")
     try:
         return Preprocessing(**{name: about[name] for name in names})
     except CxrError as error:

@@ -11,7 +11,7 @@ def show(image: np.ndarray, place_of: NDArray[np.float64], shown: np.ndarray) ->
     """Fills `shown` (S, S) with the pixels at the mapped places of `image`: a copy, a resize or a warp.
 
     Places between pixels are interpolated bilinearly, and those outside reflect the image. An image of twice the size
-    or more is first brought to S by area, so that no pixel is passed over.
+    or more is first brought to S by area, so that no pixel is skipped.
     """
     size, cached = len(shown), len(image)
     (a, b, x), (c, d, y) = place_of[:2].tolist()

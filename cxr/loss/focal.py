@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from cxr.loss.terms import Batch, Known, LossTerms, Scored, check_option, over_known
+from cxr.loss.terms import Batch, Known, LossTerms, Scored, check_option
 from cxr.loss.weighted import WeightedLoss
 
 
@@ -43,12 +43,15 @@ class Focal(WeightedLoss):
         (logits, target, mask), weight = Known.of(output, batch, self.activation), self.weight_at(epoch)
         if self.activation == "softmax":
             log_p = logits.log_softmax(dim=1)
-            wrong = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)  # 1 - p; its power has a gradient
+            wrong = 1 - log_p.exp()
+            if self.gamma < 1:  # else the power of 0 has a finite gradient
+                wrong = wrong.clamp(min=torch.finfo(log_p.dtype).tiny)
             shares = target if weight is None else target * weight
             total = -(shares * wrong**self.gamma * log_p).sum()
             return LossTerms(total, mask.sum(dtype=total.dtype))
         of_positive, of_negative = F.softplus(-logits), F.softplus(logits)  # -log p and -log(1 - p)
         positive = (-self.gamma * of_negative).exp() * of_positive
         negative = (-self.gamma * of_positive).exp() * of_negative
-        positive = positive if weight is None else positive * weight
-        return over_known(torch.lerp(negative, positive, target), mask)
+        of_known = mask.to(logits.dtype)
+        shares = target if weight is None else target * weight
+        return LossTerms((shares * positive + (of_known - target) * negative).sum(), of_known.sum())

@@ -1,4 +1,4 @@
-"""Label-distribution-aware margins: rare findings are trained with larger ones."""
+"""Label-distribution-aware margins, larger for rare findings."""
 
 from collections.abc import Sequence
 

@@ -41,7 +41,7 @@ class LossTerms(NamedTuple):
 
 
 def over_known(elementwise: Tensor, known: Tensor) -> LossTerms:
-    """Sums values where `known`, of the same shape, holds; unknown targets give neither value nor gradient."""
+    """Sums values where the mask `known` is true; unknown targets contribute neither value nor gradient."""
     return LossTerms(torch.where(known, elementwise, 0.0).sum(), known.sum(dtype=elementwise.dtype))
 
 
@@ -63,9 +63,8 @@ class Known(NamedTuple):
     def of(cls, output: Scored, batch: Batch, activation: str = "sigmoid") -> "Known":
         """Logits in half precision are converted, since sums and logarithms of a loss need float32."""
         logits, target = output.logits, batch["target"]
-        mask = target == target  # not NaN
-        if activation == "softmax":
-            mask = mask.all(dim=1, keepdim=True)
+        known = target.sum(dim=1, keepdim=True) if activation == "softmax" else target  # a sum with NaN is NaN
+        mask = known == known
         if logits.dtype.itemsize < 4:
             logits = logits.float()
         return cls(logits, torch.where(mask, target, 0.0).to(logits.dtype), mask)

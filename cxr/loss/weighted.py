@@ -1,4 +1,4 @@
-"""Cross-entropy whose findings have weights from their training counts, which may apply from a later epoch on."""
+"""Cross-entropy with weights of findings from training counts, which may apply from a later epoch on."""
 
 from collections.abc import Sequence
 
@@ -93,5 +93,5 @@ class WeightedLoss(nn.Module):
         self.register_buffer("weight", class_weights(positive, weights, beta), persistent=False)
 
     def weight_at(self, epoch: int) -> Tensor | None:
-        """Weights (L,) in an epoch, counted from 0; none where all are 1."""
+        """Weights (L,) in an epoch, counted from 0; None if all are 1."""
         return self.weight if self.weighs and epoch >= self.defer_epochs else None

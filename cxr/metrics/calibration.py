@@ -63,7 +63,7 @@ def expected_calibration_error(target: ArrayLike, score: ArrayLike, bins: int = 
     """Mean difference between score and prevalence over bins of equal width, weighted by their images.
 
     Naeini, Cooper and Hauskrecht, AAAI 2015, for a binary finding: the score is the probability that it is present, not
-    the confidence in a decision. A bin holds its lower edge, the last one 1 as well. The error is never negative, so it
+    the confidence in a decision. A bin includes its lower edge, the last bin also 1. The error is never negative, so it
     is above 0 for calibrated scores too, the more so the fewer images there are.
 
     Args:

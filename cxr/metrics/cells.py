@@ -47,11 +47,11 @@ def patient_numbers(patient: ArrayLike, images: int) -> tuple[NDArray[np.intp], 
     """
     ids = np.asarray(patient)
     if ids.shape != (images,) or not images:
-        raise ValueError(f"patient {ids.shape} must hold one id for each of {images} images, at least one")
+        raise ValueError(f"patient {ids.shape} must have one id for each of {images} images, at least one")
     names, number = np.unique(ids, return_inverse=True)
     return number.astype(np.intp), len(names)
 
 
 def undefined(values: ArrayLike, findings: Sequence[str]) -> list[str]:
-    """Names of the findings whose value is NaN and which a mean leaves out."""
+    """Names of the findings with the value NaN, which a mean omits."""
     return [name for name, value in zip(findings, np.asarray(values, np.float64), strict=True) if np.isnan(value)]

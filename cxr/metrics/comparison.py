@@ -69,7 +69,7 @@ def holm(p: ArrayLike) -> _Floats:
     """Corrects p-values for the family-wise error rate (Holm, Scandinavian Journal of Statistics 6, 1979).
 
     Args:
-        p: (L,); NaN is no test and stays NaN.
+        p: (L,); NaN (no test) stays NaN.
 
     Returns:
         (L,) float64: in ascending order the p-values times the number of tests left, never falling, at most 1.

@@ -15,7 +15,7 @@ THRESHOLDS = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class Localisation:
-    """How well each map localises its boxes; NaN where the map has no positive value or there is no box.
+    """How well each map localises its boxes; NaN for a map without a positive value or without a box.
 
     Attributes:
         pointing: (N,), 1 where the centre of the map's highest cell is in a box, else 0; the mean over the highest

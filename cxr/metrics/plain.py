@@ -14,7 +14,7 @@ OF_SUPPORTED = "_of_supported"
 
 
 def number(value: float, low: float = float("nan"), high: float = float("nan")) -> Any:
-    """A value with its interval, the value alone where there is no interval, or None where it is undefined."""
+    """A value with its interval, the value without an interval, or None for an undefined value."""
     if not np.isfinite(value):
         return None
     return float(value) if np.isnan(low) or np.isnan(high) else {"value": float(value), "ci": [float(low), float(high)]}
@@ -79,7 +79,7 @@ def value_of(plain: Any) -> float:
 
 
 def interval_of(plain: Any) -> tuple[float, float, float]:
-    """Value, low and high of a number of `metrics.json`; NaN where there is none."""
+    """Value, low and high of a number of `metrics.json`; NaN if missing."""
     if isinstance(plain, dict):
         low, high = plain["ci"]
         return float(plain["value"]), float(low), float(high)

@@ -3,6 +3,9 @@
 All of them are functions of the confusion matrix, whose resamples are sums over patients.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -12,6 +15,7 @@ from cxr.metrics.interval import DEFAULT, DIFFERENCE, UNIT, Interval, Resampling
 from cxr.metrics.patients import FEWEST, per_patient
 
 _Floats = NDArray[np.float64]
+NO_GROUPS: Mapping[str, NDArray[np.bool_]] = MappingProxyType({})
 
 
 def confusion_matrix(target: ArrayLike, score: ArrayLike) -> NDArray[np.int64]:
@@ -67,10 +71,20 @@ def top1_accuracy(target: ArrayLike, score: ArrayLike) -> float:
     return float(rates_of_matrix(confusion_matrix(target, score))["top1_accuracy"])
 
 
+def mean_recall(recall: _Floats, members: NDArray[np.bool_]) -> _Floats:
+    """The mean recall (L,) of the member findings that have an image; NaN if none has."""
+    among = recall[members & ~np.isnan(recall)]
+    return np.asarray(among.mean() if len(among) else np.nan)
+
+
 def bootstrap_single(
-    target: ArrayLike, score: ArrayLike, patient: ArrayLike, plan: Resampling = DEFAULT
+    target: ArrayLike,
+    score: ArrayLike,
+    patient: ArrayLike,
+    plan: Resampling = DEFAULT,
+    groups: Mapping[str, NDArray[np.bool_]] = NO_GROUPS,
 ) -> dict[str, Interval]:
-    """Intervals of `rates_of_matrix` from resampled patients.
+    """Intervals of `rates_of_matrix`, and of the mean recall of groups of findings, from resampled patients.
 
     A recall needs `FEWEST` patients with the finding; a mean over findings needs them of each finding that has an
     image; the accuracy and the correlation need `FEWEST` patients. Resamples without one of these findings are left
@@ -81,6 +95,7 @@ def bootstrap_single(
         score: (N, L).
         patient: (N,), the patient's id of every image.
         plan: how to resample.
+        groups: (L,) which findings belong to each; a group without images has NaN.
 
     Raises:
         ValueError: as `confusion_matrix`, or no image.
@@ -105,6 +120,11 @@ def bootstrap_single(
         "top1_accuracy": np.asarray(patients >= FEWEST),
         "mcc": np.asarray(patients >= FEWEST),
     }
+    for name, members in groups.items():
+        among = members & present
+        value[name] = mean_recall(value["recall"], among)
+        drawn[name] = drawn["recall"][:, among].mean(axis=1) if among.any() else np.full(plan.resamples, np.nan)
+        enough[name] = np.asarray((with_finding[among] >= FEWEST).all())
     found = {}
     for name, values in value.items():
         resamples = drawn[name]

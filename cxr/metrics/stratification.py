@@ -11,26 +11,48 @@ from cxr.errors import CxrError
 def draw_patients(table: pd.DataFrame, findings: Sequence[str], share: float, seed: int) -> set[str]:
     """Draws whole patients so that `share` of the images, and of each finding's images, is drawn.
 
-    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD
-    2011) over patients in place of images: the finding with the fewest images left is distributed first, its patients
-    in order of their images with it (ties in a seeded order), each to the side that lacks most of that finding.
-
     Args:
         table: the images to draw from, with `patient` and the finding columns.
-        findings: what to stratify over; images without any count as one more stratum.
+        findings: what to stratify over, see `assign_patients`.
         share: in (0, 1).
         seed: of the order among equals.
 
     Returns:
         The drawn patients.
+
+    Raises:
+        CxrError: there are too few patients.
+    """
+    side = assign_patients(table, findings, (1 - share, share), seed)
+    if side.nunique() < 2:
+        raise CxrError(
+            f"{len(side)} training patients cannot be split with data.val_share={share}; give a data.val_list"
+        )
+    return set(side.index[side == 1])
+
+
+def assign_patients(table: pd.DataFrame, findings: Sequence[str], shares: Sequence[float], seed: int) -> pd.Series:
+    """Assigns whole patients to sides so that each side has its share of the images, and of each finding's images.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD
+    2011) over patients instead of images: the finding with the fewest images left is distributed first, its patients
+    in order of their images with it (ties in a seeded order), each to the side that lacks most of that finding.
+
+    Args:
+        table: the images, with `patient` and the finding columns.
+        findings: what to stratify over; images without any count as one more stratum.
+        shares: of the sides; they sum to one.
+        seed: of the order among equals.
+
+    Returns:
+        The side of each patient, an int in [0, len(shares)), by patient.
     """
     labels = (table[list(findings)] == 1).assign(**{"": True})
     labels["none"] = ~labels[list(findings)].any(axis=1)
     grouped = labels.groupby(table["patient"].to_numpy(), sort=True).sum()
     counts = grouped.to_numpy(float)  # (patients, findings + all + none)
     order = np.random.default_rng([seed, 0x5EED]).permutation(len(counts))
-    shares = (1 - share, share)
-    wanted = np.outer(shares, counts.sum(axis=0))  # (2 sides, strata): images that a side still lacks
+    wanted = np.outer(shares, counts.sum(axis=0))  # (sides, strata): images that a side still lacks
     side = np.full(len(counts), -1)
     everyone = list(grouped.columns).index("")
     while (side < 0).any():
@@ -40,15 +62,12 @@ def draw_patients(table: pd.DataFrame, findings: Sequence[str], share: float, se
         stratum = int(left.argmin()) if np.isfinite(left).any() else everyone
         open_ = order[(side[order] < 0) & ((counts[order, stratum] > 0) | (stratum == everyone))]
         for patient in open_[np.argsort(-counts[open_, stratum], kind="stable")]:
-            for column in (stratum, everyone):  # the second decides where both sides lack the same share of the first
-                stay, drawn = float(wanted[0, column]) / shares[0], float(wanted[1, column]) / shares[1]
-                if abs(stay - drawn) > 1e-8 + 1e-5 * abs(drawn):
+            for column in (stratum, everyone):  # the second decides where sides lack the same share of the first
+                lacking = [lacks / share for lacks, share in zip(wanted[:, column].tolist(), shares, strict=True)]
+                *_, second, most = sorted(lacking)
+                if most - second > 1e-8 + 1e-5 * abs(lacking[-1]):
                     break
-            chosen = int(drawn > stay)
+            chosen = lacking.index(most)
             side[patient] = chosen
             wanted[chosen] -= counts[patient]
-    if not (side == 1).any() or not (side == 0).any():
-        raise CxrError(
-            f"{len(counts)} training patients cannot be split with data.val_share={share}; give a data.val_list"
-        )
-    return set(grouped.index[side == 1])
+    return pd.Series(side, index=grouped.index)

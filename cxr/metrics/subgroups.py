@@ -17,6 +17,7 @@ from cxr.metrics.thresholds import rates
 
 _Floats = NDArray[np.float64]
 _Names = NDArray[np.str_]
+FREQUENCIES = ("head", "medium", "tail")
 AGE_EDGES = (0, 18, 40, 60, 80)
 
 
@@ -149,14 +150,14 @@ def frequency_groups(positives: ArrayLike) -> _Names:
 
 
 def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, float]:
-    """Mean of a metric over the defined findings of each frequency group; NaN where a group has none.
+    """Mean of a metric over the defined findings of each frequency group; NaN for a group without one.
 
     Args:
         values: (L,), NaN where undefined.
         frequency: (L,), as `frequency_groups` gives it.
     """
     array, names = np.asarray(values, np.float64), np.asarray(frequency)
-    return {name: macro(array[names == name]) for name in ("head", "medium", "tail")}
+    return {name: macro(array[names == name]) for name in FREQUENCIES}
 
 
 def _group(

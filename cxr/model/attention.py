@@ -57,7 +57,7 @@ class MultiHeadAttention(nn.Module):
     """K learned queries, each with a softmax over positions and a weighted sum of the features, which are concatenated.
 
     Ours, for the future work of Kejriwal et al.: `LocationAttention` with K queries in place of one. The queries start
-    at zero, where each is average pooling; the head tells them apart from the first step on.
+    at zero, which is average pooling; the head makes them differ from the first step on.
 
     Args:
         in_features: C of the feature map.
@@ -92,7 +92,7 @@ class ClassSpecificResidualAttention(nn.Module):
 
     and the maximum over j for T = 99. With `head=linear` s_lj = w_l . x_j / |w_l| (+ the head's bias, which the paper
     does not have), so that one head adds no parameter. Any other head scores positions as it scores vectors (ours).
-    Each further head has a linear classifier of its own without a bias.
+    Each further head has its own linear classifier without a bias.
 
     Args:
         in_features: C of the feature map.
@@ -189,7 +189,7 @@ class GapMaskAttention(nn.Module):
 
 
 def smooth(features: Tensor) -> Tensor:
-    """2x2 mean at stride 1 of the same size: the last row and column average what lies inside the map alone."""
+    """2x2 mean at stride 1 of the same size: the last row and column average only values inside the map."""
     padded = F.pad(features, (0, 1, 0, 1))
     inside = F.pad(torch.ones_like(features[:1, :1]), (0, 1, 0, 1))
     return F.avg_pool2d(padded, 2, stride=1) / F.avg_pool2d(inside, 2, stride=1)

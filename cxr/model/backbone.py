@@ -144,12 +144,12 @@ def read_state(path: str) -> dict[str, Tensor]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch's message suggests weights_only=False
         raise CxrError(
-            f"backbone.weights={path} is not a weights file: it is damaged, or holds Python objects, which are never "
-            "unpickled; pass a .safetensors file, or one written by torch.save(model.state_dict(), FILE)"
+            f"backbone.weights={path} is not a weights file: it is damaged, or contains Python objects, which are "
+            "never unpickled; pass a .safetensors file, or one written by torch.save(model.state_dict(), FILE)"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CxrError(f"backbone.weights={path} holds no named tensors; pass a state dict of a timm model")
+        raise CxrError(f"backbone.weights={path} has no named tensors; pass a state dict of a timm model")
     return dict(state)
 
 
@@ -221,7 +221,7 @@ def _leaves(output: Tensor) -> set[int]:
 
 
 def _remove(net: nn.Module, unused: frozenset[str]) -> None:
-    """Replaces every module whose parameters are all unused by an identity."""
+    """Replaces every module with only unused parameters by an identity."""
     for name in list(_outermost_unused(net, unused)):
         parent, _, last = name.rpartition(".")
         setattr(net.get_submodule(parent), last, nn.Identity())

@@ -50,7 +50,7 @@ class MLPHead(nn.Module):
 
 
 class PerFindingHead(nn.Module):
-    """A network of its own for each finding: hidden layers with ReLU, then one logit.
+    """A separate network for each finding: hidden layers with ReLU, then one logit.
 
     Taslimi et al., "SwinCheX: Multi-label classification on chest X-ray images with transformers", 2022, whose heads
     have three hidden layers of 384, 48 and 48. There a head has two outputs, and their cross-entropy is trained;

@@ -11,19 +11,19 @@ from cxr.errors import CxrError
 class CustomNet(nn.Module):
     """Four blocks of two 3x3 convolutions with batch norm and ReLU, each block followed by 2x2 max pooling.
 
-    Pillai, "Multi-Label Chest X-Ray Classification via Deep Learning", 2022, names a CustomNet whose layers are public
-    nowhere; these are ours.
+    Pillai, "Multi-Label Chest X-Ray Classification via Deep Learning", 2022, uses a CustomNet with unpublished layers;
+    these layers are our choice.
 
     Args:
         image_size: side of the input in pixels, 16 or more.
-        pretrained: must be false: there are no such weights.
+        pretrained: must be false, since no such weights exist.
         weights: must be none.
         mean: of the one channel.
         std: of the one channel.
         channels: width of each block.
 
     Raises:
-        CxrError: first weights are named, or the image is too small.
+        CxrError: initial weights are named, or the image is too small.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CustomNet(nn.Module):
 
 
 class Blank(nn.Module):
-    """One feature that is zero whatever the image shows: with `fusion=join` a network of the attributes alone.
+    """One feature, zero for every image: with `fusion=join` the network uses the attributes only.
 
     Args:
         image_size: accepted as every backbone does.

@@ -43,6 +43,10 @@ class LabelText(Protocol):
         """(L, E) float32, one vector a finding."""
         ...
 
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32, one vector a text."""
+        ...
+
 
 class FileVectors:
     """Vectors from a file.
@@ -58,7 +62,7 @@ class FileVectors:
         """(L, E) float32.
 
         Raises:
-            CxrError: the file cannot be read, lacks a finding, or holds vectors of several lengths.
+            CxrError: the file cannot be read, lacks a finding, or has vectors of different lengths.
         """
         try:
             with np.load(Path(self.file).expanduser(), allow_pickle=False) as arrays:
@@ -75,10 +79,14 @@ class FileVectors:
         numeric = all(np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all() for array in found.values())
         if len(shapes) != 1 or len(next(iter(shapes))) != 1 or not numeric:
             raise CxrError(
-                f"text.file={self.file} must hold finite vectors of one length; it has the shapes "
+                f"text.file={self.file} must contain finite vectors of one length; it has the shapes "
                 f"{', '.join(map(str, sorted(shapes)))}"
             )
         return torch.from_numpy(np.stack([found[name] for name in findings]).astype(np.float32))
+
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32; the file has an array named after each text."""
+        return self.vectors(texts)
 
 
 class SentenceVectors:
@@ -95,9 +103,14 @@ class SentenceVectors:
         """(L, E) float32.
 
         Raises:
-            CxrError: sentence-transformers is not installed, or the folder holds no model.
+            CxrError: sentence-transformers is not installed, or the folder is not a model.
         """
-        texts = [f"{name.replace('_', ' ')}: {DEFINITIONS.get(name, '')}".rstrip(": ") for name in findings]
+        return self.prompts(
+            [f"{name.replace('_', ' ')}: {DEFINITIONS.get(name, '')}".rstrip(": ") for name in findings]
+        )
+
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32, of the texts as they are; raises as `vectors`."""
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError:
@@ -107,7 +120,7 @@ class SentenceVectors:
             raise CxrError(f"text.model={self.model} is not a folder; give the folder of a sentence-transformers model")
         try:
             encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-            return torch.as_tensor(encoder.encode(texts, show_progress_bar=False), dtype=torch.float32)
+            return torch.as_tensor(encoder.encode(list(texts), show_progress_bar=False), dtype=torch.float32)
         except Exception as error:
             raise CxrError(f"text.model={self.model} cannot encode the findings: {first_line(error)}") from error
 

@@ -61,6 +61,7 @@ class Visit:
     shown: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     test: bool = False
+    balanced: bool = False  # in a part of a split in which all findings are as frequent as each other
 
     @property
     def image(self) -> str:

@@ -18,13 +18,13 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def die_with_parent() -> None:
-    """The kernel kills this process when its parent dies, however that dies; on Linux alone."""
+    """On Linux, makes the kernel kill this process when its parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def serve_parent(worker: int) -> None:
-    """For a loader process: it dies with its parent, and leaves to it what signals to their whole group ask for.
+    """Initializes a loader process: it dies with its parent and ignores signals, which the parent handles.
 
     Args:
         worker: its number, passed by PyTorch.
@@ -35,7 +35,7 @@ def serve_parent(worker: int) -> None:
 
 
 def how_it_ended(code: int | None) -> str:
-    """An exit code as `subprocess` and `multiprocessing` give it, in words."""
+    """Describes an exit code of `subprocess` or `multiprocessing`."""
     if code is None or code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -43,16 +43,16 @@ def how_it_ended(code: int | None) -> str:
 
 
 def in_child(work: Callable[[], Any]) -> Any:
-    """Does the work in a forked child and returns what it returned.
+    """Calls a function in a forked child process and returns its result.
 
-    A process that has loaded PyTorch may hold threads, which a fork would lose; there the work is done in place.
+    A process that has imported PyTorch may have threads, which a fork would lose; it calls the function itself.
 
     Args:
-        work: whose result can be pickled.
+        work: the function; its result can be pickled.
 
     Raises:
-        CxrError: the work raised it, or another exception, or the child was killed.
-        Stopped: it, or this process, was asked to stop; the child has then ended.
+        CxrError: the function raised an exception, or the child was killed.
+        Stopped: a signal stopped the child or this process; the child has ended.
         KeyboardInterrupt: as `Stopped`, for ctrl-C.
     """
     if "torch" in sys.modules:
@@ -64,8 +64,8 @@ def in_child(work: Callable[[], Any]) -> Any:
     theirs.close()
     try:
         child.join()
-    except (Stopped, KeyboardInterrupt) as asked:
-        _end(child, pass_on=isinstance(asked, Stopped))
+    except (Stopped, KeyboardInterrupt) as stop:
+        _end(child, pass_on=isinstance(stop, Stopped))
         raise
     try:
         kind, answer = ours.recv()
@@ -81,7 +81,7 @@ def in_child(work: Callable[[], Any]) -> Any:
 
 
 def _end(child: BaseProcess, pass_on: bool) -> None:
-    """Waits until the child has written its checkpoint; asked again, kills it. The terminal sends it ctrl-C itself."""
+    """Waits until the child has written its checkpoint; a second signal kills it. The terminal sends ctrl-C to both."""
     try:
         if pass_on and child.pid:
             os.kill(child.pid, signal.SIGTERM)
@@ -93,7 +93,7 @@ def _end(child: BaseProcess, pass_on: bool) -> None:
 
 def _answer(work: Callable[[], Any], pipe: Connection) -> None:
     die_with_parent()
-    requests.patient = True  # the parent decides about a second signal
+    requests.patient = True  # the parent handles a second signal
     try:
         answer = ("done", work())
     except Stopped as stopped:
@@ -103,6 +103,6 @@ def _answer(work: Callable[[], Any], pipe: Connection) -> None:
     except (Exception, SystemExit) as error:
         if not isinstance(error, CxrError) and os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
-        asked = requests.asked  # it may have come where a library made another exception of it
-        answer = ("stopped", f"stopped by {asked}") if asked else ("failed", first_line(error))
+        name = requests.received  # a library may have replaced `Stopped` by another exception
+        answer = ("stopped", f"stopped by {name}") if name else ("failed", first_line(error))
     pipe.send(answer)

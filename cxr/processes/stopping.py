@@ -1,6 +1,7 @@
-"""SIGTERM and SIGUSR1, which clusters send before they take a machine away: a stop in order, with its own exit code.
+"""Handles SIGTERM and SIGUSR1, which clusters send before they end a job.
 
-Where a checkpoint can be written a request waits for it; elsewhere it stops the work. A second one ends the process.
+The first signal stops a training at its next checkpoint and other work at once. The second ends the process. Both lead
+to the exit code `REQUEUE`.
 """
 
 import os
@@ -14,45 +15,45 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(BaseException):
-    """The run stopped on request; the message states how to resume. No handler of errors catches it."""
+    """A signal stopped the run; the message states how to resume. `except Exception` does not catch it."""
 
 
 class StopRequests:
-    """What the signals of this process ask for.
+    """The signals that this process has received.
 
     Attributes:
-        asked: name of the signal that came, or none.
-        can_wait: a checkpoint will be written soon; else a signal stops at once.
-        patient: a second signal changes nothing, for processes whose parent passes signals on.
+        received: name of the last signal, or None.
+        can_wait: whether a checkpoint follows soon, for which a signal waits.
+        patient: whether a second signal is ignored, for processes to which the parent forwards signals.
     """
 
     def __init__(self) -> None:
-        self.asked: str | None = None
+        self.received: str | None = None
         self.can_wait = self.patient = False
 
     def listen(self) -> None:
-        """Takes the signals over; in another thread than the main one they stay as they are."""
+        """Installs the handlers, which is possible in the main thread only."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        again, self.asked = self.asked is not None, signal.Signals(number).name
+        again, self.received = self.received is not None, signal.Signals(number).name
         if again and self.patient:
             return
-        if again:  # an exception could be lost in whatever is being ended; files are whole at any moment
-            print(f"error: stopped by {self.asked}", file=sys.stderr, flush=True)
+        if again:  # exit directly, since cleanup code could swallow an exception; files are complete at any moment
+            print(f"error: stopped by {self.received}", file=sys.stderr, flush=True)
             os._exit(REQUEUE)
         if not self.can_wait:
-            raise Stopped(f"stopped by {self.asked}")
-        print(f"{self.asked}: stopping at the next checkpoint; once more stops at once", flush=True)
+            raise Stopped(f"stopped by {self.received}")
+        print(f"{self.received}: stopping at the next checkpoint; a second signal stops at once", flush=True)
 
 
 requests = StopRequests()
 
 
 def pass_on(processes: list[int]) -> None:
-    """Asks other processes to stop."""
+    """Sends SIGTERM to other processes."""
     for process in processes:
         try:
             os.kill(process, signal.SIGTERM)

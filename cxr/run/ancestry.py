@@ -1,7 +1,7 @@
-"""Hashed patients and images that weights were trained on, including all runs they started from; in checkpoints.
+"""Ancestry: hashes of the patients and images that weights were trained on, stored in checkpoints.
 
-A run that starts from another run's weights inherits that run's patients. Programs that evaluate weights on a split
-check here that the weights were not trained on it.
+A run that starts from another run's weights inherits that run's ancestry. Programs that evaluate weights on a split
+check that the weights were not trained on it.
 """
 
 import unicodedata
@@ -18,7 +18,7 @@ from cxr.findings import check_printable
 
 Hashes = NDArray[np.int64]
 
-UNKNOWN = "unknown_ancestry"  # in metrics.json, where there is any
+UNKNOWN = "unknown_ancestry"  # key of metrics.json
 _MOST, _LONGEST = 1 << 24, 200  # hashes; characters of a source
 _NOTHING: Hashes = np.zeros(0, np.int64)
 
@@ -28,9 +28,9 @@ class Ancestry:
     """The training data of weights.
 
     Attributes:
-        trained: (n,) sorted hashes of the patients and images that they or their ancestors were trained on.
-        selected: (m,) sorted hashes of those that their or an ancestor's checkpoint was selected with.
-        unknown: initial weights whose training data is unknown.
+        trained: (n,) sorted hashes of the patients and images that the weights or their ancestors were trained on.
+        selected: (m,) sorted hashes of the patients and images of the validation splits that selected them.
+        unknown: names of initial weights with unknown training data.
     """
 
     trained: Hashes = field(default_factory=lambda: _NOTHING)
@@ -38,20 +38,25 @@ class Ancestry:
     unknown: tuple[str, ...] = ()
 
     def extended(self, train: Sequence[Iterable[str]], val: Sequence[Iterable[str]]) -> "Ancestry":
-        """That of weights which start from these, given (patients, images) of training and of validation."""
+        """The ancestry of weights that start from these weights and are trained on further data.
+
+        Args:
+            train: patients and images of training.
+            val: patients and images of validation.
+        """
         trained, selected = np.union1d(self.trained, _hashes(*train)), np.union1d(self.selected, _hashes(*val))
         return Ancestry(trained, selected, self.unknown)
 
-    def check(self, who: str, split: str, patients: Sequence[str], images: Sequence[str]) -> None:
+    def check(self, origin: str, split: str, patients: Sequence[str], images: Sequence[str]) -> None:
         """Refuses to evaluate weights on their training data.
 
-        A validation split, with which weights are selected, may have selected their ancestors as well.
+        A test split must not have selected the weights or their ancestors either. A validation split may.
 
         Args:
-            who: whose weights they are, for the message.
+            origin: name of the weights in errors.
             split: the evaluated split, `val` or a test split.
-            patients: (N,) of it.
-            images: (N,) of it.
+            patients: (N,) ids in the split.
+            images: (N,) ids in the split.
 
         Raises:
             CxrError: the weights were trained on some of these patients or images; the message names the first.
@@ -62,37 +67,38 @@ class Ancestry:
             if met.any():
                 first = names[int(met.argmax())]
                 raise CxrError(
-                    f"the weights of {who}, or weights that they started from, have learnt from {met.sum()} {kind}"
-                    f"{'s' * bool(met.sum() > 1)} of the {split} split, such as {first}; judge them on other patients, "
-                    "or train without these weights"
+                    f"the weights of {origin}, or weights they started from, were trained or selected with {met.sum()} "
+                    f"{kind}{'s' * bool(met.sum() > 1)} of the {split} split, such as {first}; evaluate them on other "
+                    "patients, or train without these weights"
                 )
 
 
 def unknown_note(unknown: Mapping[str, Sequence[str]]) -> list[str]:
-    """What stands below a table whose runs started from weights that may have seen its images; empty if none did.
+    """A note for a table of runs that started from weights with unknown training data; empty without such runs.
 
     Args:
-        unknown: initial weights whose training data is unknown, by run.
+        unknown: initial weights with unknown training data, by run.
     """
     named = [f"{', '.join(sources)} ({run})" for run, sources in unknown.items() if sources]
-    return [f"Unknown whether first weights had seen these patients: {'; '.join(named)}."] if named else []
+    return [f"Initial weights with unknown training patients: {'; '.join(named)}."] if named else []
 
 
 def unknown_of(metrics: Mapping[str, Any]) -> list[str]:
-    """Initial weights whose training data is unknown, as `metrics.json` names them."""
+    """Initial weights with unknown training data, from `metrics.json`."""
     named = metrics.get(UNKNOWN)
     return [str(source) for source in named] if isinstance(named, list) else []
 
 
 def read_ancestry(about: Any, origin: str) -> Ancestry:
-    """The ancestry that a checkpoint holds; an unknown one where it holds none.
+    """Reads the ancestry in a checkpoint.
 
     Args:
-        about: `trained` and `selected` as arrays, `unknown` as a list of texts.
-        origin: what errors call the checkpoint.
+        about: `trained` and `selected` as arrays, `unknown` as a list of texts; None in checkpoints of earlier
+            versions, whose ancestry is unknown.
+        origin: name of the checkpoint in errors.
 
     Raises:
-        CxrError: it holds something else.
+        CxrError: the content has another format.
     """
     if about is None:
         return Ancestry(unknown=("a checkpoint of an earlier version",))
@@ -102,7 +108,7 @@ def read_ancestry(about: Any, origin: str) -> Ancestry:
         if hashed and isinstance(unknown, list) and all(isinstance(text, str) for text in unknown):
             check_printable(unknown, "source of weights", origin)
             return Ancestry(trained, selected, tuple(text[:_LONGEST] for text in unknown))
-    raise CxrError(f"{origin} does not say what its weights have learnt from as this framework writes it")
+    raise CxrError(f"{origin} has an invalid ancestry of its weights; was it edited? restore it")
 
 
 def _hashes(patients: Iterable[str], images: Iterable[str]) -> Hashes:
@@ -110,7 +116,7 @@ def _hashes(patients: Iterable[str], images: Iterable[str]) -> Hashes:
 
 
 def _hashes_of(kind: str, names: Iterable[str]) -> Hashes:
-    """(n,) eight bytes of SHA-256 each; neither case, Unicode form, space, nor leading zeros of an id make another."""
+    """(n,) eight bytes of SHA-256; ids that differ in case, Unicode form, space or leading zeros have equal hashes."""
     plain = (" ".join(unicodedata.normalize("NFKC", str(name)).casefold().split()) for name in names)
     digests = [sha256(f"{kind}\t{name.lstrip('0') or '0'}".encode()).digest()[:8] for name in plain]
     return np.frombuffer(b"".join(digests), np.dtype("<i8")).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The run directory `runs/<name>/`: name, parts, creation, and what may change on resuming."""
+"""The run directory `runs/<name>/`: its files, how it is created, locked and read."""
 
 import json
 import os
@@ -17,18 +17,18 @@ from cxr.configuration.private import with_places, without_places
 from cxr.configuration.saved import read_configuration
 from cxr.errors import CxrError
 from cxr.files.locking import locked
+from cxr.files.naming import CALIBRATED, is_test_name, legal_name
 from cxr.files.reading import read_text
 from cxr.files.writing import staged, unwritable, write_text
-from cxr.run.naming import CALIBRATED, is_test_name, legal_name
 from cxr.run.smoke import is_smoke
 
 _PACKAGES = ("torch", "lightning", "timm", "albumentations", "numpy")
-_LONGEST_FILE = 1 << 25  # bytes of metrics.json, which has less than one million
+_LONGEST_FILE = 1 << 25  # bytes of metrics.json, usually less than one million
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, which need not exist yet.
+    """A run directory, which may not exist yet.
 
     Attributes:
         path: `runs/<name>` or `runs/<sweep>/<name>`.
@@ -43,7 +43,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the best validation macro AUROC."""
+        """The checkpoint with the best value of the task's monitor."""
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
@@ -53,22 +53,22 @@ class Run:
 
     @property
     def previous(self) -> Path:
-        """The `last.ckpt` before, for where that is damaged."""
+        """The preceding `last.ckpt`, which is used if `last.ckpt` is damaged."""
         return self.path / "checkpoints" / "previous.ckpt"
 
     @property
     def log(self) -> Path:
-        """Metrics over time, a row an epoch."""
+        """Metrics, one row per epoch."""
         return self.path / "metrics.csv"
 
     @property
     def steps(self) -> Path:
-        """Loss over time, a row every few optimizer steps."""
+        """Losses, one row every few optimizer steps."""
         return self.path / "steps.csv"
 
     @property
     def figures(self) -> Path:
-        """Folder of pictures."""
+        """Folder of figures."""
         return self.path / "figures"
 
     def predictions(self, split: str) -> Path:
@@ -77,12 +77,12 @@ class Run:
 
     @property
     def test_splits(self) -> tuple[str, ...]:
-        """Test splits whose predictions are there: `test` if it is, then the further ones by name."""
+        """Test splits with predictions: `test`, then further test splits by name."""
         names = sorted(path.stem for path in (self.path / "predictions").glob("*.parquet"))
         return (*["test"] * ("test" in names), *filter(is_test_name, names))
 
     def results_of_tests(self) -> list[Path]:
-        """Tables, pictures, calibrations and, last, predictions of test splits: what tells of scored weights."""
+        """Tables, figures, calibrations and, last, predictions of test splits."""
         files = [path for path in self.path.glob("evaluation/*") if path.suffix in (".csv", ".md", ".tex")]
         files += self.path.glob("calibration.json")
         for split in self.test_splits:
@@ -92,14 +92,14 @@ class Run:
 
     @property
     def metrics_path(self) -> Path:
-        """Written last: a run that has it is finished."""
+        """Results, written last: a run with this file is finished."""
         return self.path / "metrics.json"
 
     def metrics(self) -> dict[str, Any]:
-        """The content of `metrics.json`; empty where it is missing.
+        """The content of `metrics.json`; empty if it is missing.
 
         Raises:
-            CxrError: it is no JSON object, or a number of it that others read is none.
+            CxrError: it is not a JSON object, or a value that programs read is not a number.
         """
         try:
             content = json.loads(read_text(self.metrics_path, _LONGEST_FILE))
@@ -112,14 +112,14 @@ class Run:
         return content
 
     def metric(self, split: str, name: str = "macro_auroc") -> float | None:
-        """A number of `metrics.json` without its interval; none where it is undefined or missing."""
+        """A number of `metrics.json` without its interval; None if it is undefined or missing."""
         plain = self.metrics().get(split, {}).get(name)
         value = plain.get("value") if isinstance(plain, dict) else plain
         return value if isinstance(value, float) else None
 
     @property
     def unfinished(self) -> bool:
-        """Whether training can resume: results are missing, or are of fewer epochs than configured."""
+        """Whether training can resume: results are missing or cover fewer epochs than configured."""
         if not self.last.exists():
             return False
         trainer, done = self.config().get("trainer"), self.metrics()
@@ -128,7 +128,7 @@ class Run:
 
     @property
     def smoke(self) -> bool:
-        """Whether its configuration, where it can be read, is that of a smoke run, see `is_smoke`."""
+        """Whether it is a smoke run, see `is_smoke`; False if its configuration cannot be read."""
         try:
             return is_smoke(self.config())
         except CxrError:
@@ -137,10 +137,11 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`.
 
-        Earlier versions wrote `elsewhere:<last part>` for absolute paths, and the paths to `.places` beside the run.
+        Earlier versions replaced absolute paths by `elsewhere:<last part>` and kept the paths in `.places` next to the
+        run.
 
         Raises:
-            CxrError: it is missing, or no plain YAML mapping, see `read_configuration`.
+            CxrError: it is missing or is not a plain YAML mapping, see `read_configuration`.
         """
         try:
             text = read_text(self.config_path, _LONGEST_FILE)
@@ -149,8 +150,14 @@ class Run:
         config = read_configuration(text, str(self.config_path))
         return with_places(config, self._earlier_places(config))
 
+    @property
+    def hierarchy(self) -> Any:
+        """The tree of findings in which no score is above its parent's, see `cxr.data.hierarchy`; none without one."""
+        task = self.config().get("task") if os.path.lexists(self.config_path) else None
+        return task.get("hierarchy") if isinstance(task, dict) else self.metrics().get("hierarchy")
+
     def with_places(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The configuration in a checkpoint of this run, with the absolute paths of `config.yaml`."""
+        """The configuration from a checkpoint of this run, with the absolute paths from `config.yaml`."""
         return with_places(config, without_places(self.config())[1] if self.config_path.exists() else {})
 
     def save_config(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
@@ -158,7 +165,7 @@ class Run:
 
         Args:
             config: plain values.
-            folder: where the run is being made; by default its own.
+            folder: the folder in which the run is being created; by default `path`.
         """
         write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
@@ -173,13 +180,13 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While it is held, no other process trains or evaluates this run; free as soon as this process has died.
+        """Locks the run: no other process trains or evaluates it. The lock ends with this process at the latest.
 
         Raises:
-            CxrError: another process holds it, or the directory cannot be written.
+            CxrError: another process has locked it, or the directory cannot be written.
         """
         lock = self.path / ".lock"
-        refusal = f"another process is training {self.path} or evaluates it; wait for it, or choose another name="
+        refusal = f"another process is training or evaluating {self.path}; wait for it, or choose another name="
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(lock, refusal))
@@ -188,26 +195,22 @@ class Run:
             yield
 
     def check_there(self, config: Mapping[str, Any]) -> None:
-        """Before a process that trains this run writes into it.
-
-        Raises:
-            CxrError: its directory was deleted, renamed, or replaced by another run.
-        """
+        """Raises CxrError if the directory was deleted, renamed, or replaced by another run during training."""
         try:
             text = self.config_path.read_text(encoding="utf-8")
         except OSError:
             text = ""
         if not text or str(config.get("run_id") or "") not in text:
             raise CxrError(
-                f"{self.path} was deleted, renamed or replaced while it was trained, and nothing more is written; "
-                "restore it and pass resume=true, or start a new run"
+                f"{self.path} was deleted, renamed or replaced during training, which therefore ends; restore it and "
+                "pass resume=true, or start a new run"
             )
 
     def create(self, config: Mapping[str, Any]) -> None:
-        """Makes the directory, which must be new, with its configuration already in it.
+        """Creates the directory atomically, with its configuration.
 
         Raises:
-            CxrError: the name is taken, or the disk refuses.
+            CxrError: the name is taken, or the directory cannot be written.
         """
         try:
             with staged(self.path) as staging:
@@ -216,29 +219,28 @@ class Run:
                     raise name_taken_error(self.path)
                 os.rename(staging, self.path)
         except OSError as error:
-            raise (
-                name_taken_error(self.path) if os.path.lexists(self.path) else unwritable(self.path, error)
-            ) from error
+            taken = os.path.lexists(self.path)
+            raise (name_taken_error(self.path) if taken else unwritable(self.path, error)) from error
 
 
 def name_taken_error(path: Path, remedy: str = "choose another name=, or pass resume=true to resume it") -> CxrError:
-    """The sentence for a run name that exists."""
+    """The error for a run name that exists."""
     return CxrError(f"{path} exists; {remedy}")
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Versions of this framework, Python and the packages that affect results."""
     return {"cxr": __version__, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _plausible(metrics: Mapping[str, Any]) -> bool:
-    """Whether the numbers by which runs go on and sweeps are summed up are numbers, where they are there."""
+    """Whether the values that resuming and sweeps read have the right types."""
     if type(metrics.get("max_epochs", 1)) is not int or type(metrics.get("best_epoch", 0)) is not int:
         return False
-    judged = [metrics[split] for split in ("val", "test") if split in metrics]
-    return all(isinstance(numbers, dict) and _is_number(numbers.get("macro_auroc")) for numbers in judged)
+    evaluated = [metrics[split] for split in ("val", "test") if split in metrics]
+    return all(isinstance(numbers, dict) and _is_number(numbers.get("macro_auroc")) for numbers in evaluated)
 
 
 def _is_number(plain: object) -> bool:
-    """As `metrics.json` has numbers: null, a number, or a number with its interval."""
+    """Whether a value is null, a number, or a number with its interval."""
     return plain is None or type(plain.get("value") if isinstance(plain, dict) else plain) is float

@@ -1,7 +1,4 @@
-"""The test ledger `.test_ledger.csv` next to the runs, which counts how often a test split was evaluated.
-
-It has one row for every set of scores evaluated on a test split.
-"""
+"""The test ledger `.test_ledger.csv` next to the runs: one row for each set of scores evaluated on a test split."""
 
 import csv
 import io
@@ -16,22 +13,22 @@ import numpy as np
 
 from cxr.errors import CxrError
 from cxr.files.locking import locked
+from cxr.files.naming import legal_name
 from cxr.files.reading import no_link, open_regular
 from cxr.files.writing import unwritable
-from cxr.run.naming import legal_name
 from cxr.run.predictions import Predictions
 from cxr.run.splits import images_sha256
 
 LEDGER = ".test_ledger.csv"
-_PATIENCE = 60  # seconds that a program waits for others to enter their scores
+_PATIENCE = 60  # seconds to wait for other programs that write to the ledger
 COLUMNS = ("time", "test", "scores", "run", "by")
 
 
 def ledger_beside(run: Path) -> Path:
-    """The ledger that counts for a run: the nearest one above it, or a new one in the folder that holds it.
+    """The path of a run's ledger: the nearest existing one in its parent folders, otherwise in its parent.
 
     Raises:
-        CxrError: it is a link, or no file.
+        CxrError: it is a link or not a file.
     """
     folder = Path(run).absolute().parent
     there = (above / LEDGER for above in (folder, *folder.parents) if os.path.lexists(above / LEDGER))
@@ -44,9 +41,9 @@ def count_test(ledger: Path, test: Predictions, run: str, by: str) -> int:
     """Records these scores of a test split once, and returns how many sets of scores the split now has.
 
     Args:
-        ledger: the file; it appears with its first row.
+        ledger: the file; created with its first row.
         test: predictions to evaluate.
-        run: whose they are; entered as a legal name of a run.
+        run: name of the run; other characters than those of a run name are replaced.
         by: the program.
 
     Returns:
@@ -88,10 +85,10 @@ def _refuse_links(ledger: Path) -> None:
     for path in (ledger, _lock_of(ledger)):
         try:
             regular = stat.S_ISREG(os.lstat(path).st_mode)
-        except FileNotFoundError:  # a lock comes and goes
+        except FileNotFoundError:
             continue
         if not regular:
-            raise CxrError(f"{path} is a link or no regular file, and nothing is written through it; remove it")
+            raise CxrError(f"{path} is not a regular file and is not written; remove it")
 
 
 def _rows(ledger: Path) -> list[dict[str, str]]:
@@ -105,7 +102,7 @@ def _rows(ledger: Path) -> list[dict[str, str]]:
 
 
 def _scores_sha256(test: Predictions) -> str:
-    """The same whatever the order of images and findings."""
+    """A hash of the scores that does not depend on the order of images and findings."""
     rows, columns = np.argsort(test.image.astype(str), kind="stable"), np.argsort(test.findings, kind="stable")
     digest = sha256("\n".join(sorted(test.findings)).encode())
     digest.update(np.ascontiguousarray(test.score[rows][:, columns], np.float32).tobytes())

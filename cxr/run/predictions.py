@@ -1,4 +1,4 @@
-"""Predictions of one split: what a run leaves behind, and all that ensembles and reports read. A Parquet file."""
+"""Predictions of one split, a Parquet file that a run writes and that ensembles and evaluation read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,14 +20,14 @@ from cxr.findings import check_names, check_printable
 MOST_IMAGES = 2_000_000  # of one split; the largest public sets have half a million
 MOST_NUMBERS = 50_000_000  # scores and targets of a file: 500,000 images of 50 findings
 MOST_TEXT = 1 << 28  # bytes of a column of names
-NUMBERS, NAMES = ("age", "followup"), ("sex", "view")  # what may be known of an image besides
+NUMBERS, NAMES = ("age", "followup"), ("sex", "view")  # optional attributes
 _TEXTS = ("image", "patient", *NAMES)
 _CHECKPOINT, _SPLIT = b"cxr.checkpoint_sha256", b"cxr.split"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores and targets of one split, a row an image.
+    """Scores and targets of one split, one row per image.
 
     Attributes:
         image: (N,) file names.
@@ -35,10 +35,10 @@ class Predictions:
         findings: L names.
         score: (N, L) float32 probabilities.
         target: (N, L) float32; 1, 0, or NaN for unknown.
-        checkpoint_sha256: of the weights that made the scores; empty where nobody knows.
-        split: `val` or `test`; empty where nobody knows.
-        attributes: N rows with some of the columns age (years), followup (0 is the first), sex and view; unknown is
-            NaN or an empty text.
+        checkpoint_sha256: of the weights that computed the scores; empty if unknown.
+        split: `val` or `test`; empty if unknown.
+        attributes: N rows with some of the columns age (years), followup (0 is the first), sex and view; unknown
+            values are NaN or empty text.
     """
 
     image: NDArray[np.object_]
@@ -83,14 +83,15 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads a file that `Predictions.write` or another program wrote; what it says of pandas is passed over.
+    """Reads a file that `Predictions.write` or another program wrote; pandas metadata is ignored.
 
-    A column at a time, and none but those that are needed: a few bytes of Parquet can claim any number of equal rows.
+    Reads one column at a time and only the needed ones, because a few bytes of Parquet can declare any number of equal
+    rows.
 
     Raises:
-        CxrError: no Parquet file, more than `MOST_IMAGES` rows or `MOST_NUMBERS` scores and targets, a column is
-            missing or of another kind, an image stands in it twice or has no name, a score is no probability, or a
-            target no label. Row (from 1), image and column are named.
+        CxrError: it is not a Parquet file; it has more than `MOST_IMAGES` rows or `MOST_NUMBERS` scores and targets; a
+            column is missing or has another type; an image has two rows or no name; a score is not a probability or a
+            target not a label. The message names row (from 1), image and column.
     """
     try:
         with open_regular(path, None) as source, pq.ParquetFile(source) as file:
@@ -118,16 +119,16 @@ def _read(columns: "_Columns") -> Predictions:
         raise CxrError(f"{path} has the column {twice!r} twice; keep one")
     check_names(findings, "finding", str(path))
     if not rows:
-        raise CxrError(f"{path} scores no image; expected one row an image")
+        raise CxrError(f"{path} has no rows; expected one row per image")
     if rows > MOST_IMAGES or 2 * rows * len(findings) > MOST_NUMBERS:
         raise CxrError(
-            f"{path} cannot be read as predictions: it claims {rows} rows of {len(findings)} findings, at most "
+            f"{path} cannot be read as predictions: it has {rows} rows of {len(findings)} findings, at most "
             f"{MOST_IMAGES} rows and {MOST_NUMBERS} scores and targets are read; split it by images or findings"
         )
     image, patient = columns.texts("image"), columns.texts("patient")
     again = pd.Series(image).duplicated().to_numpy()
     if again.any():
-        raise CxrError(f"{path} row {again.argmax() + 1} scores {image[again][0]} twice; keep one row an image")
+        raise CxrError(f"{path} row {again.argmax() + 1} repeats the image {image[again][0]}; keep one row per image")
     score, target = np.empty((2, rows, len(findings)), np.float32)
     for position, finding in enumerate(findings):
         for into, name in ((score, f"score:{finding}"), (target, f"target:{finding}")):
@@ -150,12 +151,12 @@ def _read(columns: "_Columns") -> Predictions:
 
 
 class _Columns:
-    """The columns of a Parquet file, each read and checked when it is wanted.
+    """The columns of a Parquet file, each read and checked on demand.
 
     Attributes:
-        path: what errors call it.
-        names: of all columns.
-        rows: their length.
+        path: the file, named in errors.
+        names: names of all columns.
+        rows: number of rows.
         about: the file's metadata.
     """
 
@@ -169,25 +170,25 @@ class _Columns:
         """A column as (N,) float32, empty cells as NaN."""
         kind = self._kind(name)
         known = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
-        if not any(holds(kind) for holds in known):
-            raise CxrError(f"{self.path} has in {name!r} no numbers but {kind}; write them as numbers")
+        if not any(matches(kind) for matches in known):
+            raise CxrError(f"{self.path} column {name!r} has {kind} instead of numbers; write numbers")
         return self._column(name).cast(pa.float32(), safe=False).to_numpy().astype(np.float32)
 
     def texts(self, name: str, empty: bool = False) -> NDArray[np.object_]:
-        """A column of names, given as text or whole numbers, as (N,) strings; `empty` ones may be allowed."""
+        """A column of text or whole numbers as (N,) strings; `empty` allows empty ones."""
         kind = self._kind(name)
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         known = [pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer]
         known += [pa.types.is_null] * empty
-        if not any(holds(kind) for holds in known):
-            raise CxrError(f"{self.path} has in {name!r} no names but {kind}; write them as text")
+        if not any(matches(kind) for matches in known):
+            raise CxrError(f"{self.path} column {name!r} has {kind} instead of text; write text")
         column = self._column(name)
         if _bytes_of(column) > MOST_TEXT:
-            raise CxrError(f"{self.path} has in {name!r} more than {MOST_TEXT} bytes of text; write shorter names")
+            raise CxrError(f"{self.path} column {name!r} has more than {MOST_TEXT} bytes of text; write shorter names")
         try:
             values = column.cast(pa.string()).to_pylist()
         except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise CxrError(f"{self.path} has in {name!r} what is no text: {first_line(error)}") from None
+            raise CxrError(f"{self.path} column {name!r} is not valid text: {first_line(error)}") from None
         if empty:
             values = [value or "" for value in values]
         elif not all(values):
@@ -197,11 +198,11 @@ class _Columns:
         return np.array(values, object)
 
     def expect(
-        self, holds: NDArray[np.bool_], values: NDArray[np.float32], name: str, image: NDArray[np.object_], what: str
+        self, valid: NDArray[np.bool_], values: NDArray[np.float32], name: str, image: NDArray[np.object_], what: str
     ) -> None:
-        """Raises CxrError, with the first row where it is not so, unless `holds` everywhere."""
-        if not holds.all():
-            row = int(holds.argmin())
+        """Raises CxrError with the first invalid row, if there is one."""
+        if not valid.all():
+            row = int(valid.argmin())
             place = f"row {row + 1} ({image[row]}), column {name!r}: {values[row]}"
             raise CxrError(f"{self.path} has {what} ({place})")
 
@@ -211,13 +212,13 @@ class _Columns:
     def _column(self, name: str) -> pa.ChunkedArray:
         column = self._file.read(columns=[name], use_threads=False).column(name)
         if len(column) != self.rows:
-            raise CxrError(f"{self.path} cannot be read as predictions: {name!r} has not {self.rows} rows")
+            raise CxrError(f"{self.path} cannot be read as predictions: {name!r} does not have {self.rows} rows")
         return column
 
 
 def _bytes_of(column: pa.ChunkedArray) -> int:
-    """Of the text that a column has when each row is written out; its rows may share one long text."""
+    """The size of a column's text with each row written out, since dictionary-encoded rows share their texts."""
     if not pa.types.is_dictionary(column.type):
-        return 0  # whole numbers, or nothing
+        return 0  # whole numbers or nulls
     lengths = [pc.take(pc.binary_length(c.dictionary), c.indices) for c in column.chunks if len(c.dictionary)]
     return sum(pc.sum(pc.cast(length, pa.int64())).as_py() or 0 for length in lengths)

@@ -1,4 +1,4 @@
-"""Which split predictions are of, and that what is chosen is chosen on validation."""
+"""Identifies the split of predictions, and checks that choices are made on validation."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -13,20 +13,20 @@ NOT_DISJOINT = "NOT patient-disjoint"
 
 
 def check_chosen_on_validation(val: Predictions, test: Predictions | None, what: str) -> None:
-    """What is chosen, fitted or stopped by must be chosen on validation.
+    """Checks that predictions used for a choice (weights, thresholds, calibration) are of validation.
 
     Args:
-        val: what the choice will see.
-        test: what it will be evaluated on, if known.
-        what: is chosen, for the message.
+        val: predictions used for the choice.
+        test: predictions that the choice will be evaluated on, if known.
+        what: name of the choice in errors.
 
     Raises:
         CxrError: `val` was written as another split, or shares images with `test`.
     """
     if val.split not in ("", "val"):
         raise CxrError(
-            f"{what} may be chosen on validation only; these predictions are of the split {val.split}, even if their "
-            "file is called otherwise"
+            f"{what} may be chosen on validation only; these predictions are of the split {val.split}, whatever the "
+            "name of their file"
         )
     if test is not None:
         both = sorted(set(val.image) & set(test.image))
@@ -38,12 +38,12 @@ def check_chosen_on_validation(val: Predictions, test: Predictions | None, what:
 
 
 def images_sha256(images: Sequence[str]) -> str:
-    """SHA-256 of image names, sorted and joined by line feeds: which split this is, wherever it comes from."""
+    """SHA-256 of image names, sorted and joined by line feeds: identifies a split independently of its source."""
     return sha256("\n".join(sorted(images)).encode()).hexdigest()
 
 
 def describe_split(val: Predictions, test: Predictions) -> str:
-    """`official NIH split` or `own patient split`, and ids that differ only by zeros; or patients on both sides."""
+    """Describes a split: official or own, and whether patients are shared or differ only by leading zeros."""
     shared = sorted(set(val.patient) & set(test.patient))
     if shared:
         return f"{NOT_DISJOINT}: {len(shared)} patients are in validation and test, such as {shared[0]}"

@@ -92,6 +92,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         findings: Sequence[str],
         patient: NDArray[Any],
         resampling: Resampling | None = None,
+        train_positives: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         """What the task adds to a split in `metrics.json`: plain numbers, by default those of `metrics`.
 
@@ -101,6 +102,7 @@ class ClassificationTask(pl.LightningModule, ABC):
             findings: L names.
             patient: (N,), the patient's id of every image.
             resampling: of patients, for intervals; without it, numbers have none.
+            train_positives: of each finding in training, where known.
         """
         return {name: number(value) for name, value in self.metrics(target, score).items()}
 
@@ -211,7 +213,7 @@ class ClassificationTask(pl.LightningModule, ABC):
         if self.trainer.world_size > 1:
             of_ranks = [bad] * self.trainer.world_size
             dist.all_gather_object(of_ranks, bad)
-        every = [one for ones in of_ranks for one in ones] or [(one.step, one.images.tolist()) for one in seen]
+        every = [one for rank in of_ranks for one in rank] or [(one.step, one.images.tolist()) for one in seen]
         raise CxrError(self._not_finite(*min(every)))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

@@ -14,24 +14,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cxr.data.hierarchy import downwards
+
 _CLOSEST = -1e-30  # log probabilities above are cut to it, so that log(1 - P) is finite
 
 
 def probabilities(logits: Tensor, parents: Sequence[int]) -> Tensor:
     """Conditional logits (N, L) to P (N, L); that of a child is at most its parent's, also after rounding."""
     found = list(torch.sigmoid(logits).unbind(dim=1))
-    for child in _downwards(parents):
+    for child in downwards(parents):
         found[child] = found[child] * found[parents[child]]
     return torch.stack(found, dim=1)
 
 
 def unconditional(logits: Tensor, parents: Sequence[int]) -> Tensor:
-    """Conditional logits (N, L) to log(P / (1 - P)), whose binary cross-entropy is that of P.
+    """Conditional logits (N, L) to log(P / (1 - P)), for which the binary cross-entropy equals that of P.
 
     It is exact where probabilities would be rounded to 0 or 1; roots keep their logits.
     """
     logs, found = list(F.logsigmoid(logits).unbind(dim=1)), list(logits.unbind(dim=1))
-    for child in _downwards(parents):
+    for child in downwards(parents):
         logs[child] = logs[child] + logs[parents[child]]
         cut = logs[child].clamp(max=_CLOSEST)
         found[child] = cut - torch.log(-torch.expm1(cut))
@@ -43,12 +45,3 @@ def conditional(target: Tensor, parents: Sequence[int]) -> Tensor:
     column = torch.tensor([max(parent, 0) for parent in parents], device=target.device)
     root = torch.tensor([parent < 0 for parent in parents], device=target.device)
     return torch.where(root | (target[:, column] >= 0.5), target, torch.nan)
-
-
-def _downwards(parents: Sequence[int]) -> list[int]:
-    """All columns but roots, each behind its parent."""
-
-    def depth(column: int) -> int:
-        return 0 if parents[column] < 0 else 1 + depth(parents[column])
-
-    return sorted((column for column, parent in enumerate(parents) if parent >= 0), key=depth)

@@ -1,4 +1,4 @@
-"""Mixing: a training batch whose images, targets and attributes are weighted sums of two, made on the device."""
+"""Mixing: images, targets and attributes of a training batch become weighted sums of pairs, on the device."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ class BalancedMixUp(Mixing):
     Images in their natural order are mixed with those of class-aware sampling.
 
     Args:
-        alpha: the share of the class-balanced image is drawn from Beta(alpha, 1), whose mean is alpha / (1 + alpha).
+        alpha: the share of the class-balanced image is drawn from Beta(alpha, 1), with mean alpha / (1 + alpha).
 
     Raises:
         CxrError: alpha is not above 0.
@@ -95,7 +95,7 @@ def _positive(alpha: float) -> float:
 
 
 def _partners(index: Tensor, rng: np.random.Generator) -> Tensor:
-    """A permutation (B,) that maps images to images and filler, whose index is -1, to filler."""
+    """A permutation (B,) that maps images to images and filler (index -1) to filler."""
     filler = index < 0
     keys = torch.from_numpy(rng.random(len(index))).to(index.device)
     partner = torch.empty_like(index)

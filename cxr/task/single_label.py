@@ -16,9 +16,11 @@ from cxr.metrics.single import (
     balanced_accuracy,
     bootstrap_single,
     confusion_matrix,
+    mean_recall,
     rates_of_matrix,
     top1_accuracy,
 )
+from cxr.metrics.subgroups import FREQUENCIES, frequency_groups
 from cxr.task.base import ClassificationTask, Monitor
 
 
@@ -48,13 +50,22 @@ class SingleLabel(ClassificationTask):
         findings: Sequence[str],
         patient: NDArray[Any],
         resampling: Resampling | None = None,
+        train_positives: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
-        """Balanced accuracy, accuracy, macro F1, MCC, the recall of each finding and the confusion matrix."""
-        matrix = confusion_matrix(target, score)
+        """Balanced accuracy, accuracy, macro F1, MCC, the recall of each finding and the confusion matrix.
+
+        With `train_positives`, also `head_accuracy`, `medium_accuracy` and `tail_accuracy`: the mean recall of the
+        findings of these groups, see `frequency_groups`.
+        """
+        matrix, groups = confusion_matrix(target, score), {}
+        if train_positives is not None:
+            frequency = frequency_groups([train_positives[name] for name in findings])
+            groups = {f"{group}_accuracy": frequency == group for group in FREQUENCIES}
         if resampling is None:
-            rates: Mapping[str, Any] = rates_of_matrix(matrix)
+            rates: dict[str, Any] = rates_of_matrix(matrix)
+            rates |= {name: mean_recall(rates["recall"], members) for name, members in groups.items()}
         else:
-            rates = bootstrap_single(target, score, patient, resampling)
+            rates = dict(bootstrap_single(target, score, patient, resampling, groups))
         shown = {
             name: single(rate) if resampling else number(float(rate))
             for name, rate in rates.items()

@@ -1,7 +1,7 @@
 """Builds the parts of a training from a configuration, each once, before the run directory is created.
 
 Checks go from fast to slow: parts that need no data, the table of the data set, the network with its initial weights,
-and last the images, whose caching may take hours.
+and last the images, since caching may take hours.
 """
 
 import copy
@@ -30,7 +30,6 @@ from cxr.model.backbone import Backbone
 from cxr.model.network import Network
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
-from cxr.run.naming import check_test_names
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
 from cxr.training.build import (
     NO_WEIGHTS,
@@ -45,6 +44,7 @@ from cxr.training.build import (
 )
 from cxr.training.catalog import read_catalog
 from cxr.training.devices import Devices, accumulation, loader_processes
+from cxr.training.groups import backbone_layers, build_optimizer, with_groups
 from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
@@ -133,7 +133,6 @@ def assemble(
     if prepared is None:
         _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
-    check_test_names(catalog.tests)
     task.check(catalog)
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored
@@ -162,7 +161,7 @@ def assemble(
         network=network,
         loss=loss,
         findings=catalog.findings,
-        optimizer=optimizer,
+        optimizer=with_groups(optimizer, network, config),
         scheduler=scheduler,
         names=catalog.table["image"].tolist(),
         seed=int(config["seed"]),
@@ -196,7 +195,7 @@ def _network(
     backbone: Backbone | None,
     vectors: torch.Tensor | None,
 ) -> tuple[Network, dict[str, Any]]:
-    """The network with its initial weights, and the data of its training and of those weights as plain values.
+    """The network with its initial weights, and its ancestry as plain values.
 
     Raises:
         CxrError: initial weights do not fit, or were trained on a validation or test split of this run.
@@ -252,7 +251,7 @@ def _as_plain(ancestry: Ancestry) -> dict[str, Any]:
 
 def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerFactory | None]:
     """The factories of optimizer and scheduler, called once to check their arguments."""
-    optimizer, scheduler = build(config["optimizer"]), build(config["scheduler"])
+    optimizer, scheduler = build_optimizer(config), build(config["scheduler"])
     try:
         scheduler(optimizer([nn.Parameter(torch.zeros(1))]), 1)
     except (TypeError, ValueError) as error:
@@ -263,6 +262,8 @@ def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerF
 def _check_without_data(config: Mapping[str, Any], task: ClassificationTask, backbone: Backbone, batches: int) -> None:
     """Builds attention, head and loss for one finding to check their arguments before data are read."""
     vectors = torch.zeros(1, 8) if config["text"] else None
+    if config["optimizer"]["groups"]["layer_decay"] is not None:
+        backbone_layers(backbone)
     with torch.device("meta"):
         network = build_network(config, 1, backbone=backbone, label_vectors=vectors)
     norms = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

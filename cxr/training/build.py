@@ -30,7 +30,7 @@ def build_network(
 ) -> Network:
     """The network of a resolved configuration, with `findings` outputs.
 
-    An attention whose constructor has the parameter `findings` receives their number; a head with `label_vectors`
+    An attention with the constructor parameter `findings` receives their number; a head with `label_vectors`
     receives the vectors of the findings' texts.
 
     Args:
@@ -75,7 +75,7 @@ def label_vectors(config: Mapping[str, Any], findings: Sequence[str]) -> Tensor 
 
 
 def _of_text(config: Mapping[str, Any], part: str, vectors: Tensor | None) -> dict[str, Any]:
-    """The argument `label_vectors` of a part whose constructor has that parameter."""
+    """The argument `label_vectors` of a part with that constructor parameter."""
     if not accepted_arguments(config[part], {"label_vectors": None}):
         return {}
     if vectors is None:
@@ -178,7 +178,7 @@ def check_loss(loss: nn.Module, task: ClassificationTask, batches: int = 1) -> N
     Args:
         loss: may have the attributes `activation`, and `couples_samples`, true if the loss of a batch is not a sum over
             its images.
-        task: whose activation computes scores.
+        task: its activation computes scores.
         batches: per optimizer step, over accumulation and devices.
 
     Raises:

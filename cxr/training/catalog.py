@@ -59,4 +59,6 @@ def split_source(read: Catalog, config: Mapping[str, Any]) -> Catalog:
         int(data["split_seed"]),
         skipped=sorted(every - set(catalog.table["image"])),
         test_lists=data["test_lists"],
+        folds=data.get("folds"),
+        fold=data.get("fold"),
     )

@@ -142,7 +142,7 @@ def parse_checkpoint(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _is_weight(name: object, value: object) -> bool:
-    """Whether it is a named dense tensor whose storage holds all its elements; an expanded view can claim any size."""
+    """Whether it is a named dense tensor with storage for all its elements; an expanded view can declare any size."""
     if not isinstance(name, str) or not isinstance(value, Tensor):
         return False
     if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
@@ -162,7 +162,7 @@ def resume_position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
         batches = loop["epoch_loop.batch_progress"]["current"]["processed"] if is_within_epoch(epoch) else 0
         return int(epoch["completed"]), int(batches)
     except (KeyError, TypeError, ValueError):
-        raise CxrError("last.ckpt holds no epoch to resume from; was it written by this framework?") from None
+        raise CxrError("last.ckpt has no epoch to resume from; was it written by this framework?") from None
 
 
 def is_within_epoch(progress: Mapping[str, int]) -> bool:

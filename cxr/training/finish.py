@@ -7,9 +7,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from cxr.evaluation.attributes_only import attributes_only, fit_attributes
 from cxr.evaluation.evaluate import evaluate, of_test
 from cxr.evaluation.tables import notes_of, write_tables
 from cxr.files.writing import write_text
+from cxr.model.fusion import NoFusion
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, versions
 from cxr.run.smoke import is_smoke, scores_test
@@ -54,10 +56,15 @@ def finish(config: Mapping[str, Any], run: Run, prepared: Prepared, data: Any, t
     train = catalog.targets("train")
     positives = {name: int(count) for name, count in zip(catalog.findings, (train == 1).sum(axis=0), strict=True)}
     results = evaluate(val, tests, train_positives=positives)
-    for split, predicted in predictions.items():  # add the task's metrics to those of every run
-        of_task = loaded.task.report(predicted.target, predicted.score, predicted.findings, predicted.patient)
+    for split, p in predictions.items():  # add the task's metrics to those of every run
+        of_task = loaded.task.report(p.target, p.score, p.findings, p.patient, train_positives=positives)
         results[split] = of_task | results[split]
     metrics: dict[str, Any] = {**results, "train": {"n": len(train), "positives": positives}}
+    if not isinstance(task.network.fusion, NoFusion):
+        fitted = fit_attributes(catalog.rows("train"), train, catalog.findings)
+        metrics["train"]["attributes_only"] = fitted
+        for split, p in predictions.items():
+            metrics[split]["attributes_only"] = attributes_only(p, fitted)
     if is_smoke(config):
         metrics["smoke"] = True
     for split, test in tests.items():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FinishedRun:
-    """A run whose training is over, or a folder of predictions.
+    """A finished training, or a folder of predictions.
 
     Args:
         run: the directory.
@@ -80,7 +80,7 @@ class FinishedRun:
         has_checkpoint = run.best.exists()
         if has_checkpoint:
             stored = {split: p for split, p in stored.items() if p.checkpoint_sha256 == sha256}
-        if {"val", "test", *(() if splits else named)} <= stored.keys():
+        if set(splits or ("val", "test", *named)) <= stored.keys():
             if not has_checkpoint:
                 print(
                     f"{run.path} has no checkpoint: its predictions are used as stored, its training patients are "
@@ -116,7 +116,8 @@ class FinishedRun:
 
         config = read_configuration(self._about["config"], f"the configuration in {self.run.best}")
         p, task = predicted, build_task(config)
-        return task.report(p.target, p.score, p.findings, p.patient, resampling)
+        positives = self.run.metrics().get("train", {}).get("positives")
+        return task.report(p.target, p.score, p.findings, p.patient, resampling, positives)
 
     def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
         """Evaluation of attention maps of a test split against boxes, see `cxr.training.localise`.

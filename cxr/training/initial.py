@@ -33,7 +33,7 @@ def ancestry_of_options(config: Mapping[str, Any]) -> Ancestry:
     if backbone.get("pretrained") and (custom or ":" in str(backbone.get("name"))):
         return Ancestry(unknown=(f"the pretrained weights of {backbone.get('name') or backbone['_target_']}",))
     if texts and custom:
-        return Ancestry(unknown=(f"the first weights of {backbone['_target_']}",))
+        return Ancestry(unknown=(f"the initial weights of {backbone['_target_']}",))
     return Ancestry()
 
 
@@ -50,7 +50,7 @@ def start_from(
     same; otherwise it keeps its random initialization, which is printed.
 
     Args:
-        network: the network whose weights are replaced.
+        network: receives the weights.
         init: a run directory or a checkpoint file.
         findings: L names of the network's outputs.
         evaluated: rows (`patient`, `image`) of the splits on which the network will be evaluated, by name.
@@ -62,7 +62,7 @@ def start_from(
     given = Path(init).expanduser()
     path = Run(given).best if given.is_dir() else given
     if not path.exists():
-        raise CxrError(f"init={init} is no finished run: {path} is missing; pass runs/<name> or a checkpoint file")
+        raise CxrError(f"init={init} is not a finished run: {path} is missing; pass runs/<name> or a checkpoint file")
     checkpoint = read_checkpoint(path)
     about, source, target = checkpoint["cxr"], network_state(checkpoint), network.state_dict()
 

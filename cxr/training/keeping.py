@@ -21,14 +21,14 @@ from cxr.training.checkpoint import is_within_epoch
 class RunCheckpoints(Checkpoint):
     """Writes `last.ckpt`, from which training resumes, and `best.ckpt`, the epoch that the task selects.
 
-    `last` holds the raw weights. With weight averaging, the best epochs hold the averages, which were validated.
+    `last` contains the raw weights. With weight averaging, the best epochs contain the averages, which were validated.
 
     `last` is written after optimizer steps, when an interval is over; between epochs, after schedulers and early
     stopping; and at the end of training. After the last step of an epoch it is written after the validation. If the
-    process was asked to stop, it stops after the next `last`.
+    process has received a signal, it stops after the next `last`.
 
     Args:
-        run: whose `checkpoints/` the files go to.
+        run: the run; files are written to its `checkpoints/`.
         monitor: the value that selects the best epochs.
         every_steps: optimizer steps between two writes of `last`; by default it is written between epochs only.
         every_seconds: the same in seconds.
@@ -65,7 +65,7 @@ class RunCheckpoints(Checkpoint):
     ) -> None:
         """Writes `last.ckpt` after an optimizer step when it is due."""
         if trainer.global_step == self._step:
-            return  # inside an accumulation window, whose gradients no checkpoint holds
+            return  # inside an accumulation window; checkpoints do not contain its gradients
         self._step = trainer.global_step
         due = bool(self.every_steps) and self._step - self._saved_step >= (self.every_steps or 0)
         by_clock, stop = self._asked(trainer)
@@ -107,22 +107,22 @@ class RunCheckpoints(Checkpoint):
         """Writes `last.ckpt` if an epoch was completed since training started or resumed."""
         if trainer.current_epoch > self._began:
             self._save_last(trainer)
-        self._stop_if(trainer.strategy.broadcast(requests.asked), trainer)
+        self._stop_if(trainer.strategy.broadcast(requests.received), trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the last `last.ckpt`."""
         self._save_last(trainer)
         requests.can_wait = False
-        self._stop_if(trainer.strategy.broadcast(requests.asked), trainer)
+        self._stop_if(trainer.strategy.broadcast(requests.received), trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """A request to stop no longer waits for a checkpoint."""
         requests.can_wait = False
 
-    def _stop_if(self, asked: str | None, trainer: pl.Trainer) -> None:
-        if asked:
+    def _stop_if(self, signal: str | None, trainer: pl.Trainer) -> None:
+        if signal:
             raise Stopped(
-                f"stopped by {asked} after step {trainer.global_step}: {self.run.last} is written; the same command "
+                f"stopped by {signal} after step {trainer.global_step}: {self.run.last} is written; the same command "
                 "with resume=true resumes"
             )
 
@@ -131,7 +131,7 @@ class RunCheckpoints(Checkpoint):
         self._saved, self._saved_step = time.monotonic(), trainer.global_step
 
     def _asked(self, trainer: pl.Trainer) -> tuple[bool, str | None]:
-        """Whether `every_seconds` are over, and the signal that asked to stop, if any.
+        """Whether `every_seconds` have passed, and the signal to stop, if any.
 
         The first rank decides for all. It does so about once a second, since the other ranks wait for it.
         """
@@ -142,7 +142,7 @@ class RunCheckpoints(Checkpoint):
         self._checked, self._checked_step = now, self._step
         seconds = self.every_seconds or math.inf
         pause = max(1, int(min(1.0, seconds / 10) / max(a_step, 1e-6)))
-        answer = (now - self._saved >= seconds, requests.asked, self._step + pause)
+        answer = (now - self._saved >= seconds, requests.received, self._step + pause)
         due, stop, self._next_check = trainer.strategy.broadcast(answer)
         return due, stop
 
@@ -173,8 +173,8 @@ def _refuse_objects(states: Mapping[str, Any]) -> None:
     for name, state in states.items():
         if not _is_plain(state):
             raise CxrError(
-                f"the state of the callback {name} cannot be saved; its state_dict() may hold only tensors, numbers, "
-                "strings, lists, tuples and dicts"
+                f"the state of the callback {name} cannot be saved; its state_dict() may contain only tensors, "
+                "numbers, strings, lists, tuples and dicts"
             )
 
 

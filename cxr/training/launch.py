@@ -27,7 +27,7 @@ def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
     """Runs one process per device and waits for them; when one fails, the others are ended.
 
     Args:
-        run: the run, whose configuration they read.
+        run: the run; they read its configuration.
         devices: one process each.
         prepared: the checked data, which they read from a temporary folder.
 

@@ -29,7 +29,7 @@ def localisation(
         split: `test` or a further test split.
 
     Returns:
-        Plain values: `pairs`, and for each measure `macro` and `findings`; none for a network without attention, or
+        Plain values: `pairs`, and for each measure `macro` and `findings`; None for a network without attention, or
         data without boxes.
     """
     rows = data.catalog.rows(split).reset_index(drop=True)

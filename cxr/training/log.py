@@ -56,7 +56,7 @@ class EpochLog(Callback):
         self._began, self._share = time.perf_counter(), 1 - done / max(1, trainer.num_training_batches)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stops the clock: images per second are those of training alone."""
+        """Stops the clock, since images per second count training only."""
         self._training_seconds = time.perf_counter() - self._began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -148,7 +148,7 @@ def shown(value: float | None) -> str:
 
 
 def read_steps(path: Path) -> list[dict[str, str]]:
-    """The rows of `steps.csv` as strings, up to the first that is incomplete after a kill; none if it is missing.
+    """The rows of `steps.csv` as strings, up to one that a kill left incomplete; empty if the file is missing.
 
     Raises:
         CxrError: its first line is not the header, or it cannot be read.
@@ -176,7 +176,7 @@ def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of `metrics.csv` as strings; none if it is missing.
+    """The rows of `metrics.csv` as strings; empty if the file is missing.
 
     Raises:
         CxrError: it cannot be read, has an unknown column, or a row without a valid epoch.

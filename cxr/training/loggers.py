@@ -34,7 +34,7 @@ def check_loggers(config: Mapping[str, Any]) -> None:
             known = {*signature(WandbLogger.__init__).parameters, *signature(wandb.init).parameters, "_target_"}
             unknown = sorted(set(node) - known)
             if unknown:
-                raise CxrError(f"logger.{name}.{unknown[0]} is no argument of WandbLogger or wandb.init; remove it")
+                raise CxrError(f"logger.{name}.{unknown[0]} is not an argument of WandbLogger or wandb.init; remove it")
 
 
 def build_loggers(config: Mapping[str, Any], run: Run) -> list[Logger]:
@@ -75,7 +75,7 @@ def _wandb_logger(node: Mapping[str, Any], config: Mapping[str, Any], run: Run) 
             f"wandb sync {run.path}/wandb/*run-* uploads it later",
             flush=True,
         )
-        wandb.teardown()  # its service still holds the run's id
+        wandb.teardown()  # its service still uses the run's id
         logger = _started({**node, "offline": True}, options)
     except wandb.errors.UsageError as error:
         raise CxrError(
@@ -124,8 +124,8 @@ def _log_wandb(
 ) -> None:
     import wandb
 
-    pictures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted(run.figures.glob("*.png"))}
-    logger.experiment.log(pictures)
+    figures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted(run.figures.glob("*.png"))}
+    logger.experiment.log(figures)
     findings = predictions["val"].findings
     rows = [[name, *(metrics[split]["auroc"][name] for split in predictions)] for name in findings]
     logger.experiment.log({"auroc": wandb.Table(columns=["finding", *predictions], data=rows)})

@@ -38,7 +38,7 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
         parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [(rows, scores)] * dist.get_world_size()
         dist.all_gather_object(parts, (rows, scores))
         rows, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _in_table_order(data.catalog, split, rows, scores, loaded.sha256)
+    return in_table_order(data.catalog, split, rows, scores, loaded.sha256)
 
 
 def outputs(
@@ -48,7 +48,7 @@ def outputs(
     network.eval()
     with torch.inference_mode():
         for batch in tqdm(loader, label, disable=not sys.stderr.isatty(), leave=False):
-            yield batch, network(_on(device, batch))
+            yield batch, network(on(device, batch))
 
 
 def attention_of(
@@ -72,7 +72,7 @@ def attention_of(
     for start in range(0, len(positions), _MAPS):
         chosen = slice(start, start + _MAPS)
         with torch.inference_mode():
-            output: NetworkOutput = network(_on(device, images.batch(positions[chosen])))
+            output: NetworkOutput = network(on(device, images.batch(positions[chosen])))
         if output.attention is None:
             return None
         maps = output.attention.float().cpu().numpy()
@@ -81,13 +81,15 @@ def attention_of(
     return np.concatenate(parts) if parts else None
 
 
-def _on(device: torch.device, batch: Batch) -> Batch:
+def on(device: torch.device, batch: Batch) -> Batch:
+    """The batch on a device."""
     return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 
-def _in_table_order(
+def in_table_order(
     catalog: Catalog, split: str, index: NDArray[np.int64], score: NDArray[np.float32], checkpoint: str
 ) -> Predictions:
+    """Predictions of a split from scores (N, L) of the rows `index` of the catalog, -1 for filler, in any order."""
     rows = catalog.rows(split)
     where = {int(row): position for position, row in enumerate(index) if row >= 0}
     order = [where[int(row)] for row in rows.index]

@@ -68,13 +68,19 @@ def prepare(config: Mapping[str, Any], build: bool = True) -> Prepared:
     return cached(read_catalog(config), config, build)
 
 
-def cached(catalog: Catalog, config: Mapping[str, Any], build: bool = True) -> Prepared:
+def cached(catalog: Catalog, config: Mapping[str, Any], build: bool = True, check: bool = True) -> Prepared:
     """The catalog without unusable images, and its cache, which is built if missing.
+
+    Args:
+        catalog: checked and split.
+        config: resolved.
+        build: build a missing cache and write its report.
+        check: check the splits again if images are left out.
 
     Raises:
         CxrError: an image cannot be used, or a split has none left.
     """
     cache, kept = open_or_build(catalog, config["data"]["root"], CacheSettings.of(config), build)
-    if len(kept) < len(catalog):
+    if check and len(kept) < len(catalog):
         check_split(kept)  # a split may be empty now
     return Prepared(kept, cache, split_fingerprint(kept), kept.labels_sha256)

@@ -39,36 +39,49 @@ def open_finished(
 
 def open_data(run: Run, loaded: LoadedNetwork, named: Mapping[str, Any]) -> RadiographData:
     """Loaders of the images of a run whose network is loaded; see `open_finished`."""
-    config, preprocessing = run.with_places(loaded.config), loaded.network.preprocessing
-    where = dict(named.get("data") or {})
-    further = where.pop("test_lists", None) or {}
-    places = {key: str(value) for key, value in where.items() if value is not None}
-    directory = (named.get("cache") or {}).get("dir")
+    places, directory = _places(named)
     try:
-        data = {**config["data"], **places}
-        data["test_lists"] = {**data["test_lists"], **further}
-        moved = {key: data[key] for key in ("root", "file", "roles") if key in data["source"]}
-        data["source"] = {**data["source"], **moved}
-        cache = {**config["cache"], "size": preprocessing.cached}
-        if directory or "root" in places:
-            cache["dir"] = directory
-        refuse_elsewhere({"data": data, "cache": cache}, str(run.path))
+        config = here(run, loaded, named)
+        data, trained = config["data"], loaded.config["data"].get("test_lists") or {}
         root = Path(str(data["root"])).expanduser()
         if "root" not in places and not (root.is_dir() and any(root.iterdir())):
             raise CxrError(f"{run.path} cannot be scored: its data.root={root} does not exist; pass data.root=DIR")
-        changed = {**config, "data": data, "cache": cache}
-        prepared = prepare(changed, build=bool(directory or "root" in places))
-        _check_split(run, loaded, prepared, data["test_lists"].keys() - (config["data"].get("test_lists") or {}).keys())
+        prepared = prepare(config, build=bool(directory or "root" in places))
+        _check_split(run, loaded, prepared, data["test_lists"].keys() - trained.keys())
         settings = LoaderSettings(int(config["batch_size"]), loader_processes(data["workers"], "cpu"))
-        return RadiographData(prepared.catalog, prepared.cache, preprocessing, settings)
+        return RadiographData(prepared.catalog, prepared.cache, loaded.network.preprocessing, settings)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise CxrError(
-            f"the data of {run.path} cannot be read as its configuration says: {first_line(error)}"
-        ) from error
+        raise CxrError(f"the data of {run.path} cannot be read with its configuration: {first_line(error)}") from error
+
+
+def here(run: Run, loaded: LoadedNetwork, named: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's configuration with the user's folders and lists, see `open_finished`.
+
+    Raises:
+        CxrError: a path of the run is hidden, and no other is named.
+    """
+    places, directory = _places(named)
+    config = run.with_places(loaded.config)
+    data = {**config["data"], **places}
+    data["test_lists"] = {**data["test_lists"], **((named.get("data") or {}).get("test_lists") or {})}
+    moved = {key: data[key] for key in ("root", "file", "roles") if key in data["source"]}
+    data["source"] = {**data["source"], **moved}
+    cache = {**config["cache"], "size": loaded.network.preprocessing.cached}
+    if directory or "root" in places:
+        cache["dir"] = directory
+    refuse_elsewhere({"data": data, "cache": cache}, str(run.path))
+    return {**config, "data": data, "cache": cache}
+
+
+def _places(named: Mapping[str, Any]) -> tuple[dict[str, str], Any]:
+    """The user's values of `data`, without further test lists, and of `cache.dir`."""
+    where = {key: value for key, value in (named.get("data") or {}).items() if key != "test_lists"}
+    places = {key: str(value) for key, value in where.items() if value is not None}
+    return places, (named.get("cache") or {}).get("dir")
 
 
 def _check_split(run: Run, loaded: LoadedNetwork, prepared: Prepared, new: Set[str]) -> None:
-    """Raises CxrError if the run's splits hold other images than in training; test splits in `new` are not compared."""
+    """Raises CxrError if the run's splits have other images than in training; test splits in `new` are not compared."""
     catalog = prepared.catalog
     trained = replace(catalog, tests={name: images for name, images in catalog.tests.items() if name not in new})
     if loaded.split_fingerprint and split_fingerprint(trained) != loaded.split_fingerprint:

@@ -35,7 +35,7 @@ class MidEpoch(Callback):
         self._restored: dict[str, Any] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Keeps a reference to the task, whose scores are saved."""
+        """Keeps a reference to the task to save its scores."""
         assert isinstance(pl_module, ClassificationTask)
         self._task = pl_module
 
@@ -108,7 +108,7 @@ class Restored:
 
 
 def read_resume_checkpoint(run: Run, batch_size: int, ranks: int, show: bool = True) -> Restored | None:
-    """The newest undamaged checkpoint of a run, or none if the run has no checkpoint yet.
+    """The newest undamaged checkpoint of a run, or None if the run has no checkpoint yet.
 
     Args:
         run: the run.

@@ -7,6 +7,7 @@ from cxr.errors import CxrError
 from cxr.files.reading import check_links
 from cxr.files.writing import writing_only_if
 from cxr.run.directory import Run
+from cxr.run.folds import fold_of
 from cxr.run.ledger import ledger_beside
 from cxr.run.smoke import is_smoke, scores_test
 from cxr.training.assemble import Parts, assemble
@@ -118,7 +119,8 @@ def _execute(parts: Parts, restored: Restored | None) -> float:
 def _print_if_test_not_scored(config: Mapping[str, Any], run: Run) -> None:
     """Prints the command that scores test if the finished run has no test results."""
     if not is_smoke(config) and "test" not in run.metrics():
-        print(f"test was not scored (score_test=false); python -m cxr evaluate run={run.path} scores it", flush=True)
+        reason = "a fold" if fold_of(config) else "score_test=false"
+        print(f"test was not scored ({reason}); python -m cxr evaluate run={run.path} scores it", flush=True)
 
 
 def _splits(prepared: Prepared) -> str:

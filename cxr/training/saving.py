@@ -43,7 +43,7 @@ class CheckpointFiles(CheckpointIO):
         write_checkpoint(checkpoint, Path(path), self.run.previous if Path(path) == self.run.last else None)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        """Reads a checkpoint without unpickling objects, unless `restored` holds it."""
+        """Reads a checkpoint without unpickling objects, unless `restored` has its content."""
         if self.restored is not None and self.restored[0] == Path(path):
             content, self.restored = self.restored[1], None
             return content
@@ -130,7 +130,7 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
 
 @dataclass(frozen=True)
 class VerifiedCheckpoint:
-    """A checkpoint file whose SHA-256 is that of its sidecar.
+    """A checkpoint file that matches the SHA-256 in its sidecar.
 
     Attributes:
         path: of the file.
@@ -142,7 +142,7 @@ class VerifiedCheckpoint:
 
 
 def read_verified(path: Path) -> bytes | None:
-    """The bytes of a checkpoint whose SHA-256 is that of its sidecar, or that has no sidecar; none if it is damaged.
+    """The bytes of a checkpoint that matches its sidecar or has no sidecar; None if it is damaged.
 
     Raises:
         CxrError: the file or its sidecar is not a regular file, or the sidecar is not text.

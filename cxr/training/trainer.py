@@ -72,7 +72,7 @@ def build_trainer(
 
 
 def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list[Callback]:
-    """The callbacks that a configuration chooses; `monitor: null` stands for the value the task selects by.
+    """The callbacks that a configuration chooses; `monitor: null` is the task's monitor.
 
     Raises:
         CxrError: an option file has no package line, names no callback, or one that is not allowed; or early stopping

@@ -1,4 +1,4 @@
-"""Rank and number of the processes that this program started, whatever a scheduler's variables are."""
+"""Rank and number of the processes that this program started, independent of a scheduler's variables."""
 
 from dataclasses import dataclass
 

@@ -151,7 +151,7 @@ def test_valid_additions_and_flags_are_accepted(words: list[str]) -> None:
         (["seed=range(1,3"], "seed=range(1,3 cannot be parsed"),
         (
             ["data.findings=[Mass]", "data.test_lists=[o.txt]"],
-            "data.test_lists is no list; write data.test_lists.NAME=",
+            "data.test_lists is not a list; write data.test_lists.NAME=",
         ),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 import cxr
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("train", "ensemble", "evaluate", "compare", "inspect", "cache")
+PROGRAMS = ("train", "ensemble", "evaluate", "compare", "transfer", "predict", "export", "inspect", "phantom", "cache")
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
@@ -96,7 +96,7 @@ def test_a_former_spelling_does_the_same_and_prints_the_new_one(call: Any, old: 
         former = call(*words, by=by, named=named)
         now = call(program, *words, named="/x/__main__.py" if module != old else "/usr/bin/cxr")
         first, _, rest = former.err.partition("\n")
-        assert first == f"{old} is now {new}; the old spelling will be removed in the next version"
+        assert first == f"{old} is now {new}; the old command will be removed in the next version"
         assert (former.code, former.out, rest) == (now.code, now.out, now.err)
 
 

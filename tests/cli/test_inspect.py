@@ -58,8 +58,8 @@ def test_the_report_has_roles_images_findings_and_splits_and_changes_nothing(cal
 
 def test_what_a_training_would_refuse_is_named_and_the_rest_still_shown(call: Any, films: Path) -> None:
     told = call(*WORDS, f"data.root={films}")
-    assert told.code == 1 and "the reasons are above" in told.err
-    refused = told.out.partition("A training with these options is refused:\n")[2]
+    assert told.code == 1 and "the errors are above" in told.err
+    refused = told.out.partition("Training with these options fails:\n")[2]
     assert "2 of 120 images of" in refused and "118.png, 119.png" in refused
     assert "\ntrain " in told.out
     leaking = (films / "films.csv").read_text().replace(HEAD, HEAD.replace("Sex", "split"))
@@ -123,6 +123,6 @@ def test_phantoms_are_not_drawn_by_inspecting_them(call: Any, tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_table_without_a_file_or_a_root_is_asked_for(call: Any, tmp_path: Path) -> None:
+def test_a_missing_file_or_root_is_an_error_with_a_remedy(call: Any, tmp_path: Path) -> None:
     assert "data.root=DIR" in call("inspect").err
     assert "data.file is not set; pass data.file=films.csv" in call("inspect", f"data.root={tmp_path}").err

@@ -68,8 +68,7 @@ def read(line: str) -> dict[str, Any]:
         ("ensemble", "runs is not set; pass runs='[runs/a,runs/b]' or runs='runs/paper/*'"),
         ("ensemble runs=[]", "runs=[] must be a directory, a glob or a list of them"),
         ("ensemble runs=a leave_one_out=1", "leave_one_out=1 must be true or false"),
-        ("compare runs=a split=train", "split=train is unknown; choose val or test"),
-        ("compare runs=a metric=auc", "metric=auc is unknown; choose auroc or average_precision"),
+        ("compare runs=a metric=auc", "metric=auc is unknown; choose auroc, average_precision or balanced_accuracy"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_expected(line: str, said: str) -> None:
@@ -144,4 +143,4 @@ def test_a_run_without_keys_of_this_version_resumes_with_its_former_behaviour(
     resumed = apply_resume(Run(tmp_path), OmegaConf.create({}), {}, [])
     for key in ("crop", "task", "sampler", "checkpoint"):
         assert resumed[key] == saved[key]
-    assert resumed["optimizer"] == {"_target_": "x"}
+    assert resumed["optimizer"] == {"_target_": "x", "groups": saved["optimizer"]["groups"]}

@@ -49,7 +49,7 @@ def test_missing_keys_get_their_defaults_at_every_depth_and_unknown_ones_stay() 
     assert "late" not in given and given["inner"] == {"size": 0}  # what is given is not changed
 
 
-def test_what_is_missing_is_named_where_it_stands_but_for_arguments_of_a_target() -> None:
+def test_missing_keys_are_named_except_arguments_of_a_target() -> None:
     without = {key: value for key, value in GOOD.items() if key not in ("flag", "inner")}
     assert missing_keys(Options, checked(Options, without | {"inner": {}, "maybe": {"dir": "d"}})) == [
         "flag", "inner.size", "maybe.size"

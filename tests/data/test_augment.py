@@ -302,7 +302,7 @@ def test_transforms_of_albumentations_are_made_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Flip(1.5), "p=1.5 must lie between 0 and 1"),
+        (lambda: Flip(1.5), "p=1.5 must be between 0 and 1"),
         (lambda: Affine(scale=(0, 1)), r"scale=\[0, 1\] must be above 0"),
         (lambda: Affine(rotate=(5, -5)), r"rotate=\[5, -5\] must be two numbers \[low, high\] in order"),
         (lambda: Affine(rotate=5), "rotate=5 must be two numbers"),
@@ -310,7 +310,7 @@ def test_transforms_of_albumentations_are_made_in_their_order() -> None:
         (lambda: Affine(shift=(float("nan"), 0)), "shift="),
         (lambda: Tone(gamma=(0, 1)), r"gamma=\[0, 1\] must be above 0"),
         (lambda: Augmentation([cv2.flip]), "is not a transform"),
-        (lambda: show(Augmentation([A.CenterCrop(4, 4)]), NOISE), "keep shape and kind"),
+        (lambda: show(Augmentation([A.CenterCrop(4, 4)]), NOISE), "keep shape and data type"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make: Any, message: str) -> None:

@@ -199,7 +199,7 @@ def test_filler_and_image_of_one_position_show_the_same_pixels(data: RadiographD
     assert batch["target"].isnan().all(dim=1).tolist() == [True, False, True]
 
 
-def test_images_come_out_at_the_size_asked_for(nih_folder: Folder) -> None:
+def test_images_have_the_requested_size(nih_folder: Folder) -> None:
     data = data_of(nih_folder(), size=12)
     batch = next(iter(data.val_dataloader()))
     assert batch["image"].shape == (6, 1, 12, 12)
@@ -251,7 +251,7 @@ def dataset(folder: Path, images: int) -> Radiographs:
     )
 
 
-def test_pickle_holds_no_map_and_no_object_that_grows_with_the_table(tmp_path: Path) -> None:
+def test_pickle_contains_no_map_and_no_object_that_grows_with_the_table(tmp_path: Path) -> None:
     sizes, operations = [], []
     for images in (300, 3000):
         made = dataset(tmp_path, images)

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from cxr.data.catalog import Catalog
-from cxr.data.hierarchy import parent_columns, parents_of, violations, with_virtual_parents
+from cxr.data.hierarchy import at_most_parents, parent_columns, parents_of, violations, with_virtual_parents
 from cxr.errors import CxrError
 from cxr.task.multi_label import MultiLabel
 
@@ -75,3 +78,31 @@ def test_what_is_no_tree_is_refused(tree: Any, said: str) -> None:
 def test_a_virtual_parent_called_like_a_column_is_refused() -> None:
     with pytest.raises(CxrError, match=r"task\.hierarchy names age, which is a column of the catalog"):
         with_virtual_parents(catalog("Mass"), {"age": {"Mass": None}}, ["Mass"])
+
+
+@st.composite
+def forests(draw: st.DrawFn) -> list[int]:
+    """Parents of up to eight findings in any order of the columns."""
+    order = draw(st.permutations(range(draw(st.integers(1, 8)))))
+    parents = [-1] * len(order)
+    for place, column in enumerate(order):
+        parents[column] = draw(st.sampled_from([-1, *order[:place]]))
+    return parents
+
+
+@settings(max_examples=150, deadline=None)
+@given(forests(), st.data())
+def test_no_score_is_above_its_parent_and_each_is_the_smallest_on_its_path(
+    parents: list[int], data: st.DataObject
+) -> None:
+    shape = (3, len(parents))
+    score = data.draw(arrays.arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
+    before, found = score.copy(), at_most_parents(score, parents)
+    np.testing.assert_array_equal(score, before)
+    for column, parent in enumerate(parents):
+        path = [column]
+        while parents[path[-1]] >= 0:
+            path.append(parents[path[-1]])
+        np.testing.assert_array_equal(found[:, column], score[:, path].min(axis=1))
+        assert parent < 0 or (found[:, column] <= found[:, parent]).all()
+    np.testing.assert_array_equal(at_most_parents(found, parents), found)

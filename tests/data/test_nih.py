@@ -102,7 +102,7 @@ EDITIONS = {
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_every_edition_of_the_table_says_the_same(nih_folder: Folder, edition: str) -> None:
+def test_every_edition_of_the_table_reads_the_same(nih_folder: Folder, edition: str) -> None:
     header, line = EDITIONS[edition]
     rows = [
         row("00000001_000.png", "Mass|Infiltration", "1", age="060Y", sex="M", view="AP", followup="7"),
@@ -232,12 +232,12 @@ def test_two_editions_in_one_folder_are_refused(nih_folder: Folder) -> None:
         read_nih(str(root))
 
 
-def test_folder_without_a_table_is_told_the_layout(tmp_path: Path) -> None:
+def test_folder_without_a_table_is_reported_with_the_layout(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match=re.escape(f"data.root={tmp_path} has no Data_Entry_2017*.csv; expected")):
         read_nih(str(tmp_path))
 
 
-def test_root_that_is_unset_is_told_the_layout() -> None:
+def test_root_that_is_unset_is_reported_with_the_layout() -> None:
     with pytest.raises(CxrError, match=r"data.root is not set.*Data_Entry_2017"):
         read_nih(None)
 

@@ -85,9 +85,9 @@ def test_validation_list_is_taken_out_of_the_official_training_list(tmp_path: Pa
 
 
 def test_image_in_two_lists_is_named_with_both(tmp_path: Path) -> None:
-    with pytest.raises(CxrError, match=r"a0.png stands in data.train_list and in data.test_list"):
+    with pytest.raises(CxrError, match=r"a0.png is in data.train_list and in data.test_list"):
         split(tmp_path, THREE | {"test": ["d0.png", "a0.png"]})
-    with pytest.raises(CxrError, match=r"b0.png stands in data.train_list and in data.val_list"):
+    with pytest.raises(CxrError, match=r"b0.png is in data.train_list and in data.val_list"):
         split(tmp_path, THREE | {"val": ["b0.png"]})
 
 
@@ -140,7 +140,7 @@ def test_empty_split_is_named(empty: str) -> None:
     whole = catalog(TEN)
     names = ["train"] * 4 + ["val"] * 4 + ["test"] * 2
     table = whole.table.assign(split=["" if name == empty else name for name in names])
-    with pytest.raises(CxrError, match=f"the {empty} split of entries.csv holds no image"):
+    with pytest.raises(CxrError, match=f"the {empty} split of entries.csv has no images"):
         check_split(replace(whole, table=table))
 
 
@@ -150,7 +150,7 @@ def test_one_of_the_two_lists_alone_is_refused(tmp_path: Path, option: str) -> N
         CxrError, match=rf"^data\.{option} must name a file .*pass data\.{option}=FILE, or let the source"
     ):
         split(tmp_path, THREE, **{option: None})
-    said = rf"^data\.{option} must name .*or leave all lists out to use the column split of entries\.csv"
+    said = rf"^data\.{option} must name .*or omit all lists to use the column split of entries\.csv"
     with pytest.raises(CxrError, match=said):
         split(tmp_path, THREE, of=sided("rrvvttttt-"), **{option: None})
 
@@ -201,7 +201,7 @@ def test_lists_win_over_the_column_and_say_so_once(tmp_path: Path, capsys: pytes
 
 @pytest.mark.parametrize("empty", [None, "----------"])
 def test_without_lists_and_column_both_remedies_are_named(tmp_path: Path, empty: str | None) -> None:
-    said = r"pass data\.train_list=FILE data\.test_list=FILE, or let the source deliver a column split for entries\.csv"
+    said = r"pass data\.train_list=FILE data\.test_list=FILE, or let the source return a column split for entries\.csv"
     with pytest.raises(CxrError, match=said):
         split(tmp_path, {}, of=sided(empty) if empty else None)
 
@@ -216,9 +216,9 @@ def test_a_validation_list_needs_the_two_others(tmp_path: Path) -> None:
     [
         ("rtvvtttttt", "patient Pa has images in test and train"),
         ("rrrrtttttv", "patient Pe has images in test and val"),
-        ("vvvvtttttt", "the train split of entries.csv holds no image"),
-        ("rrrrrrvvvv", "the test split of entries.csv holds no image"),
-        ("tttttttttt", "the train split of entries.csv holds no image"),
+        ("vvvvtttttt", "the train split of entries.csv has no images"),
+        ("rrrrrrvvvv", "the test split of entries.csv has no images"),
+        ("tttttttttt", "the train split of entries.csv has no images"),
     ],
 )
 def test_a_split_of_the_source_is_guarded_like_lists(tmp_path: Path, letters: str, said: str) -> None:
@@ -275,20 +275,22 @@ def test_unknown_images_of_a_further_list_are_named_with_their_line(tmp_path: Pa
     ):
         with_tests(tmp_path, {"other": ["e0.png", "x.png"]})
     assert with_tests(tmp_path, {"other": ["e0.png", "x.png"]}, skipped=["x.png"]).tests == {"other": ("e0.png",)}
-    with pytest.raises(
-        CxrError, match=r"the other split of entries\.csv holds no image; check data\.test_lists\.other"
-    ):
+    with pytest.raises(CxrError, match=r"the other split of entries\.csv has no images; check data\.test_lists\.other"):
         with_tests(tmp_path, {"other": ["x.png"]}, skipped=["x.png"])
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "val", "test", "Test", "a@b", "a/b", "..", "", "-a", "_a", "a b", "a.b", "ä", "a\n", "x" * 61]
+    "name",
+    [
+        *["train", "val", "test", "Test", "split", "steps", "a_calibrated"],  # other results of a run
+        *["a@b", "a/b", "..", ".a", "", "-a", "_a", "a b", "a ", "a.b", "ä", "a\n", "x" * 61],
+    ],
 )
-def test_a_further_test_split_needs_a_name_of_its_own_that_files_can_have(tmp_path: Path, name: str) -> None:
+def test_the_name_of_a_further_test_split_is_valid_and_not_taken(tmp_path: Path, name: str) -> None:
     (tmp_path / "o.txt").write_text("e0.png")
-    with pytest.raises(CxrError, match=re.escape(f"data.test_lists has the test split {name!r}; name it")):
+    with pytest.raises(CxrError, match=re.escape(f"a test split cannot be called {name!r}: use at most")):
         split(tmp_path, THREE, test_lists={name: "o.txt"})
-    with pytest.raises(CxrError, match=re.escape(f"has the test split {name!r}")):
+    with pytest.raises(CxrError, match=re.escape(f"a test split cannot be called {name!r}: use at most")):
         split(tmp_path, THREE, of=replace(catalog(TEN), tests={name: ("e0.png",)}))
 
 
@@ -372,7 +374,7 @@ def test_list_that_is_nowhere_is_refused_with_both_places(tmp_path: Path) -> Non
 
 def test_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(CxrError, match="not a text file"):
+    with pytest.raises(CxrError, match="not a readable text file"):
         read_list(tmp_path, "list.png")
 
 

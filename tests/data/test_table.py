@@ -257,7 +257,7 @@ def test_cells_are_labels(options: dict[str, str], uncertain: float, blank: floa
     assert column(catalog, "soft:Mass") == [None] * 13 + [0.3, 0.7]
 
 
-@pytest.mark.parametrize("options", [{"uncertain": "mixed"}, {"blank": "ones"}])
+@pytest.mark.parametrize("options", [{"uncertain": "maybe"}, {"blank": "ones"}])
 def test_an_unknown_policy_is_refused(options: dict[str, str], read: Read) -> None:
     with pytest.raises(CxrError, match=r"data\.(uncertain|blank)=\w+ must be one of"):
         read("image,patient,Mass\na,1,1\n", **options)
@@ -448,6 +448,6 @@ def test_a_single_patient_cannot_be_cut() -> None:
     catalog = population(0)
     catalog.table["patient"] = "1"
     with pytest.raises(
-        CxrError, match=r"the 1 patients of films\.csv cannot be cut with data\.test_share=0\.2; give data"
+        CxrError, match=r"the 1 patients of films\.csv cannot be split with data\.test_share=0\.2; give data"
     ):
         draw_test(catalog, 0.2, 0)

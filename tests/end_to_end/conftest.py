@@ -66,6 +66,12 @@ def ensemble(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.
     return lambda *arguments: _call("ensemble", ["ensemble.py", *arguments], capfd, monkeypatch)
 
 
+@pytest.fixture
+def program(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
+    """`python -m cxr` with the name of a program and its arguments."""
+    return lambda name, *arguments: _call(name, [f"cxr {name}", *arguments], capfd, monkeypatch)
+
+
 def _call(program: str, argv: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Result:
     monkeypatch.setattr(sys, "argv", argv)
     GlobalHydra.instance().clear()

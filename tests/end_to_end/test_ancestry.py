@@ -1,4 +1,4 @@
-"""`init=`: first weights of another run, and that nobody is judged on what weights have learnt from before."""
+"""`init=`: initial weights from another run, which are never evaluated on their earlier training patients."""
 
 import shutil
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_a_run_starts_from_the_weights_of_another(train: Program, here: Path) ->
     assert len(kept) > 10 and all(torch.equal(first[name], third[name]) for name in kept)
 
 
-def test_what_an_ancestor_learnt_from_is_no_test_set(
+def test_training_data_of_an_ancestor_are_refused_as_test_set(
     train: Program, ensemble: Program, here: Path, halves: tuple[list[str], list[str]]
 ) -> None:
     first, second = halves
@@ -70,7 +70,7 @@ def test_what_an_ancestor_learnt_from_is_no_test_set(
     for options in ([*swapped, "data.val_share=0.5"], [second[0], first[0].replace("train_list", "test_list")]):
         refused = train("name=late", *ONE, *options, "init=moved/checkpoints/best.ckpt")
         assert refused.code == 1 and "init=moved/checkpoints/best.ckpt" in refused.err, refused.err
-        assert "have learnt from" in refused.err and "of the test split" in refused.err
+        assert "were trained or selected with" in refused.err and "of the test split" in refused.err
         assert not (here / "runs" / "late").exists()
 
 
@@ -106,7 +106,7 @@ def test_unknown_first_weights_are_said_in_every_table(train: Program, ensemble:
     kept = torch.load(here / "runs" / "b" / "checkpoints" / "best.ckpt", weights_only=True)["cxr"]["ancestry"]
     assert kept["unknown"] == ["a checkpoint of an earlier version"] and len(kept["trained"]) > 0
     assert ensemble("method=average", "runs=[runs/a,runs/b]", "name=both").code == 0
-    said = "Unknown whether first weights had seen these patients: a checkpoint of an earlier version"
+    said = "Initial weights with unknown training patients: a checkpoint of an earlier version"
     for run in ("b", "both"):
         tables = sorted((here / "runs" / run / "evaluation").glob("*.md"))
         assert len(tables) >= 2 and all(said in table.read_text() for table in tables)

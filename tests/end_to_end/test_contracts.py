@@ -13,7 +13,7 @@ from cxr.cli import conf_dir
 from cxr.cli.compose import read_command_line
 from cxr.cli.evaluate import evaluate
 from cxr.cli.options import plain
-from cxr.configuration.schema import Evaluate
+from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
 from tests.parts import add
 

@@ -280,7 +280,7 @@ def test_a_member_without_a_checkpoint_is_named_as_such(ensemble: Callable[..., 
     assert metrics["patient_disjoint"] is True and metrics["patients_in_val_and_test"] == 0
 
 
-def test_a_split_that_shares_patients_is_told_loudly(ensemble: Callable[..., Any], runs: Path) -> None:
+def test_a_split_that_shares_patients_gives_a_warning(ensemble: Callable[..., Any], runs: Path) -> None:
     for name in "abc":
         for split in ("val", "test"):
             path = runs / name / "predictions" / f"{split}.parquet"

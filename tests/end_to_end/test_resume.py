@@ -223,7 +223,7 @@ def test_rows_after_the_checkpoint_are_cut_off_and_half_a_row_too(
     same_end(here / "runs" / "a", reference)
 
 
-def test_a_run_goes_on_with_other_processes_in_the_middle_of_an_epoch_or_says_why_not(
+def test_a_run_resumes_with_other_processes_within_an_epoch_or_reports_why_not(
     train: Callable[..., Any], here: Path, kill: Callable[[str, int], None]
 ) -> None:
     small = ("image_size=32", "batch_size=8", "trainer.max_epochs=1", "augment=none", "checkpoint.every_steps=3")
@@ -262,7 +262,7 @@ class Learnt(nn.Module):
 
 
 @pytest.mark.slow
-def test_a_loss_with_parameters_a_buffer_and_a_schedule_goes_on_to_the_byte(
+def test_a_loss_with_parameters_a_buffer_and_a_schedule_resumes_to_the_byte(
     train: Callable[..., Any],
     here: Path,
     kill: Callable[[str, int], None],
@@ -290,7 +290,7 @@ MIXED = (
 )  # fmt: skip
 
 
-def test_mixing_and_deferred_weights_go_on_to_the_byte_before_and_after_the_switch(
+def test_mixing_and_deferred_weights_resume_to_the_byte_before_and_after_the_switch(
     train: Callable[..., Any], here: Path, kill: Callable[[str, int], None]
 ) -> None:
     assert train(*MIXED, "name=straight").code == 0

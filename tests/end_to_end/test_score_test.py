@@ -127,7 +127,7 @@ def test_a_sweep_an_ensemble_and_a_comparison_of_unscored_runs(train: Program, e
     np.testing.assert_allclose(scores(here / "runs" / "e", "test").filter(like="score:"), mean, atol=1e-6)
 
 
-def test_a_comparison_says_which_runs_of_a_glob_it_leaves_out(
+def test_a_comparison_reports_which_runs_of_a_glob_it_skips(
     left: Path, phantoms: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("b", "c"):
@@ -154,7 +154,7 @@ def test_a_refused_evaluation_has_not_looked_at_test(left: Path, given: dict[str
     assert sorted(left.rglob("*")) == before and not (left.parent / LEDGER).exists()
 
 
-def test_where_data_are_gone_a_sentence_says_what_to_pass_and_stored_scores_need_none(
+def test_missing_data_are_an_error_with_a_remedy_and_stored_scores_need_none(
     left: Path, phantoms: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = left / "config.yaml"
@@ -169,7 +169,7 @@ def test_where_data_are_gone_a_sentence_says_what_to_pass_and_stored_scores_need
 
 
 def test_an_evaluation_waits_for_no_other_process(left: Path) -> None:
-    with Run(left).held(), pytest.raises(CxrError, match=r"another process is training .*runs/a or evaluates it; wait"):
+    with Run(left).held(), pytest.raises(CxrError, match=r"another process is training or evaluating .*runs/a; wait"):
         judge(left)
     assert about_test(left) == []
 
@@ -205,7 +205,7 @@ def test_scores_are_in_the_ledger_before_they_are_written(left: Path, monkeypatc
     assert entries(left.parent) == [("a", "evaluate")] and about_test(left) == []
 
 
-def test_a_training_killed_between_predictions_and_metrics_is_not_judged_but_goes_on(
+def test_a_training_killed_between_predictions_and_metrics_is_not_evaluated_but_resumes(
     train: Program, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*given: object, **named: object) -> None:
@@ -279,7 +279,7 @@ def further(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return under
 
 
-def test_a_further_test_split_is_judged_as_test_is(
+def test_a_further_test_split_is_evaluated_as_test_is(
     train: Program, here: Path, further: Callable[[str], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     further("external")

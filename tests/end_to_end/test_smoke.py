@@ -99,20 +99,18 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_glob_of_an_ensemble_passes_over_smoke_runs_and_says_so(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_glob_of_an_ensemble_skips_and_reports_smoke_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert expand(f"{runs}/*") == [str(runs / "a"), str(runs / "b")]
-    assert f"2 smoke runs left out: {runs}/tried, {runs}/tried-too" in capsys.readouterr().out
+    assert f"2 smoke runs skipped: {runs}/tried, {runs}/tried-too" in capsys.readouterr().out
     with pytest.raises(CxrError, match="tried is a smoke run"):
         expand([str(runs / "a"), str(runs / "tried")])
 
 
-def test_a_comparison_passes_over_smoke_runs_and_says_so(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_skips_and_reports_smoke_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"split": "val", "metric": "auroc", "resamples": 10, "seed": 0, "out": None}
     with pytest.raises(CxrError, match=r"a/predictions/val\.parquet"):  # the first that is read: it is no Parquet file
         compare_runs({**options, "runs": f"{runs}/*"})
-    assert "2 smoke runs left out" in capsys.readouterr().out
+    assert "2 smoke runs skipped" in capsys.readouterr().out
     with pytest.raises(CxrError, match="tried is a smoke run"):
         compare_runs({**options, "runs": [str(runs / "tried")]})
 

@@ -77,7 +77,7 @@ def test_a_run_takes_folders_the_sources_split_soft_targets_boxes_and_further_te
     assert refused.code == 1 and "the data of runs/a have changed since it was started" in refused.err
 
 
-def test_a_run_with_soft_targets_that_died_in_an_epoch_goes_on_to_the_same_bytes(
+def test_a_run_with_soft_targets_that_died_in_an_epoch_resumes_to_the_same_bytes(
     train: Callable[..., Any], here: Path, kill: Callable[[str, int], None],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -152,7 +152,7 @@ def test_the_old_key_of_a_logger_is_answered_with_the_new_one(train: Callable[..
 
 
 @pytest.mark.slow
-def test_a_run_of_one_logger_without_a_name_goes_on(train: Callable[..., Any], here: Path) -> None:
+def test_a_run_of_one_logger_without_a_name_resumes(train: Callable[..., Any], here: Path) -> None:
     assert train(*ONE, "name=a", "logger=tensorboard").code == 0
     file = here / "runs" / "a" / "config.yaml"
     saved = OmegaConf.load(file)

@@ -25,6 +25,9 @@ PARTS = {
         "fusion.attribute_dropout=0.4",
         "head=per_finding",
         "head.hidden=[6,4]",
+        "optimizer.groups.layer_decay=0.7",
+        "optimizer.groups.decay_norms=false",
+        "callbacks=ema",
     ),
 }
 
@@ -58,11 +61,17 @@ def test_a_killed_run_ends_with_the_same_bytes_and_its_checkpoint_gives_its_scor
     assert loaded.findings == FINDINGS[: 17 if part == "tree" else 14]
     output = loaded.network(batch(3))
     assert output.logits.shape == (3, len(loaded.findings)) and output.attention.shape == (3, MAPS[part], 1, 1)
+    metrics = json.loads((here / "runs" / "straight" / "metrics.json").read_text())
+    table = pd.read_csv(here / "runs" / "straight" / "evaluation" / "auroc.csv")
+    assert ("attributes_only" in metrics["train"]) == ("auroc_attributes_only" in table) == (part == "heads")
+    if part == "heads":
+        alone = metrics["test"]["attributes_only"]
+        assert alone["auroc"].keys() == set(FINDINGS[:14]) and 0 < alone["macro_auroc"] < 1
+        assert "age, sex and view alone" in (here / "runs" / "straight" / "evaluation" / "auroc.md").read_text()
     if part == "tree":
         assert "task.hierarchy: no label contradicts it" in straight.out
         for split in ("val", "test"):
             scores = pd.read_parquet(here / "runs" / "straight" / "predictions" / f"{split}.parquet")
             for child in ("Mass", "Pneumonia", "Edema"):
                 assert (scores[f"score:{child}"] <= scores["score:Opacity"]).all()
-        metrics = json.loads((here / "runs" / "straight" / "metrics.json").read_text())
         assert metrics["val"]["auroc"].keys() == set(FINDINGS)

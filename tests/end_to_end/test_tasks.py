@@ -53,6 +53,10 @@ def test_findings_that_exclude_each_other_are_trained_scored_and_combined(
         areas = [roc_auc_score(target[:, k], score[:, k]) for k in range(2)]
         assert said["macro_auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
         assert len(said["auroc"]) == 2 and said["operating_points"] and said["n"] == len(target)
+    assert metrics["test"]["tail_accuracy"] == metrics["test"]["balanced_accuracy"]  # both have few training images
+    table = pd.read_csv(run / "evaluation" / "accuracy.csv").set_index("finding")["recall"]
+    assert table["Effusion"] == pytest.approx(metrics["test"]["recall"]["Effusion"], abs=1e-3)
+    assert table["balanced accuracy of tail findings"] == pytest.approx(metrics["test"]["tail_accuracy"], abs=1e-3)
     with (run / "metrics.csv").open(newline="") as file:
         epochs = list(csv.DictReader(file))
     reached = [float(row["val/balanced_accuracy"]) for row in epochs]
@@ -127,7 +131,7 @@ def test_checkpoints_and_early_stopping_follow_the_monitor_of_the_task(
         ({}, float("nan")),
     ],
 )
-def test_what_a_sweep_is_told_is_the_number_of_metrics_json_or_else_of_the_best_epochs_row(
+def test_a_sweep_maximises_the_number_of_metrics_json_or_else_of_the_best_epochs_row(
     tmp_path: Path, metrics: dict[str, Any], value: float
 ) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))

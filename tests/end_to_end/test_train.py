@@ -99,7 +99,7 @@ def test_pictures_that_fail_cost_no_results(
     monkeypatch.setattr("cxr.training.pictures.attention_cases", broken)
     result = train(*ONE, "name=a")
     assert result.code == 0 and (here / "runs" / "a" / "metrics.json").is_file()
-    said = [line for line in result.out.splitlines() if line.startswith("WARNING: the picture runs/a/figures/")]
+    said = [line for line in result.out.splitlines() if line.startswith("WARNING: the figure runs/a/figures/")]
     assert len(said) == 7 and all(line.endswith("cannot be drawn: the renderer broke") for line in said)
 
 
@@ -121,7 +121,7 @@ class TestNames:
         )
         assert (here / "runs" / "resnet10-location-bce" / "config.yaml").stat().st_mtime_ns == before
 
-    def test_resuming_says_what_it_does_and_refuses_changes_by_name(
+    def test_resuming_prints_what_it_does_and_refuses_changes_by_name(
         self, train: Callable[..., Any], here: Path
     ) -> None:
         missing = train("name=a", "resume=true", plain=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score  # type: ignore[import-untyped]
 
+from cxr.errors import CxrError
 from cxr.evaluation.compare import compare_runs
 from cxr.run.predictions import Predictions
 
@@ -34,8 +35,8 @@ def scores(rng: np.random.Generator, target: np.ndarray, quality: float, base: n
     return 1 / (1 + np.exp(-(quality * target + base + rng.normal(size=target.shape))))
 
 
-def compared(out: Path, runs: list[Path], resamples: int = 100) -> pd.DataFrame:
-    options = {"split": "test", "metric": "auroc", "resamples": resamples, "seed": 0, "out": str(out)}
+def compared(out: Path, runs: list[Path], resamples: int = 100, **other: str) -> pd.DataFrame:
+    options = {"split": "test", "metric": "auroc", **other, "resamples": resamples, "seed": 0, "out": str(out)}
     compare_runs({"runs": [str(run) for run in runs], **options})
     return pd.read_csv(f"{out}.csv")
 
@@ -78,6 +79,23 @@ def test_one_lucky_seed_of_three_is_noise(tmp_path: Path) -> None:
     assert frame["sd_over_seeds"].min() > 0.05 and frame["verdict"].tolist() == ["best", "within noise"]
     single = compared(tmp_path / "two", [runs[2], runs[5]])  # the same two configurations by their best seeds
     assert single["verdict"].tolist() == ["best", "beyond noise"]
+
+
+def test_single_label_runs_are_ranked_by_balanced_accuracy_on_any_test_split(tmp_path: Path) -> None:
+    truth_of = np.random.default_rng(3).random(400) < 0.1
+    target, owner = np.stack([truth_of, ~truth_of], axis=1).astype(np.float32), np.arange(400) // 2
+    runs = sweep(tmp_path, 1, target, owner, {"location": 3.0, "none": 0.5})
+    expected = []
+    for run in runs:
+        (run / "predictions" / "test.parquet").rename(run / "predictions" / "rare.parquet")
+        score = pd.read_parquet(run / "predictions" / "rare.parquet").filter(like="score:").to_numpy()
+        expected.append(balanced_accuracy_score(target.argmax(axis=1), score.argmax(axis=1)))
+    frame = compared(tmp_path / "out", runs, split="rare", metric="balanced_accuracy")
+    assert frame["balanced_accuracy"].to_list() == pytest.approx(expected, abs=1e-4)
+    assert frame["verdict"].tolist() == ["best", "beyond noise"]
+    several = [write(tmp_path / f"s{k}", np.ones((120, 2)), *truth(0)) for k in range(2)]
+    with pytest.raises(CxrError, match="metric=balanced_accuracy needs runs of task=single_label"):
+        compared(tmp_path / "other", several, metric="balanced_accuracy")
 
 
 def test_equal_runs_are_within_noise_and_other_patients_are_other_data(tmp_path: Path) -> None:

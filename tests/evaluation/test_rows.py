@@ -46,6 +46,16 @@ def test_an_experiment_replaces_all_keys_that_it_sets(tmp_path: Path) -> None:
     assert row_names(rows) == ["experiment=paper_vgg (2 seeds)", "experiment=paper_resnet (2 seeds)"]
 
 
+def test_runs_initialized_from_seeds_of_one_configuration_are_seeds_too(tmp_path: Path) -> None:
+    first = {a: [made(tmp_path / f"{a}{s}", s, **option(a)) for s in (0, 1)] for a in ("location", "none")}
+    second = {
+        a: [made(tmp_path / f"{a}-again{s}", s, **option("csra"), init=str(run.path)) for s, run in enumerate(runs)]
+        for a, runs in first.items()
+    }
+    assert configuration(second["location"][0]) == configuration(second["location"][1])
+    assert configuration(second["location"][0]) != configuration(second["none"][0])
+
+
 def test_single_runs_are_named_after_their_folders_and_names_are_unique(tmp_path: Path) -> None:
     one, two = made(tmp_path / "a" / "net", **option("location")), made(tmp_path / "b" / "net", **option("none"))
     assert row_names([[one], [Run(tmp_path / "other")]]) == ["net", "other"]

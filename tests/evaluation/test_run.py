@@ -156,7 +156,7 @@ def test_test_scores_in_place_of_validation_are_refused(tmp_path: Path) -> None:
         ({"resamples": 1}, "resamples=1 must be a whole number, 2 or more"),
         ({"calibration": "magic"}, "calibration=magic is unknown; choose none, temperature or platt"),
         ({"points": {"luck": None}}, "operating point 'luck' is unknown"),
-        ({"run": "nowhere"}, "run=nowhere is no directory"),
+        ({"run": "nowhere"}, "run=nowhere is not a directory"),
     ],
 )
 def test_mistakes_are_reported_before_anything_is_written(

@@ -45,7 +45,7 @@ def test_an_average_that_dies_within_an_epoch_and_in_validation_ends_to_the_byte
     same_end(run, reference)
 
 
-def test_an_average_that_is_stopped_by_a_signal_goes_on_to_the_byte(
+def test_an_average_that_is_stopped_by_a_signal_resumes_to_the_byte(
     train: Callable[..., Any], here: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = straight(train, shelf, "ema", EMA)
@@ -53,12 +53,12 @@ def test_an_average_that_is_stopped_by_a_signal_goes_on_to_the_byte(
         send_at(patch, "training_step", 9, signal.SIGTERM)
         stopped = train(*RECIPE, EMA, "name=a", "checkpoint.every_steps=null", "checkpoint.every_seconds=3600")
     assert stopped.code == 75, stopped.err
-    requests.asked = None
+    requests.received = None
     assert train("name=a", "resume=true", plain=True).code == 0
     same_end(here / "runs" / "a", reference)
 
 
-def test_a_longer_training_goes_on_with_the_raw_weights(train: Callable[..., Any], here: Path, shelf: Path) -> None:
+def test_a_longer_training_resumes_with_the_raw_weights(train: Callable[..., Any], here: Path, shelf: Path) -> None:
     reference = straight(train, shelf, "ema", EMA)
     assert train(*RECIPE, EMA, "name=a", "trainer.max_epochs=2").code == 0
     assert train("name=a", "resume=true", "trainer.max_epochs=3", plain=True).code == 0
@@ -73,7 +73,7 @@ def test_results_are_of_the_average_that_was_validated(train: Callable[..., Any]
 
 
 @pytest.mark.parametrize("patience", ["2", pytest.param("null", marks=pytest.mark.slow)])
-def test_a_run_of_an_earlier_version_goes_on_with_its_early_stopping(
+def test_a_run_of_an_earlier_version_resumes_with_its_early_stopping(
     train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None], patience: str
 ) -> None:
     """Its configuration has the values of early stopping and no callbacks. The rate never rises: 2 ends at epoch 3."""
@@ -139,7 +139,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
     sys.modules.pop("my_counting", None)
 
 
-def test_a_callback_of_ones_own_trains_and_goes_on_where_its_user_names_it(
+def test_a_custom_callback_trains_and_resumes_where_its_user_names_it(
     train: Callable[..., Any], here: Path, kill: Callable[[str, int], None], mine: list[str]
 ) -> None:
     kill("training_step", 9)
@@ -164,7 +164,7 @@ def test_a_state_that_could_not_be_read_again_is_refused_before_the_first_step(
 
 
 @pytest.mark.slow
-def test_an_average_and_a_callback_of_ones_own_on_two_processes_go_on_to_the_byte(
+def test_an_average_and_a_custom_callback_on_two_processes_resume_to_the_byte(
     here: Path, phantoms: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     recipe = [

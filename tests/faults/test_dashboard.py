@@ -87,7 +87,7 @@ def start(
 KEY = {"WANDB_API_KEY": "x" * 40}
 
 
-def test_where_no_server_answers_the_run_goes_on_offline(
+def test_where_no_server_answers_the_run_resumes_offline(
     start: Callable[..., Any], here: Path, server: ThreadingHTTPServer
 ) -> None:
     stop(server)

@@ -92,7 +92,7 @@ def test_an_ensemble_that_met_a_full_disk_is_made_when_there_is_space(
     assert files > 5
 
 
-def test_a_cache_build_that_met_a_full_disk_goes_on(phantoms: Path, tmp_path: Path, disk: Disk) -> None:
+def test_a_cache_build_that_met_a_full_disk_resumes(phantoms: Path, tmp_path: Path, disk: Disk) -> None:
     catalog, settings = nih.read_nih(str(phantoms)), CacheSettings(40, str(tmp_path), "fail", 1)
     for room in range(20):
         disk.calls, disk.full_from = 0, room

@@ -41,7 +41,7 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
-    requests.asked, requests.can_wait = None, False
+    requests.received, requests.can_wait = None, False
 
 
 def at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int, act: Callable[[], None]) -> None:
@@ -83,7 +83,7 @@ def interrupted(result: Any, *parts: str) -> None:
         *(pytest.param(p, marks=pytest.mark.slow) for p in ("prediction", "validation", "checkpoint", "results")),
     ],
 )
-def test_ctrl_c_in_a_training_leaves_a_run_that_goes_on(
+def test_ctrl_c_in_a_training_leaves_a_run_that_resumes(
     train: Callable[..., Any], here: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     reference = straight(train, shelf)
@@ -129,10 +129,10 @@ def test_a_cache_that_changes_under_a_run_is_named(
 
     at(monkeypatch, ClassificationTask, "training_step", 3, spoil)
     result = train(*RECIPE, "trainer.max_epochs=20", f"cache.dir={here}/cache", f"data.workers={workers}", "name=a")
-    one_sentence(result, "images.npy has been changed while it was read", "verify=true")
+    one_sentence(result, "images.npy has changed while it was read", "verify=true")
 
 
-def test_a_loader_process_that_is_killed_is_told(
+def test_a_loader_process_that_is_killed_is_reported(
     train: Callable[..., Any], here: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference, mine = straight(train, shelf), os.getpid()
@@ -154,7 +154,7 @@ def test_a_loader_process_that_is_killed_is_told(
     "shared memory. Please try to raise your shared memory limit.",
     "unable to open shared memory object </torch_7_1> in read-write mode: No space left on device (28)",
 ])  # fmt: skip
-def test_too_little_shared_memory_is_told(
+def test_too_little_shared_memory_is_reported(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     def act() -> None:
@@ -164,7 +164,7 @@ def test_too_little_shared_memory_is_told(
     one_sentence(train(*RECIPE, "name=a"), "too little shared memory", "--shm-size", "data.workers=0")
 
 
-def test_workers_whose_shared_memory_is_full_hang_nobody(
+def test_workers_with_full_shared_memory_do_not_hang_training(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the worker itself, as forked processes have the patch too."""
@@ -179,7 +179,7 @@ def test_workers_whose_shared_memory_is_full_hang_nobody(
 
 
 @pytest.mark.slow
-def test_a_real_shared_memory_that_is_too_small_is_told(
+def test_a_real_shared_memory_that_is_too_small_is_reported(
     here: Path, phantoms: Path, environment: dict[str, str]
 ) -> None:
     small = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "sh"]
@@ -192,7 +192,7 @@ def test_a_real_shared_memory_that_is_too_small_is_told(
 
 
 @pytest.mark.slow
-def test_a_read_only_run_directory_is_told(
+def test_a_read_only_run_directory_is_reported(
     train: Callable[..., Any], here: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference, real = straight(train, shelf), tempfile.mkstemp
@@ -241,7 +241,7 @@ def test_two_trainings_of_one_name(train: Callable[..., Any], here: Path) -> Non
     assert not half.exists(), "what a killed process had begun to write"
 
 
-def test_data_that_changed_before_a_run_goes_on_are_refused(
+def test_data_that_changed_before_a_run_resumes_are_refused(
     train: Callable[..., Any], here: Path, phantoms: Path
 ) -> None:
     copy = here / "copy"
@@ -304,7 +304,7 @@ def test_a_rank_that_dies_ends_the_others_within_ten_seconds(
 
 
 @pytest.mark.slow
-def test_ranks_and_loaders_die_with_their_parent_and_the_run_goes_on_at_once(
+def test_ranks_and_loaders_die_with_their_parent_and_the_run_resumes_at_once(
     here: Path, phantoms: Path, environment: dict[str, str]
 ) -> None:
     options = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.workers=1", "name=a")
@@ -325,7 +325,7 @@ def test_ranks_and_loaders_die_with_their_parent_and_the_run_goes_on_at_once(
 
 
 @pytest.mark.slow
-def test_a_sweep_outlives_a_killed_job_and_goes_on_after_it_was_stopped(
+def test_a_sweep_survives_a_killed_job_and_resumes_after_it_was_stopped(
     here: Path, phantoms: Path, environment: dict[str, str]
 ) -> None:
     options = ("-m", "seed=1,2,3", "sweep=s", "trainer.max_epochs=30")

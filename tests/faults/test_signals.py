@@ -22,7 +22,7 @@ def handlers() -> Any:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
-    requests.asked, requests.can_wait = None, False
+    requests.received, requests.can_wait = None, False
 
 
 def send_at(monkeypatch: pytest.MonkeyPatch, hook: str, calls: int, number: int) -> None:
@@ -60,7 +60,7 @@ def test_a_request_is_answered_with_a_checkpoint_and_changes_no_byte(
     step = last_of(run)["global_step"]
     assert f"stopped by {number.name} after step {step}: runs/a/checkpoints/last.ckpt is written" in stopped.err
     assert "Traceback" not in stopped.err
-    requests.asked = None
+    requests.received = None
     assert train("name=a", "resume=true", plain=True).code == 0
     same_end(run, reference)
 
@@ -68,7 +68,7 @@ def test_a_request_is_answered_with_a_checkpoint_and_changes_no_byte(
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["cpu", "ddp"])
 @pytest.mark.parametrize("group", [False, True])
-def test_a_real_process_answers_in_time_and_goes_on(
+def test_a_real_process_stops_in_time_and_resumes(
     here: Path, phantoms: Path, environment: dict[str, str], trainer: str, group: bool
 ) -> None:
     """Also where a cluster signals the parent and all its children at once."""

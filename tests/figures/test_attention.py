@@ -33,7 +33,7 @@ def test_attention_rows_put_hits_first_and_are_labelled() -> None:
     assert [title.split("→ ")[1] for title in titles] == ["hit"] * 5 + ["false alarm", "miss"]
 
 
-def test_the_plain_film_stands_beside_the_overlay_and_boxes_lie_in_its_pixels() -> None:
+def test_the_plain_film_is_beside_the_overlay_and_boxes_are_in_its_pixels() -> None:
     image = np.arange(64 * 96, dtype=np.uint8).reshape(64, 96)
     figure = attention.attention_maps([case(image=image, boxes=[(10, 20, 30, 5)])], "")
     axes = figure.axes[0]

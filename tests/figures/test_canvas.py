@@ -83,7 +83,7 @@ def test_a_drawing_that_fails_is_a_warning_and_leaves_the_former_picture(
     if before is not None:
         path.write_bytes(before)
     canvas.draw(path, intervals.comparison, auroc_table(["A"]), "a")
-    assert capsys.readouterr().out == f"WARNING: the picture {path} cannot be drawn: the renderer broke\n"
+    assert capsys.readouterr().out == f"WARNING: the figure {path} cannot be drawn: the renderer broke\n"
     assert [file.read_bytes() for file in tmp_path.iterdir()] == ([] if before is None else [before])
 
 

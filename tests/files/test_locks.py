@@ -79,7 +79,7 @@ def test_a_run_is_held_by_one_at_a_time_on_any_file_system(
 
 
 @pytest.mark.parametrize("flock", [FLOCK, absent], ids=["local", "none"])
-def test_a_killed_process_holds_no_lock(
+def test_a_killed_process_has_no_lock(
     run: Run, monkeypatch: pytest.MonkeyPatch, holder: Holder, flock: Callable[[int, int], None]
 ) -> None:
     without = "def flock(*given): raise OSError(errno.ENOLCK, 'x')\nfcntl.flock = flock" if flock is absent else ""

@@ -26,17 +26,28 @@ def test_gray_is_taken_as_it_is(tmp_path: Path) -> None:
     assert read.dtype == np.uint8
 
 
-def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
-    values = np.array([[0, 1, 128, 129, 256, 257], [514, 25700, 32768, 65278, 65534, 65535]], np.uint16)
-    cv2.imwrite(str(tmp_path / "a.png"), values)
-    expected = [[0, 0, 0, 1, 1, 1], [2, 100, 128, 254, 255, 255]]
-    assert read_gray(tmp_path / "a.png").tolist() == expected
+def test_sixteen_bits_are_scaled_to_eight_when_they_are_resized(tmp_path: Path) -> None:
+    row = [0, 128, 129, 257, 32768, 65535]
+    cv2.imwrite(str(tmp_path / "a.png"), np.tile(np.array(row, np.uint16), (6, 1)))
+    read = read_gray(tmp_path / "a.png")
+    assert read.dtype == np.uint16 and read[0].tolist() == row
+    assert resize(read, 6)[0].tolist() == [0, 0, 1, 1, 128, 255] and resize(read, 6).dtype == np.uint8
+
+
+def test_sixteen_bits_are_rounded_once(tmp_path: Path) -> None:
+    """100 and 156 of 257 would be the bytes 0 and 1 if they were rounded before the mean is taken."""
+    values = np.tile(np.array([[100, 156], [100, 156]], np.uint16), (4, 4))
+    assert (resize(values, 4) == 0).all()  # 128 of 257
+    assert (resize(values + 2, 4) == 1).all()  # 130 of 257
+    noisy = RNG.integers(0, 65536, (40, 40), np.uint16)
+    means = noisy.reshape(10, 4, 10, 4).mean(axis=(1, 3)) / 257
+    assert (np.abs(resize(noisy, 10) - means) <= 0.5001).all()
 
 
 def test_every_eight_bit_value_survives_sixteen_bits(tmp_path: Path) -> None:
     ramp = np.arange(256, dtype=np.uint16).reshape(16, 16)
     cv2.imwrite(str(tmp_path / "a.png"), ramp * 257)
-    np.testing.assert_array_equal(read_gray(tmp_path / "a.png"), ramp)
+    np.testing.assert_array_equal(resize(read_gray(tmp_path / "a.png"), 16), ramp)
 
 
 @pytest.mark.parametrize("alpha", [np.full((9, 13), 255, np.uint8), np.zeros((9, 13), np.uint8), GRAY[::-1]])

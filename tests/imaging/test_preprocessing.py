@@ -64,7 +64,7 @@ def test_pixels_become_input_without_pytorch() -> None:
 GOOD = {"size": 4, "cached": 8, "crop": False, "mean": 0.4, "std": 0.2}
 
 
-def test_what_a_checkpoint_holds_is_read_back() -> None:
+def test_preprocessing_of_a_checkpoint_is_read_back() -> None:
     assert read_preprocessing(vars(Preprocessing(**GOOD)), "x") == Preprocessing(**GOOD)
     assert read_preprocessing({**GOOD, "channels": 1}, "x") == Preprocessing(**GOOD)  # of version 0.1
 
@@ -72,13 +72,13 @@ def test_what_a_checkpoint_holds_is_read_back() -> None:
 @pytest.mark.parametrize(
     ("about", "sentence"),
     [
-        (None, "x does not say how its network wants images"),
+        (None, "x does not state the preprocessing of its network"),
         ({key: value for key, value in GOOD.items() if key != "cached"}, "it lacks one of size, cached"),
         (GOOD | {"size": 0}, "x: preprocessing: size=0"),
         (GOOD | {"size": True}, "size=True"),
         (GOOD | {"size": 10**9}, "size=1000000000"),
         (GOOD | {"cached": 2, "crop": True}, "cuts 4 px out of a cache of 2 px"),
-        (GOOD | {"crop": 1}, "x does not say"),
+        (GOOD | {"crop": 1}, "x does not state"),
         (GOOD | {"mean": float("nan")}, "mean=nan"),
         (GOOD | {"mean": "0.4"}, "mean='0.4'"),
         (GOOD | {"std": 0}, "std=0 must be above 0"),

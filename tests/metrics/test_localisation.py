@@ -49,7 +49,7 @@ def test_scale_of_a_map_and_repeated_boxes_change_nothing(drawn, cells: np.ndarr
     np.testing.assert_allclose(larger.energy, plain.energy, atol=1e-9)
 
 
-def test_a_box_holds_its_left_and_upper_edge_but_not_the_others() -> None:
+def test_a_box_contains_its_left_and_upper_edge_but_not_the_others() -> None:
     cells = [[[1.0]]] * 3  # one cell, whose centre is (5, 5)
     found = localise(cells, [[[5, 5, 2, 2]], [[3, 5, 2, 2]], [[5, 3, 2, 2]]], (10, 10))
     assert found.pointing.tolist() == [1, 0, 0]

@@ -92,7 +92,7 @@ def test_scores_worse_than_chance_have_no_temperature_and_a_falling_platt_line()
     assert max(fit_platt(1 - target, score, ["Mass", "Edema"]).slope) < 0
 
 
-def test_plain_form_is_json_and_holds_every_number() -> None:
+def test_plain_form_is_json_and_contains_every_number() -> None:
     found = fit_platt(*overconfident(7, 300), ["Mass", "Edema"])
     plain = json.loads(json.dumps(found.as_plain()))
     assert plain["slope"] == list(found.slope) and plain["intercept"] == list(found.intercept)

@@ -9,6 +9,7 @@ from cxr.metrics.single import (
     balanced_accuracy,
     bootstrap_single,
     confusion_matrix,
+    mean_recall,
     rates_of_matrix,
     top1_accuracy,
 )
@@ -63,6 +64,40 @@ def test_resamples_are_of_whole_patients() -> None:
         mcc = found["mcc"].resamples
         assert mcc is not None and mcc[row] == pytest.approx(theirs.matthews_corrcoef(truth, called))
     assert found["mcc"].low < found["mcc"].value < found["mcc"].high
+
+
+def test_accuracies_of_groups_are_those_of_their_images_alone() -> None:
+    """The balanced accuracy of a group is that of the images with its findings, also on resampled patients."""
+    target, score, patient = drawn(4, images=120)
+    groups = {"some": np.array([True, False, True, False, False]), "none": np.zeros(5, bool)}
+    found = bootstrap_single(target, score, patient, Resampling(30, seed=1, keep=True), groups)
+    truth, called = target.argmax(axis=1), score.argmax(axis=1)
+    mine = np.isin(truth, (0, 2))
+
+    def expected(images: np.ndarray) -> float:
+        return float(np.mean([(called[images][truth[images] == k] == k).mean() for k in (0, 2)]))
+
+    every = np.arange(len(truth))
+    assert found["some"].value == pytest.approx(expected(every[mine]))
+    assert mean_recall(found["recall"].value, groups["some"]) == pytest.approx(expected(every))
+    names, rng = np.unique(patient), np.random.default_rng(1)
+    resamples = found["some"].resamples
+    assert resamples is not None
+    for row in range(30):
+        chosen = names[rng.integers(len(names), size=len(names))]
+        assert resamples[row] == pytest.approx(expected(np.concatenate([every[patient == one] for one in chosen])))
+    assert found["some"].low < found["some"].value < found["some"].high
+    assert np.isnan(found["none"].value) and np.isnan(found["none"].low)
+    assert np.isnan(mean_recall(found["recall"].value, groups["none"]))
+
+
+def test_a_group_with_a_finding_of_few_patients_has_no_interval_and_the_others_keep_theirs() -> None:
+    target, score, patient = drawn(2)
+    rare = np.flatnonzero(target[:, 4] == 1)[3:]
+    target, score, patient = (np.delete(some, rare, axis=0) for some in (target, score, patient))
+    groups = {"tail": np.arange(5) == 4, "head": np.arange(5) < 4}
+    found = bootstrap_single(target, score, patient, Resampling(50), groups)
+    assert np.isnan(found["tail"].low) and found["head"].low < found["head"].value < found["head"].high
 
 
 def test_a_finding_of_few_patients_has_no_interval_and_neither_have_the_means() -> None:

@@ -19,7 +19,7 @@ def test_the_default_is_swinchex() -> None:
 
 @pytest.mark.parametrize("hidden", [(), (7,), (9, 6), (9, 6, 5)])
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_each_finding_has_a_network_of_its_own(hidden: tuple[int, ...], outputs: int) -> None:
+def test_each_finding_has_its_own_network(hidden: tuple[int, ...], outputs: int) -> None:
     torch.manual_seed(0)
     head, vector = PerFindingHead(4, 3, hidden, outputs), torch.randn(5, 4)
     for p in head.parameters():

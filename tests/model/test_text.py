@@ -22,8 +22,8 @@ def test_vectors_come_in_the_order_of_the_findings(tmp_path: Path) -> None:
     [
         ({"Mass": [1.0]}, "has no vector named Nodule"),
         ({"Mass": [1.0], "Nodule": [1.0, 2.0]}, "vectors of one length"),
-        ({"Mass": [1.0], "Nodule": [np.nan]}, "must hold finite vectors"),
-        ({"Mass": ["a"], "Nodule": ["b"]}, "must hold finite vectors"),
+        ({"Mass": [1.0], "Nodule": [np.nan]}, "must contain finite vectors"),
+        ({"Mass": ["a"], "Nodule": ["b"]}, "must contain finite vectors"),
     ],
 )
 def test_a_file_that_does_not_serve_is_refused(tmp_path: Path, arrays: dict[str, list[float]], said: str) -> None:

@@ -100,7 +100,7 @@ def test_boxes_are_of_the_test_list_and_inside(root: Path) -> None:
 
 
 @pytest.mark.parametrize("finding", NIH14)
-def test_finding_changes_the_picture_where_its_box_says(finding: str) -> None:
+def test_finding_changes_the_picture_inside_its_box(finding: str) -> None:
     inside, total = 0.0, 0.0
     for patient in range(1, 5):
         visit = Visit(patient, 0, 60, bool(patient % 2), patient == 4, shown=(finding,))

@@ -29,8 +29,8 @@ def test_where_no_checkpoint_will_come_it_stops_at_once() -> None:
 
 
 def test_a_process_whose_parent_passes_signals_on_waits_for_its_checkpoint() -> None:
-    asked = StopRequests()
-    asked.can_wait = asked.patient = True
+    requests = StopRequests()
+    requests.can_wait = requests.patient = True
     for _ in range(3):
-        asked._handle(signal.SIGTERM, None)
-    assert asked.asked == "SIGTERM"
+        requests._handle(signal.SIGTERM, None)
+    assert requests.received == "SIGTERM"

@@ -1,4 +1,4 @@
-"""What weights have learnt from: kept over generations, found again by patient and by image, and refused."""
+"""Ancestry of weights: kept over generations, found by patient and by image, and refused in evaluation."""
 
 from hashlib import sha256
 from typing import Any
@@ -35,7 +35,7 @@ def test_a_hash_is_eight_bytes_of_sha256() -> None:
 def test_patients_of_every_generation_are_found(patient: str) -> None:
     said = refused(PARENT, ["9", patient, "8"], ["x.png", "y.png", "z.png"])
     assert said.startswith(
-        "the weights of runs/a, or weights that they started from, have learnt from 1 patient of the"
+        "the weights of runs/a, or weights they started from, were trained or selected with 1 patient of the"
     )
     assert f"such as {patient};" in said
 

@@ -44,7 +44,7 @@ def test_images_that_are_also_tested_on_are_refused_even_without_a_label() -> No
         check_chosen_on_validation(some, test, "thresholds")
 
 
-def test_a_split_says_what_it_is() -> None:
+def test_a_split_is_described() -> None:
     val, test = predictions("val"), predictions("test")
     assert describe_split(val, test) == "own patient split"
     shared = replace(val, patient=np.array(["test-3", *val.patient[1:]], object))
@@ -99,7 +99,7 @@ def test_a_damaged_ledger_still_counts(tmp_path: Path) -> None:
     assert count_test(ledger, predictions("test", seed=1), "a", "train") >= 1
 
 
-def test_split_says_which_ids_differ_by_leading_zeros_alone() -> None:
+def test_description_of_a_split_names_ids_that_differ_by_leading_zeros_only() -> None:
     val, test = predictions("val"), predictions("test")
     val.patient[0], test.patient[0] = "007", "7"
     assert describe_split(val, test) == (

@@ -141,7 +141,7 @@ def test_weights_that_are_not_finite_while_the_loss_is_are_in_no_checkpoint(tmp_
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_a_validation_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
+def test_a_validation_loss_that_is_not_finite_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match="the validation loss is not finite at epoch 1, after step 20;"):
         fit(Recorded(25), lr=0.1, **kept(tmp_path, 99))
     assert not list(tmp_path.rglob("*.ckpt"))

@@ -10,7 +10,7 @@ from cxr.task.single_label import SingleLabel
 FINDINGS = ("Mass", "Nodule", "Edema")
 
 
-def test_report_holds_accuracies_with_intervals_and_the_confusion_matrix() -> None:
+def test_report_contains_accuracies_with_intervals_and_the_confusion_matrix() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 90)
     target, score = np.eye(3, dtype=np.float32)[truth], rng.random((90, 3)).astype(np.float32)
@@ -25,3 +25,20 @@ def test_report_holds_accuracies_with_intervals_and_the_confusion_matrix() -> No
         assert intervals[name]["value"] == pytest.approx(plain[name])
         assert intervals[name]["ci"][0] < plain[name] < intervals[name]["ci"][1]
     assert intervals["recall"]["Mass"]["value"] == pytest.approx(plain["recall"]["Mass"])
+
+
+def test_groups_follow_the_counts_of_training_not_those_of_the_split() -> None:
+    truth = np.array([0] * 5 + [1] * 40 + [2] * 20)
+    called = np.where(np.arange(65) % 5 == 0, (truth + 1) % 3, truth)  # four of five are right
+    target, score, patient = np.eye(3, dtype=np.float32)[truth], np.eye(3, dtype=np.float32)[called], np.arange(65)
+    counts = {"Mass": 1001, "Nodule": 99, "Edema": 100}
+    plain = SingleLabel().report(target, score, FINDINGS, patient, train_positives=counts)
+    found = [plain[f"{group}_accuracy"] for group in ("head", "medium", "tail")]
+    assert found == pytest.approx([plain["recall"][name] for name in ("Mass", "Edema", "Nodule")])
+    intervals = SingleLabel().report(target, score, FINDINGS, patient, Resampling(50), counts)
+    assert intervals["tail_accuracy"]["value"] == pytest.approx(plain["recall"]["Nodule"])
+    assert SingleLabel().report(target, score, FINDINGS, patient).keys() == plain.keys() - {
+        "head_accuracy", "medium_accuracy", "tail_accuracy"
+    }  # fmt: skip
+    few = SingleLabel().report(target, score, FINDINGS, patient, train_positives=dict.fromkeys(FINDINGS, 5))
+    assert few["head_accuracy"] is None and few["tail_accuracy"] == pytest.approx(few["balanced_accuracy"])

@@ -26,7 +26,7 @@ TABLE = "Data_Entry_2017.csv"
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A file of first weights, of which one is known."""
+    """A file of initial weights, of which one is known."""
     state = timm.create_model("resnet10t", in_chans=1, num_classes=0).state_dict()
     state["bn1.weight"] = torch.full_like(state["bn1.weight"], 0.125)
     torch.save(state, tmp_path / "first.pth")
@@ -54,7 +54,7 @@ def restored(trained: Trained) -> Restored:
     return Restored(trained.run.last, content, (1, 0))
 
 
-def test_a_resumed_run_reads_no_first_weights_and_sees_images_as_its_checkpoint_says(
+def test_a_resumed_run_reads_no_initial_weights_and_has_its_checkpoints_preprocessing(
     trained: Trained, weights: Path, networks: list[str], listening: Callable[[], Any]
 ) -> None:
     given = restored(trained)
@@ -98,7 +98,7 @@ def test_one_seed_gives_one_network_and_another_another(configure: Configure, tm
     assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
 
 
-def test_the_checkpoint_is_told_what_it_needs(configure: Configure, tmp_path: Path) -> None:
+def test_the_checkpoint_receives_what_it_needs(configure: Configure, tmp_path: Path) -> None:
     config = configure("data.findings=[Mass,Effusion]", f"cache.dir={tmp_path / 'cache'}", "backbone.mean=0.25")
     about = assemble(config, Run(tmp_path / "a"), CPU).task.provenance
     assert about["findings"] == ["Mass", "Effusion"] and str(tmp_path) not in json.dumps(about["config"])
@@ -166,7 +166,7 @@ def no_picture(config: dict[str, Any]) -> None:
         (["init=runs/nobody"], nowhere, "data.root=/nowhere is not a folder"),
         (["data.findings=[Nodul]", "backbone.weights=nosuch.pth"], None, "did you mean Nodule"),
         (["backbone.weights=nosuch.pth"], no_picture, r"backbone\.weights=nosuch\.pth is not a file"),
-        (["init=runs/nobody"], no_picture, "init=runs/nobody is no finished run"),
+        (["init=runs/nobody"], no_picture, "init=runs/nobody is not a finished run"),
         (["task=single_label", "loss=cross_entropy", "backbone.weights=nosuch.pth"], no_picture, "of 24 images"),
         ([], no_picture, "1 of 24 images cannot be used"),
     ],
@@ -184,12 +184,12 @@ def test_the_table_comes_before_weights_and_weights_before_images(
         assert not list(tmp_path.rglob("images.npy")), "no image was cached"
 
 
-def test_weights_that_have_learnt_from_the_test_images_are_refused(trained: Trained, tmp_path: Path) -> None:
+def test_weights_trained_on_the_test_images_are_refused(trained: Trained, tmp_path: Path) -> None:
     """What was trained on is tested, and what was tested is trained on."""
     root = Path(trained.config["data"]["root"])
     swapped = {"train_list": str(root / "test_list.txt"), "test_list": str(root / "train_val_list.txt")}
     config = trained.config | {"data": trained.config["data"] | swapped, "init": str(trained.run.path)}
-    with pytest.raises(CxrError, match=r"the weights of init=.* have learnt from \d+ patients of the test split"):
+    with pytest.raises(CxrError, match=r"the weights of init=.* trained or selected with \d+ patients of the test"):
         train(config, Run(tmp_path / "runs" / "a"))
     assert not (tmp_path / "runs").exists()
 

@@ -64,7 +64,7 @@ def test_what_is_no_task_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         build_task({"task": {"_target_": target}})
 
 
-def test_a_loss_is_told_the_counts_of_known_targets_and_one_that_names_nothing_is_told_nothing() -> None:
+def test_a_loss_receives_the_counts_of_known_targets_if_it_has_the_parameters() -> None:
     target = np.array([[1, 0], [0, np.nan], [0, 0], [0, np.nan]], np.float32)
     config = {"loss": {"_target_": "cxr.loss.bce.BinaryCrossEntropy", "positive_weights": True},
               "trainer": {"max_epochs": 1}}  # fmt: skip
@@ -75,11 +75,11 @@ def test_a_loss_is_told_the_counts_of_known_targets_and_one_that_names_nothing_i
 
 def test_a_finding_that_is_called_like_a_reference_is_not_looked_up(tmp_path: Path) -> None:
     config = {"loss": {"_target_": "cxr.model.head.LinearHead", "in_features": 3}, "trainer": {"max_epochs": 1}}
-    with pytest.raises(CxrError, match="holds the interpolation"):
+    with pytest.raises(CxrError, match="has the interpolation"):
         build_loss(config, np.zeros((1, 1), np.float32), ["${oc.env:HOME}"])
 
 
-def test_a_trained_network_wants_images_as_its_checkpoint_says_and_loads_no_first_weights() -> None:
+def test_a_trained_network_has_its_checkpoints_preprocessing_and_loads_no_initial_weights() -> None:
     config = composed("image_size=64", "backbone.weights=nosuch.pth", "backbone.mean=0.5")
     kept = Preprocessing(32, 48, True, 0.25, 0.125)
     network = build_network(config, 3, kept)
@@ -90,7 +90,7 @@ def test_a_trained_network_wants_images_as_its_checkpoint_says_and_loads_no_firs
         build_network(config, 3)
 
 
-def test_a_new_network_wants_images_as_its_configuration_says() -> None:
+def test_a_new_network_has_the_preprocessing_of_its_configuration() -> None:
     config = composed("image_size=64", "cache.size=80", "crop=true", "backbone.mean=0.5")
     assert build_network(config, 3).preprocessing == Preprocessing(64, 80, True, 0.5, config["backbone"]["std"])
     config["crop"] = False
@@ -112,7 +112,7 @@ class Told(nn.Module):
 """
 
 
-def test_an_attention_that_asks_for_the_number_of_findings_is_told_it(
+def test_an_attention_with_the_parameter_findings_receives_their_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(cxr.model, MAPS, tmp_path, monkeypatch)

@@ -103,7 +103,7 @@ def test_callbacks_of_a_run_without_names_are_one_sentence(callbacks: Any) -> No
         of_run({"callbacks": callbacks})
 
 
-def test_an_option_file_without_its_name_is_told_how_to_begin() -> None:
+def test_an_option_file_without_its_name_is_refused_with_the_missing_line() -> None:
     with pytest.raises(CxrError, match=r"must begin with the line '# @package callbacks\.NAME'"):
         of(_target_=OURS)
 
@@ -179,7 +179,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("my_callbacks", None)
 
 
-def test_a_callback_of_the_users_own_is_built_where_the_user_names_it(mine: str) -> None:
+def test_a_custom_callback_is_built_where_the_user_names_it(mine: str) -> None:
     node = {"_target_": f"{mine}.Counts", "every": 3}
     with pytest.raises(CxrError, match=r"_target_=my_callbacks\.Counts is not allowed.*pass plugins=\[my_callbacks\]"):
         of(counts=node)
@@ -208,7 +208,7 @@ def test_what_the_user_names_must_be_a_callback(mine: str, name: str, sentence: 
         of(one={"_target_": f"{mine}.{name}"})
 
 
-def test_an_option_file_of_ones_own_stands_below_its_name(mine: str) -> None:
+def test_options_of_a_custom_callback_are_below_its_name(mine: str) -> None:
     with user_configuration():
         stopping, counts = built(f"plugins=[{mine}]", "callbacks=[early_stopping,counts]", "callbacks.counts.every=5")
     assert isinstance(stopping, EarlyStopping) and counts.every == 5  # type: ignore[attr-defined]

@@ -42,7 +42,7 @@ def test_the_table_has_every_image_once_with_its_labels_and_split(configure: Con
         (["data.min_cases=8"], ("Effusion", "Mass")),  # of 24 images each has eight, Nodule and Pneumonia four
     ],
 )
-def test_findings_are_those_asked_for(configure: Configure, options: list[str], findings: tuple[str, ...]) -> None:
+def test_findings_are_the_chosen_ones(configure: Configure, options: list[str], findings: tuple[str, ...]) -> None:
     catalog = read_catalog(configure(*options))
     assert set(catalog.findings) == set(findings)
     if "min_cases" not in options[0]:
@@ -50,7 +50,7 @@ def test_findings_are_those_asked_for(configure: Configure, options: list[str], 
     assert catalog.targets("train").shape[1] == len(findings)
 
 
-def test_images_of_one_finding_alone_stay_where_that_is_asked_for(configure: Configure) -> None:
+def test_single_finding_keeps_images_with_exactly_one(configure: Configure) -> None:
     config = configure("data.findings=[Mass,Effusion]", "data.single_finding=true", "data.val_share=0.4")
     catalog = read_catalog(config)
     expected = {

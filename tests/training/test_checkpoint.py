@@ -91,7 +91,7 @@ def test_weights_of_another_network_are_refused(trained: Trained) -> None:
             loaded_into(loaded.network, checkpoint | {"state_dict": changed}, path, loaded.config, task)
 
 
-def test_the_weights_of_the_network_come_under_its_own_names_and_those_of_the_loss_do_not() -> None:
+def test_the_state_has_the_networks_weights_by_name_and_not_the_losss() -> None:
     ours, theirs = torch.ones(1), torch.zeros(1)
     state = {"network.head.bias": ours, "loss.scale": theirs, "network.network.x": ours}
     assert network_state({"state_dict": state}) == {"head.bias": ours, "network.x": ours}
@@ -118,7 +118,7 @@ def counts(started: int, processed: int, completed: int) -> dict[str, int]:
         (counts(0, 0, 0), 0, (0, 0)),
     ],
 )
-def test_training_goes_on_where_the_counts_say(epochs: dict[str, int], batches: int, expected: tuple[int, int]) -> None:
+def test_training_resumes_at_lightnings_counts(epochs: dict[str, int], batches: int, expected: tuple[int, int]) -> None:
     loop: dict[str, Any] = {
         "epoch_progress": {"current": epochs},
         "epoch_loop.batch_progress": {"current": counts(batches, batches, batches)},
@@ -127,5 +127,5 @@ def test_training_goes_on_where_the_counts_say(epochs: dict[str, int], batches: 
     assert is_within_epoch(epochs) == (epochs["started"] > epochs["processed"])
 
 
-def test_the_checkpoint_of_a_finished_epoch_goes_on_with_the_next(trained: Trained) -> None:
+def test_the_checkpoint_of_a_finished_epoch_resumes_with_the_next(trained: Trained) -> None:
     assert resume_position(torch.load(trained.run.last, weights_only=True)) == (1, 0)

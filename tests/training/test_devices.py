@@ -74,7 +74,7 @@ def test_work_outside_the_trainer_runs_on_the_device_of_its_accelerator(
 @pytest.mark.parametrize(
     ("value", "accelerator", "number"), [("auto", "cpu", 0), ("auto", "gpu", 8), (3, "cpu", 3), (0, "gpu", 0)]
 )
-def test_loader_processes_are_as_many_as_asked_for_or_fit_the_device(
+def test_loader_processes_are_as_many_as_configured_or_fit_the_device(
     value: int | str, accelerator: str, number: int
 ) -> None:
     assert loader_processes(value, accelerator) == number

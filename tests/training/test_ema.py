@@ -103,7 +103,7 @@ def read(path: Path) -> dict[str, Any]:
     return torch.load(path, weights_only=True)
 
 
-def test_each_epochs_checkpoint_holds_the_average_after_its_last_step(averaged: tuple[Run, list[Weights]]) -> None:
+def test_each_epochs_checkpoint_contains_the_average_after_its_last_step(averaged: tuple[Run, list[Weights]]) -> None:
     run, weights = averaged
     assert len(weights) == EPOCHS * STEPS + 1
     averages = expected(weights, 0.8)
@@ -132,7 +132,7 @@ def test_validation_and_selection_are_of_the_average(averaged: tuple[Run, list[W
     assert read(run.best)["epoch"] == int(log["val/loss"].argmin())
 
 
-def test_training_goes_on_with_the_raw_weights(averaged: tuple[Run, list[Weights]], tmp_path: Path) -> None:
+def test_training_resumes_with_the_raw_weights(averaged: tuple[Run, list[Weights]], tmp_path: Path) -> None:
     run, weights = averaged
     plain, alone = fit(tmp_path / "plain", decay=None)
     assert all(
@@ -143,7 +143,7 @@ def test_training_goes_on_with_the_raw_weights(averaged: tuple[Run, list[Weights
     assert list(read_log(run.log)["val/loss"]) != list(read_log(plain.log)["val/loss"])
 
 
-def test_the_last_checkpoint_holds_the_raw_weights_and_the_average(averaged: tuple[Run, list[Weights]]) -> None:
+def test_the_last_checkpoint_contains_the_raw_weights_and_the_average(averaged: tuple[Run, list[Weights]]) -> None:
     run, weights = averaged
     last = read(run.last)
     assert all(np.array_equal(last["state_dict"][name].double(), value) for name, value in weights[-1].items())

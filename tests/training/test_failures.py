@@ -23,7 +23,7 @@ WORKER = "DataLoader worker (pid 7) is killed by signal: Killed. "
 EXITED = "DataLoader worker (pid(s) 7, 8) exited unexpectedly"
 CAUGHT = (
     'Caught CxrError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x", line 1\n'
-    "cxr.errors.CxrError: images.npy has been changed while it was read\n"
+    "cxr.errors.CxrError: images.npy has changed while it was read\n"
 )
 
 
@@ -42,7 +42,7 @@ CAUGHT = (
         (OSError(errno.ENOSPC, "No space left"), "cannot write runs/a: the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "runs/a/y"), "cannot write runs/a/y: "),
         (OSError(errno.EROFS, "Read-only file system", "runs/a/y"), "cannot write runs/a/y: "),
-        (CxrError(CAUGHT), "images.npy has been changed while it was read"),
+        (CxrError(CAUGHT), "images.npy has changed while it was read"),
         (CxrError("batch_size=0 must be positive"), "batch_size=0 must be positive"),
     ],
 )  # fmt: skip

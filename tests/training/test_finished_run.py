@@ -49,7 +49,7 @@ def test_scores_that_are_missing_or_of_other_weights_are_made_again(trained: Tra
     assert found["test"].image.tolist() == stored.image.tolist()
 
 
-def test_a_run_says_whose_its_scores_are(trained: Trained, copied: Run) -> None:
+def test_a_run_states_which_weights_computed_its_scores(trained: Trained, copied: Run) -> None:
     metrics = json.loads(trained.run.metrics_path.read_text())
     names = ("checkpoint_sha256", "split_fingerprint", "labels_sha256")
     assert FinishedRun(trained.run, OPTIONS).provenance == {name: metrics[name] for name in names}
@@ -66,7 +66,7 @@ def test_a_run_says_whose_its_scores_are(trained: Trained, copied: Run) -> None:
 def test_scores_of_what_the_weights_were_trained_on_are_refused(trained: Trained, copied: Run) -> None:
     val = read_predictions(copied.predictions("val"))
     replace(val, split="test").write(copied.predictions("test"))  # the checkpoint was selected with them
-    with pytest.raises(CxrError, match=r"have learnt from \d+ patients of the test split"):
+    with pytest.raises(CxrError, match=r"were trained or selected with \d+ patients of the test split"):
         FinishedRun(copied, OPTIONS).predictions()
 
 

@@ -1,4 +1,4 @@
-"""First weights of another run: which are taken over, which networks they do not fit, what they have learnt from."""
+"""Initial weights from another run: which are loaded, which networks they do not fit, and their ancestry."""
 
 import shutil
 from pathlib import Path
@@ -67,11 +67,11 @@ def test_a_head_of_other_findings_or_another_kind_starts_anew(
 @pytest.mark.parametrize(
     ("init", "options", "said"),
     [
-        ("runs/nobody", [], "init=runs/nobody is no finished run: runs/nobody is missing"),
+        ("runs/nobody", [], "init=runs/nobody is not a finished run: runs/nobody is missing"),
         (
             "empty",
             [],
-            r"init=.*empty is no finished run: .*best\.ckpt is missing; pass runs/<name> or a checkpoint file",
+            r"init=.*empty is not a finished run: .*best\.ckpt is missing; pass runs/<name> or a checkpoint file",
         ),
         ("run", ["backbone=resnet18"], "has the weights of another network: backbone.* and .* more do not fit"),
         ("run", ["attention=none"], r"has the weights of another network: attention\.score\.weight and"),
@@ -92,7 +92,7 @@ def test_weights_that_do_not_fit_are_refused_and_the_network_keeps_its_own(
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
 
 
-def test_a_checkpoint_of_an_earlier_version_has_learnt_from_nobody_knows_what(trained: Trained, tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_earlier_version_has_an_unknown_ancestry(trained: Trained, tmp_path: Path) -> None:
     checkpoint = torch.load(shutil.copy(trained.run.best, tmp_path / "old.ckpt"), weights_only=True)
     del checkpoint["cxr"]["ancestry"]
     torch.save(checkpoint, tmp_path / "old.ckpt")
@@ -112,14 +112,14 @@ def test_a_checkpoint_of_an_earlier_version_has_learnt_from_nobody_knows_what(tr
         ({"_target_": "my.Net"}, ()),
     ],
 )
-def test_weights_of_a_file_or_of_another_hub_may_have_learnt_from_anything(
+def test_weights_of_a_file_or_of_another_hub_have_an_unknown_ancestry(
     backbone: dict[str, Any], unknown: tuple[str, ...]
 ) -> None:
     found = ancestry_of_options({"backbone": backbone})
     assert found.unknown == unknown and len(found.trained) == len(found.selected) == 0
 
 
-def test_a_head_that_fits_starts_anew_where_that_is_asked_for(
+def test_a_head_that_fits_is_initialized_again_with_init_head_false(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, untouched = network(), network()

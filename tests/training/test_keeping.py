@@ -135,7 +135,7 @@ def test_last_is_written_when_an_interval_is_over_between_epochs_and_at_the_end(
     assert written(Run(tmp_path), [0.1, 0.2], monkeypatch, **options) == steps
 
 
-def test_a_process_that_is_asked_to_stop_writes_last_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_with_a_signal_writes_last_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "asked", "SIGTERM")
     monkeypatch.setattr(requests, "can_wait", True)
     run = Run(tmp_path / "a")
@@ -144,7 +144,7 @@ def test_a_process_that_is_asked_to_stop_writes_last_and_stops(tmp_path: Path, m
     assert requests.can_wait is False
 
 
-def test_what_was_best_is_known_to_the_run_that_goes_on(tmp_path: Path) -> None:
+def test_a_resumed_run_knows_its_best_value(tmp_path: Path) -> None:
     run = train(tmp_path, [0.125, 0.5, 0.25], keep_best=2)
     state = torch.load(run.last, weights_only=True)["callbacks"]["RunCheckpoints"]
     again = RunCheckpoints(run, MONITOR, keep_best=2)

@@ -48,14 +48,14 @@ def told(run: Path, monkeypatch: pytest.MonkeyPatch, *ranks: str) -> tuple[str, 
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_the_rank_that_failed_first_is_told_not_the_one_that_missed_it(
+def test_the_rank_that_failed_first_is_reported_not_the_one_that_missed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
     said, _ = told(tmp_path, monkeypatch, *([BREAKS, LATER] if first == 0 else [LATER, BREAKS]))
     assert said.strip() == f"process {first} of 2 of {tmp_path}: data.root=/x is gone"
 
 
-def test_a_killed_rank_is_told_not_those_that_missed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_rank_is_reported_not_those_that_missed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said, _ = told(tmp_path, monkeypatch, LATER, "kill -9 $$", LATER)
     assert said.startswith(f"process 1 of 3 of {tmp_path} was ended by SIGKILL (out of memory?); with resume=true")
 
@@ -78,7 +78,7 @@ def test_ranks_get_their_place_and_nothing_of_another_launchers_store(
     assert told(tmp_path, monkeypatch, "sleep 1", says)[0].strip().endswith(": 1 1 2 .")
 
 
-def test_a_rank_that_fails_while_the_run_is_stopped_is_told(
+def test_a_rank_that_fails_while_the_run_is_stopped_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fails = 'trap \'echo "the disk is full" > "$reason"; exit 1\' TERM; sleep 0.5; kill -TERM $PPID; ' + WAITS
@@ -90,7 +90,7 @@ def test_a_rank_that_fails_while_the_run_is_stopped_is_told(
             launch(Run(tmp_path), Devices("cpu", 1, "32-true"), DATA)
     finally:
         signal.signal(signal.SIGTERM, kept)
-        requests.asked = None
+        requests.received = None
     assert f"process 0 of {tmp_path}: the disk is full" in capsys.readouterr().err
 
 

@@ -52,7 +52,7 @@ def test_the_loss_of_a_step_without_a_known_label_is_undefined_and_the_next_one_
     assert losses[1::2] == pytest.approx([np.log(2)] * EPOCHS)
 
 
-def test_an_epoch_is_a_row_and_a_line_and_a_step_is_a_row_where_it_is_asked_for(
+def test_an_epoch_is_a_row_and_a_line_and_a_step_is_a_row_if_configured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     epochs, steps = logged(tmp_path, every=3, train=KNOWN * 2, lr=0.25)  # four steps an epoch
@@ -170,5 +170,5 @@ def test_a_log_is_read_as_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "said"), [(None, "undefined"), (math.nan, "undefined"), (0.12344, "0.1234"), (1, "1.0000")]
 )
-def test_the_terminal_says_four_decimals_or_undefined(value: float | None, said: str) -> None:
+def test_the_terminal_shows_four_decimals_or_undefined(value: float | None, said: str) -> None:
     assert shown(value) == said

@@ -1,5 +1,6 @@
 """Loggers beside `metrics.csv`: which configurations are refused, their options, and where they write."""
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_command(
 def test_an_argument_that_wandb_does_not_have_is_refused() -> None:
     check_loggers({"logger": {"mine": WANDB | {"notes": "x", "group": None, "settings": {}}}})
     with pytest.raises(
-        CxrError, match=r"^logger\.mine\.projekt is no argument of WandbLogger or wandb\.init; remove it"
+        CxrError, match=r"^logger\.mine\.projekt is not an argument of WandbLogger or wandb\.init; remove it"
     ):
         check_loggers({"logger": {"mine": WANDB | {"projekt": "x"}}})
 
@@ -88,33 +89,36 @@ class Answers:
 
 
 @needs_wandb
-def test_wandb_is_told_the_run_and_its_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[WandbLogger] = []
-    monkeypatch.setattr(WandbLogger, "experiment", property(lambda logger: made.append(logger) or Answers()))
+def test_wandb_receives_the_run_and_its_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    begun: dict[str, Any] = {}
+    monkeypatch.setattr(wandb, "init", lambda **arguments: begun.update(arguments) or Answers())
     monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda *_: None)
+    monkeypatch.setenv("WANDB_MODE", "online")  # Lightning changes it
     choices = {"experiment": None, "data": "nih", "backbone": "b" * 80, "attention": "none", "loss": "bce", "head": "x"}
     node = WANDB | {"tags": ["mine"]}
     build_loggers({"logger": {"wandb": node}, "choices": choices, "run_id": "0123"}, Run(tmp_path / ("r" * 60)))
-    begun = made[0]._wandb_init
     assert (begun["name"], begun["id"]) == ("r" * 60, "r" * 48 + "-0123"), "the same after resuming"
     assert begun["tags"] == ["nih", "b" * 64, "none", "bce", "mine"] and begun["dir"] == str(tmp_path / ("r" * 60))
 
 
 @needs_wandb
 @pytest.mark.parametrize("problem", ["silent", "refused"])
-def test_a_server_that_does_not_answer_is_left_and_one_that_refuses_is_told(
+def test_a_run_continues_offline_without_an_answer_of_wandb_and_fails_without_a_login(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], problem: str
 ) -> None:
     import wandb
 
     errors = {"silent": wandb.errors.CommError("no route\nmore"), "refused": wandb.errors.UsageError("no key")}
 
-    def begin(logger: WandbLogger) -> Answers:
-        if not logger._wandb_init.get("mode") == "offline" and not logger._offline:
+    def begin(**_: Any) -> Answers:
+        if os.environ["WANDB_MODE"] == "online":
             raise errors[problem]
         return Answers()
 
-    monkeypatch.setattr(WandbLogger, "experiment", property(begin))
+    monkeypatch.setenv("WANDB_MODE", "online")  # Lightning changes it if the logger is offline
+    monkeypatch.setattr(wandb, "init", begin)
     monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda *_: None)
     monkeypatch.setattr(wandb, "teardown", lambda: None)
     config = {"logger": {"wandb": WANDB | {"offline": False}}, "run_id": "0123"}
@@ -124,14 +128,15 @@ def test_a_server_that_does_not_answer_is_left_and_one_that_refuses_is_told(
             build_loggers(config, run)
         return
     (logger,) = build_loggers(config, run)
-    assert isinstance(logger, WandbLogger) and logger._offline
+    assert isinstance(logger, WandbLogger) and isinstance(logger.experiment, Answers)
+    assert os.environ["WANDB_MODE"] != "online"
     assert f"W&B does not answer (no route); the run continues offline, and wandb sync {run.path}/wandb" in (
         capsys.readouterr().out
     )
 
 
 class Kept(Logger):
-    """Keeps what it is told."""
+    """Records its metrics."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ def test_a_data_set_that_was_written_needs_neither_its_table_nor_its_images(
         np.testing.assert_array_equal(read.catalog.targets(split), prepared.catalog.targets(split))
 
 
-def test_the_cache_holds_each_image_of_the_table(configure: Configure) -> None:
+def test_the_cache_contains_each_image_of_the_table(configure: Configure) -> None:
     config = configure("cache.size=24")  # as large as the files are: nothing is resized
     prepared = prepare(config)
     images = prepared.cache.open()
@@ -107,7 +107,7 @@ def test_bad_images_are_left_out_of_the_catalog_and_refused_where_they_were_all_
     assert kept.catalog.table.index.tolist() == list(range(23))
     for path in tested["path"]:
         Path(path).write_bytes(b"no picture")
-    with pytest.raises(CxrError, match=r"the test split of .*Data_Entry_2017\.csv holds no image"):
+    with pytest.raises(CxrError, match=r"the test split of .*Data_Entry_2017\.csv has no images"):
         cached(read_catalog(config), config)
     with pytest.raises(CxrError, match=r"6 of 24 images cannot be used: .* pass cache\.on_error=skip"):
         prepare(configure())

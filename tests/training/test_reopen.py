@@ -43,7 +43,7 @@ def test_scores_made_again_are_those_that_the_run_stored(trained: Trained) -> No
             np.testing.assert_array_equal(predicted.target[:, position], stored[f"target:{name}"])
 
 
-def test_data_that_have_moved_are_scored_where_the_user_says(trained: Trained, copied: Run, tmp_path: Path) -> None:
+def test_moved_data_are_scored_in_the_users_folder(trained: Trained, copied: Run, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(trained.config["data"]["root"], moved, ignore=shutil.ignore_patterns("cxr-cache"))
     made = scored(copied, ("test",), {"data": {"root": str(moved)}, "cache": {"dir": str(tmp_path / "cache")}})
@@ -67,13 +67,13 @@ def test_a_cache_is_built_beside_data_that_are_named_and_not_where_the_run_had_i
     assert (moved / "cxr-cache").is_dir() and not (tmp_path / "theirs").exists()
 
 
-def test_a_run_without_a_checkpoint_is_told(copied: Run) -> None:
+def test_a_run_without_a_checkpoint_is_reported(copied: Run) -> None:
     copied.best.unlink()
     with pytest.raises(CxrError, match=r"best\.ckpt is missing; has the run written a checkpoint yet"):
         open_finished(copied, NOTHING)
 
 
-def test_loaders_show_images_as_the_checkpoint_says(trained: Trained) -> None:
+def test_loaders_use_the_preprocessing_of_the_checkpoint(trained: Trained) -> None:
     loaded, data = open_finished(trained.run, NOTHING)
     assert data.preprocessing == loaded.network.preprocessing and data.settings.batch_size == 8
     batch = next(iter(data.evaluation_dataloader("test")))

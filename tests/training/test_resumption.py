@@ -49,7 +49,7 @@ def test_images_that_the_processes_now_do_not_share_are_refused_with_the_number_
         batches_done(checkpoint(5, 2), 8, 3)
 
 
-def test_between_epochs_any_number_of_processes_goes_on() -> None:
+def test_between_epochs_any_number_of_processes_resumes() -> None:
     between = checkpoint(5, 2, within=False)
     assert batches_done(between, 8, 3) == 0 and batches_done(between | {"callbacks": {}}, 8, 7) == 0
 
@@ -132,7 +132,7 @@ def test_other_processes_share_every_score_once_and_the_sums_once(then: int, now
     assert torch.equal(total, sums.sum(dim=0))
 
 
-def test_the_newest_whole_checkpoint_is_read_with_the_place_where_it_goes_on(trained: Trained, tmp_path: Path) -> None:
+def test_the_newest_undamaged_checkpoint_is_read_with_its_position(trained: Trained, tmp_path: Path) -> None:
     found = read_resume_checkpoint(trained.run, 8, 3)
     assert found is not None and (found.path, found.start) == (trained.run.last, (1, 0))
     assert found.content["cxr"]["findings"] and found.content["global_step"] > 0

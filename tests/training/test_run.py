@@ -149,7 +149,7 @@ def test_what_breaks_a_training_is_explained_and_the_run_stays(
     assert run.config()["run_id"] == config["run_id"] and run.metrics() == {}
 
 
-def test_a_run_that_was_deleted_while_it_was_trained_is_told_and_stays_deleted(
+def test_a_run_that_was_deleted_during_training_is_reported_and_stays_deleted(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, real = Run(tmp_path / "runs" / "a"), pl.Trainer.fit

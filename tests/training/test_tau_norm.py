@@ -1,4 +1,4 @@
-"""Tau-normalisation: one tau an epoch, of the first weights, and what is refused."""
+"""Tau-normalisation: one tau per epoch, of the initial weights, and what is refused."""
 
 from pathlib import Path
 

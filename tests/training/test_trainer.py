@@ -44,7 +44,7 @@ def test_options_reach_lightning_by_their_own_names(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "nothing is written yet"
 
 
-def test_a_rank_of_several_is_the_one_that_it_is_told_to_be(tmp_path: Path) -> None:
+def test_a_rank_has_the_number_it_was_given(tmp_path: Path) -> None:
     trainer = made(Run(tmp_path), "batch_size=4", "synthetic_batch_size=24", devices=Devices("cpu", 3, "32-true"),
                    rank=Rank(2, 3))  # fmt: skip
     assert (trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches) == (2, 3, 2)

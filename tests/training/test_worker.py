@@ -31,11 +31,11 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(worker, "read_prepared", lambda folder: ("prepared in", folder))
     monkeypatch.setattr(worker, "read_resume_checkpoint", lambda *given, show: ("restored", *given, show))
     monkeypatch.setattr(worker, "resolve_devices", lambda trainer: Devices("cpu", 2, "32-true"))
-    kept, waits = [signal.getsignal(number) for number in SIGNALS], (requests.patient, requests.asked)
+    kept, waits = [signal.getsignal(number) for number in SIGNALS], (requests.patient, requests.received)
     yield tmp_path
     for number, handler in zip(SIGNALS, kept, strict=True):
         signal.signal(number, handler)
-    requests.patient, requests.asked = waits
+    requests.patient, requests.received = waits
     trust([])
 
 
@@ -82,7 +82,7 @@ def test_how_it_ends_is_its_exit_code_and_why_it_failed_is_in_a_file(
     assert capfd.readouterr() == ("", ""), "the parent says it"
 
 
-def test_the_first_rank_says_that_it_stopped(
+def test_the_first_rank_reports_that_it_stopped(
     parent: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")
@@ -98,7 +98,7 @@ def test_the_traceback_is_shown_to_who_asks(
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_a_run_without_a_configuration_is_told(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_configuration_is_reported(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (parent / "runs" / "a" / "config.yaml").unlink()
     code, reason = ended(parent, monkeypatch, lambda *_: None)
     assert code == 1 and reason is not None and reason.endswith("is not a run: it has no config.yaml")

@@ -87,7 +87,7 @@ def test_reference_in_a_configuration_is_not_looked_up(
         with pytest.raises(CxrError, match="has the interpolation") as caught:
             load_network(checkpoint(config=(tmp_path / "config.yaml").read_text()))
         assert "hunter2" not in str(caught.value)
-    with pytest.raises(CxrError, match="holds the interpolation") as caught:
+    with pytest.raises(CxrError, match="has the interpolation") as caught:
         build({"_target_": "cxr.model.head.LinearHead", "in_features": 2, "findings": 1, "dropout": value})
     assert "hunter2" not in str(caught.value)
 
@@ -138,12 +138,12 @@ def test_metrics_that_are_none_are_a_sentence(tmp_path: Path, text: str) -> None
 
 def test_resuming_what_is_no_training_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("method: {label: x}\nruns: [a, b]\n")
-    with pytest.raises(CxrError, match=r"is no training that can be resumed: its config\.yaml lacks data"):
+    with pytest.raises(CxrError, match=r"is not a training that can be resumed: its config\.yaml lacks data"):
         apply_resume(Run(tmp_path), OmegaConf.create({}), {}, [])
 
 
 @pytest.mark.parametrize("name", ["hf-hub:evil/model", "hf_hub:evil/model", "local-dir:/tmp/evil", "timm/x", "../x"])
-def test_backbone_of_a_stranger_is_not_fetched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backbone_of_an_untrusted_run_is_not_downloaded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timm.create_model", lambda *a, **k: pytest.fail("a model was made"))
     with pytest.raises(CxrError, match="is not a model of timm"):
         Backbone(name, 32)

@@ -54,7 +54,7 @@ HOLE = {"id": "GHSA-1", "fix_versions": ["1.1"], "aliases": [], "description": "
         ([{"name": "a", "skip_reason": "x"}, package("b"), package("c")], 0, "not known to it: a"),
     ],
 )
-def test_audit_fails_on_a_hole_alone_and_says_when_it_could_not_look(
+def test_audit_fails_on_a_vulnerability_and_reports_when_it_could_not_check(
     packages: list[dict[str, object]] | None, code: int, words: str
 ) -> None:
     given, sentence = verdict(None if packages is None else {"dependencies": packages})

@@ -95,7 +95,7 @@ def test_pickled_weights_are_refused_without_advice_to_unpickle_them(
 ) -> None:
     write(tmp_path / "w.pth", bomb)
     with pytest.raises(
-        CxrError, match=r"holds Python objects, which are never unpickled; pass a \.safetensors file"
+        CxrError, match=r"contains Python objects, which are never unpickled; pass a \.safetensors file"
     ) as told:
         read_state(str(tmp_path / "w.pth"))
     assert not any(word in str(told.value) for word in ("weights_only", "PyTorch", "trusted")) and not canary.exists()
@@ -153,7 +153,7 @@ def test_predictions_that_claim_more_rows_than_any_split_are_refused(
     columns = {"image": ["a"] * many, "patient": ["1"] * many, "score:Mass": [0.5] * many, "target:Mass": [1.0] * many}
     pq.write_table(pa.table(columns), tmp_path / "p.parquet")
     monkeypatch.setattr("cxr.run.predictions.MOST_IMAGES", many - 1)
-    with pytest.raises(CxrError, match="claims 1000 rows"):
+    with pytest.raises(CxrError, match="has 1000 rows"):
         read_predictions(tmp_path / "p.parquet")
 
 
@@ -183,8 +183,8 @@ def test_checkpoint_of_other_values_is_refused(checkpoint: Callable[..., Path], 
 
 
 @pytest.mark.parametrize("content", [{}, {"loops": 1}, {"loops": {"fit_loop": {"epoch_progress": {"current": {}}}}}])
-def test_checkpoint_that_does_not_say_where_to_go_on_is_refused(content: dict[str, object]) -> None:
-    with pytest.raises(CxrError, match="holds no epoch to resume from"):
+def test_checkpoint_without_a_position_is_refused(content: dict[str, object]) -> None:
+    with pytest.raises(CxrError, match="has no epoch to resume from"):
         resume_position(content)
 
 

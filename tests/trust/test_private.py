@@ -53,7 +53,7 @@ def holders(folder: Path, text: str) -> list[str]:
     return [str(path.relative_to(folder)) for path in whole if text.encode() in path.read_bytes()]
 
 
-def test_a_run_tells_neither_the_token_nor_the_home_folder_and_goes_on(
+def test_a_run_contains_neither_the_token_nor_the_home_folder_and_resumes(
     train: Train, nih_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = nih_folder(name="home/films")
@@ -150,7 +150,7 @@ def test_value_of_any_secret_of_the_environment_is_found_and_not_said(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, TOKEN)
-    with pytest.raises(CxrError, match=rf"^backbone\.weights holds the value of \${name}") as caught:
+    with pytest.raises(CxrError, match=rf"^backbone\.weights contains the value of \${name}") as caught:
         refuse_secrets(composed(f"backbone.weights=/x/{TOKEN}.pth"))
     assert TOKEN not in str(caught.value)
 
@@ -173,7 +173,7 @@ def test_only_the_home_folder_itself_becomes_a_tilde(monkeypatch: pytest.MonkeyP
     assert config.data.root == "/x"
 
 
-def test_weights_and_biases_is_told_no_command_line_and_no_machine() -> None:
+def test_weights_and_biases_receives_no_command_line_and_no_machine() -> None:
     settings = composed("logger=wandb").logger.wandb.settings
     assert settings.x_disable_meta and settings.x_disable_machine_info and settings.disable_git
 

@@ -62,7 +62,7 @@ def test_folder_of_a_run_that_is_a_link_is_refused_before_anything_is_written(
     (tmp_path / "mine").mkdir()
     (run / name).symlink_to(tmp_path / target)
     before = tree(tmp_path)
-    with pytest.raises(CxrError, match=f"{name} is a link or no folder"):
+    with pytest.raises(CxrError, match=f"{name} is a link or not a folder"):
         evaluated(run)
     assert tree(tmp_path) == before and not (tmp_path / "absent").exists()
 
@@ -70,7 +70,7 @@ def test_folder_of_a_run_that_is_a_link_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("make", [os.mkfifo, Path.touch])
 def test_folder_of_a_run_that_is_none_is_refused(run: Path, make: Callable[[Path], None]) -> None:
     make(run / "evaluation")
-    with pytest.raises(CxrError, match="evaluation is a link or no folder"):
+    with pytest.raises(CxrError, match="evaluation is a link or not a folder"):
         evaluated(run)
 
 
@@ -108,7 +108,7 @@ def test_ledger_that_is_a_link_is_refused_and_its_target_left(
     (tmp_path / "thesis").write_text("mine")
     (run.parent / name).symlink_to(tmp_path / target)
     for attempt in (lambda: evaluated(run), lambda: count_test(run.parent / LEDGER, predictions("test"), "a", "x")):
-        with pytest.raises(CxrError, match="is a link or no regular file, and nothing is written through it"):
+        with pytest.raises(CxrError, match="is not a regular file and is not written"):
             attempt()
     assert (tmp_path / "thesis").read_text() == "mine" and not (tmp_path / "absent").exists()
     assert not (run / "metrics.json").exists()
@@ -125,7 +125,7 @@ def test_run_with_a_link_is_not_resumed_and_what_it_leads_to_is_left(run: Path, 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / ".last-abcd1234.ckpt").touch()  # called like what a killed process leaves
     (run / "checkpoints").symlink_to(tmp_path / "mine")
-    with pytest.raises(CxrError, match="checkpoints is a link or no folder"):
+    with pytest.raises(CxrError, match="checkpoints is a link or not a folder"):
         resume({}, Run(run))
     assert (tmp_path / "mine" / ".last-abcd1234.ckpt").exists()
 
@@ -133,7 +133,7 @@ def test_run_with_a_link_is_not_resumed_and_what_it_leads_to_is_left(run: Path, 
 @pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
 def test_run_with_a_pipe_is_not_resumed(run: Path, name: str) -> None:
     os.mkfifo(run / name)
-    with pytest.raises(CxrError, match=f"{name} cannot be read: it is no regular file"):
+    with pytest.raises(CxrError, match=f"{name} cannot be read: it is not a regular file"):
         resume({}, Run(run))
 
 
@@ -164,7 +164,7 @@ def test_pipe_among_the_remembered_paths_is_one_sentence_at_once(tmp_path: Path)
     run.create({"data": {"root": "/x/y"}, "run_id": "1"})
     (tmp_path / "runs" / ".places").mkdir()
     os.mkfifo(tmp_path / "runs" / ".places" / "a-1.json")
-    with pytest.raises(CxrError, match=r"\.places.*is no regular file"):
+    with pytest.raises(CxrError, match=r"\.places.*is not a regular file"):
         run.config()
 
 
@@ -251,7 +251,7 @@ def phantom(root: Path | str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_scoring_draws_no_phantoms_where_the_run_says(
+def test_scoring_draws_no_phantoms_in_the_folder_of_the_run(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:
     new, real = tmp_path / "new", nih_folder()
@@ -273,7 +273,7 @@ def test_scoring_draws_no_phantoms_where_the_run_says(
     assert not new.exists() and not list((tmp_path / "empty").iterdir()) and not list(Path.cwd().iterdir())
 
 
-def test_scoring_without_a_cache_says_what_to_pass_and_builds_nothing(
+def test_scoring_without_a_cache_is_an_error_with_a_remedy_and_builds_nothing(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:
     root = nih_folder()
@@ -289,11 +289,11 @@ def test_missing_data_of_a_run_are_one_sentence_with_what_to_pass(scored: Callab
         scored(score_config("/no/where"))
     with pytest.raises(CxrError, match=r"data\.root of .* is elsewhere:nih, .* pass data\.root=PATH"):
         scored(score_config("elsewhere:nih"))
-    with pytest.raises(CxrError, match="cannot be read as its configuration says"):
+    with pytest.raises(CxrError, match="cannot be read with its configuration"):
         scored(CONFIG)
 
 
-def test_further_test_lists_of_a_run_are_found_or_asked_for(
+def test_further_test_lists_of_a_run_are_found_or_an_error(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:
     root = nih_folder()
@@ -311,7 +311,7 @@ def test_further_test_lists_of_a_run_are_found_or_asked_for(
             scored(score_config(str(root), test_lists=wrong), {"data": {"root": str(root)}})
 
 
-def test_scoring_reads_what_is_there_and_builds_where_the_user_says(
+def test_scoring_reads_what_exists_and_builds_in_the_users_folder(
     scored: Callable[..., Any], tmp_path: Path, nih_folder: Callable[..., Path]
 ) -> None:
     root, theirs, mine = nih_folder(), tmp_path / "theirs", tmp_path / "mine"
@@ -326,7 +326,7 @@ def test_scoring_reads_what_is_there_and_builds_where_the_user_says(
         np.testing.assert_array_equal(first[split].score, again[split].score)
 
 
-def test_phantoms_are_drawn_where_the_user_says(scored: Callable[..., Any], tmp_path: Path) -> None:
+def test_phantoms_are_drawn_in_the_users_folder(scored: Callable[..., Any], tmp_path: Path) -> None:
     found = scored(score_config("data/gone", source=phantom("data/gone")), {"data": {"root": str(tmp_path / "drawn")}})
     assert len(found["test"]) > 0 and not list(Path.cwd().iterdir())
     assert {"phantom.json", "cxr-cache"} <= {path.name for path in (tmp_path / "drawn").iterdir()}

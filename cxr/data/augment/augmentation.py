@@ -1,12 +1,12 @@
-"""Random changes of training images: each transform draws for itself, and one warp does all that moves pixels.
+"""Applies random transforms to training images.
 
-What a transform draws for an image is a function of (seed, epoch, image, repeat, transform) and of nothing else, so
-that neither the number of workers nor the place where a run was cut changes a pixel. (Seeding `albumentations.Compose`
-gives all of its transforms one and the same stream, so that they fire together.)
+The random numbers of a transform for an image are a function of (seed, epoch, image, repeat, transform) only, so that
+neither the number of workers nor resuming changes a pixel. (Seeding `albumentations.Compose` gives all of its
+transforms the same stream, so that they are applied together.)
 
-Geometric maps are composed, together with the way from the cache's size to the network's, into a single bilinear
-interpolation, which is faster than one each and blurs less; tone curves become one table. Transforms of albumentations
-may follow.
+Geometric transforms, and the change from the cache's size to the network's, are composed into a single bilinear
+interpolation, which is faster than one per transform and blurs less. Tone curves become one lookup table. Transforms
+of albumentations follow.
 """
 
 import os
@@ -25,14 +25,14 @@ from cxr.imaging.warp import show
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version at import
 
-_CROP = 0x0C09  # number of the stream that places crops; those of transforms are their places in the list
+_CROP = 0x0C09  # number of the random stream of crops; a transform's number is its position in the list
 
 
 class Augmentation:
     """Turns images of the cache into training images for the network, with random changes.
 
     Args:
-        transforms: `Geometric`, `Tonal`, or of albumentations; none leaves images as they are.
+        transforms: `Geometric`, `Tonal`, or of albumentations; an empty list does not change images.
         seed: of the run.
     """
 
@@ -47,13 +47,14 @@ class Augmentation:
                 raise CxrError(f"{type(transform).__name__} is not a transform: use cxr.data.augment or albumentations")
 
     def __call__(self, images: Sequence[np.ndarray], draws: Draws, size: int, crop: bool = False) -> np.ndarray:
-        """Shows a batch of training images.
+        """Transforms a batch of images.
 
         Args:
             images: B of (C, C) uint8.
-            draws: which images of which epoch they are.
-            size: side of what comes out.
-            crop: cut `size` pixels out of the C, anywhere; otherwise the whole image is resized.
+            draws: catalog row, epoch and repeat of each image.
+            size: side of the output in pixels.
+            crop: cut a random square of `size` pixels out of C; not if a transform crops. Otherwise the whole image is
+                resized.
 
         Returns:
             (B, size, size) uint8.
@@ -73,7 +74,7 @@ class Augmentation:
         return shown
 
     def _maps(self, draws: Draws, cached: int, size: int, crop: bool) -> Matrices:
-        """(B, 3, 3) from (x, y, 1) of a pixel that comes out to where it is in the cache's image."""
+        """(B, 3, 3) maps from (x, y, 1) of an output pixel to its position in the cache's image."""
         count = len(draws.index)
         moved = identity(count)
         for number, transform in self.geometric:
@@ -82,7 +83,7 @@ class Augmentation:
         back = np.linalg.inv(moved) if self.geometric else moved
         to_centre, from_centre = np.eye(3), identity(count)
         to_centre[:2, 2] = -(size - 1) / 2
-        if crop:
+        if crop and not any(transform.crops for _, transform in self.geometric):
             corner = np.floor(uniform(self.seed, draws, _CROP, 2) * (cached - size + 1)).astype(int)
             from_centre[:, :2, 2] = corner + (size - 1) / 2
         else:
@@ -92,7 +93,7 @@ class Augmentation:
         return from_centre @ back @ to_centre
 
     def _tables(self, draws: Draws) -> NDArray[np.uint8]:
-        """(B, 256) what each gray value becomes, rounded once at the end."""
+        """(B, 256) lookup tables of gray values, rounded once at the end."""
         tables = np.broadcast_to(np.arange(256) / 255, (len(draws.index), 256))
         for number, transform in self.tonal:
             curves = transform.curves(uniform(self.seed, draws, number, transform.numbers))
@@ -111,6 +112,6 @@ class Augmentation:
         if changed.shape != image.shape or changed.dtype != np.uint8:
             raise CxrError(
                 f"{type(transform).__name__} turns {image.shape} uint8 into {changed.shape} {changed.dtype}; use only "
-                "transforms that keep shape and kind"
+                "transforms that keep shape and data type"
             )
         return changed

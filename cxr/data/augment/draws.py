@@ -1,4 +1,4 @@
-"""Random numbers of augmentation: a function of what they are for, without any state."""
+"""Random numbers of augmentation: a hash of their purpose, without state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Draws:
-    """Which images a batch shows, each field (B,) int64.
+    """The images of a batch, each field (B,) int64.
 
     Attributes:
-        epoch: of each.
+        epoch: of each image.
         index: row of the catalog.
-        repeat: how many times the epoch has shown the image before, for samplers that repeat images.
+        repeat: number of earlier occurrences in the epoch, for samplers that repeat images.
     """
 
     epoch: NDArray[np.int64]
@@ -26,13 +26,13 @@ class Draws:
 
     @classmethod
     def of(cls, index: Sequence[int] | NDArray[np.int64], epoch: int = 0) -> "Draws":
-        """The first showing of images in an epoch."""
+        """The first occurrence of images in an epoch."""
         rows = np.asarray(index, np.int64)
         return cls(np.full_like(rows, epoch), rows, np.zeros_like(rows))
 
 
 def uniform(seed: int, draws: Draws, stream: int, numbers: int) -> NDArray[np.float64]:
-    """(B, numbers) in [0, 1): a hash of (seed, epoch, index, repeat, stream, number), without any state.
+    """(B, numbers) in [0, 1): hashes of (seed, epoch, index, repeat, stream, number).
 
     Each part is added in turn and mixed by the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
     Pseudorandom Number Generators", OOPSLA 2014).

@@ -1,7 +1,8 @@
-"""Transforms of training images: those that move pixels as matrices, those that change gray values as curves."""
+"""Transforms of training images: geometric ones as matrices, tonal ones as curves of gray values."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,16 @@ class Geometric(ABC):
     """A transform that moves pixels.
 
     Attributes:
-        numbers: uniform numbers that it needs an image.
+        numbers: uniform random numbers per image.
+        crops: whether it chooses a part of the cached image, which is then not cropped in addition.
     """
 
     numbers: int
+    crops: ClassVar[bool] = False
 
     @abstractmethod
     def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
-        """(B, 3, 3) maps of (x, y, 1) in pixels from the image's centre, from where a pixel is to where it goes.
+        """(B, 3, 3) maps of (x, y, 1) in pixels from the image's centre, from a pixel's old to its new position.
 
         Args:
             drawn: (B, numbers) uniform numbers.
@@ -31,17 +34,17 @@ class Geometric(ABC):
 
 
 class Tonal(ABC):
-    """A transform that changes gray values alike everywhere.
+    """A transform of gray values, the same for all pixels.
 
     Attributes:
-        numbers: uniform numbers that it needs an image.
+        numbers: uniform random numbers per image.
     """
 
     numbers: int
 
     @abstractmethod
     def curves(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(B, 256) in [0, 1]: what each gray value becomes.
+        """(B, 256) in [0, 1]: the new value of each gray value.
 
         Args:
             drawn: (B, numbers) uniform numbers.
@@ -52,7 +55,7 @@ class Flip(Geometric):
     """Mirrors left and right.
 
     Args:
-        p: how often, in [0, 1].
+        p: probability, in [0, 1].
     """
 
     numbers = 1
@@ -75,7 +78,7 @@ class Affine(Geometric):
         shift: share of the side, (low, high), drawn for x and for y.
         scale: factor, (low, high); above 1 enlarges.
         shear: degrees along x, (low, high).
-        p: how often, in [0, 1].
+        p: probability, in [0, 1].
     """
 
     numbers = 6
@@ -94,7 +97,7 @@ class Affine(Geometric):
         if self.scale[0] <= 0:
             raise CxrError(f"scale={list(scale)} must be above 0")
         if max(map(abs, self.shear)) >= 90:
-            raise CxrError(f"shear={list(shear)} must lie between -90 and 90 degrees")
+            raise CxrError(f"shear={list(shear)} must be between -90 and 90 degrees")
 
     def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
         """See `Geometric`."""
@@ -109,14 +112,50 @@ class Affine(Geometric):
         return maps
 
 
+class RandomResizedCrop(Geometric):
+    """Resizes a random rectangle of the cached image to the whole (Szegedy et al., CVPR 2015).
+
+    Up to ten rectangles are drawn, the area uniform in its range and the ratio log-uniform. The first that fits into
+    the image is used, or the whole image if none does, as in torchvision.
+
+    Args:
+        scale: share of the image's area, (low, high), above 0 and at most 1.
+        ratio: width / height of the rectangle, (low, high).
+
+    Raises:
+        CxrError: a range.
+    """
+
+    numbers, crops = 22, True  # ten areas, ten ratios, a place
+
+    def __init__(self, scale: Sequence[float] = (0.08, 1), ratio: Sequence[float] = (3 / 4, 4 / 3)) -> None:
+        self.scale, self.ratio = _range("scale", scale), _range("ratio", ratio)
+        if self.scale[0] <= 0 or self.scale[1] > 1 or self.ratio[0] <= 0:
+            raise CxrError(f"scale={list(scale)} must lie in (0, 1], and ratio={list(ratio)} be above 0")
+
+    def matrices(self, drawn: NDArray[np.float64], size: int) -> Matrices:
+        """See `Geometric`."""
+        area = _between(self.scale, drawn[:, :10])
+        ratio = np.exp(_between((np.log(self.ratio[0]), np.log(self.ratio[1])), drawn[:, 10:20]))
+        sides = np.sqrt(np.stack([area * ratio, area / ratio], axis=2))  # (B, 10, 2), shares of the image's side
+        fits = sides.max(axis=2) <= 1
+        chosen = sides[np.arange(len(drawn)), fits.argmax(axis=1)]
+        chosen[~fits.any(axis=1)] = 1
+        centre = (drawn[:, 20:] - 0.5) * (1 - chosen)
+        maps = identity(len(drawn))
+        maps[:, [0, 1], [0, 1]] = 1 / chosen
+        maps[:, :2, 2] = -centre * size / chosen
+        return maps
+
+
 class Tone(Tonal):
     """Gamma, then contrast about the middle gray, then brightness, each uniform in its range.
 
     Args:
-        brightness: added, (low, high), where white is 1.
+        brightness: added value, (low, high); white is 1.
         contrast: factor, (low, high).
         gamma: exponent, (low, high); below 1 lightens.
-        p: how often, in [0, 1].
+        p: probability, in [0, 1].
     """
 
     numbers = 4
@@ -144,7 +183,7 @@ class Tone(Tonal):
 
 
 def identity(count: int) -> Matrices:
-    """(count, 3, 3) maps that move nothing."""
+    """(count, 3, 3) identity maps."""
     return np.tile(np.eye(3), (count, 1, 1))
 
 
@@ -164,5 +203,5 @@ def _range(name: str, value: Sequence[float]) -> tuple[float, float]:
 
 def _share(name: str, value: float) -> float:
     if not 0 <= value <= 1:
-        raise CxrError(f"{name}={value} must lie between 0 and 1")
+        raise CxrError(f"{name}={value} must be between 0 and 1")
     return float(value)

@@ -1,4 +1,4 @@
-"""`python -m cxr.data.cache`, the former spelling of `python -m cxr cache`; it will be removed in the next version."""
+"""`python -m cxr.data.cache`, the former name of `python -m cxr cache`; it will be removed in the next version."""
 
 from cxr.cli.entry import renamed
 

@@ -1,33 +1,36 @@
-"""Finds problems in a catalog's images: bad files, duplicates, unusual sizes; listed in `report.csv`."""
+"""Finds bad files, duplicates and unusual sizes among the images of a catalog, and lists them in `report.csv`."""
 
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from cxr.data.archives import every_content
 from cxr.data.cache.manifest import Entry, Manifest
 from cxr.data.catalog import REPORT, Catalog
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
-from cxr.imaging.decode import BadImage, read_gray
+from cxr.imaging.decode import gray
+from cxr.imaging.limits import BadImage
 
 ABSENT = "not on disk: left out (data.on_missing=skip)"
-_LONG = 2.0  # sides of a radiograph differ by less
-_GUARDED = ("test", "val", "train", "")  # of two images with the same pixels the one further left is kept
+_LONG = 2.0  # a longer aspect ratio is reported
+_KEPT_FIRST = ("test", "val", "train", "")  # splits; of images with the same pixels, that of the first split is kept
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found.
+    """Problems in the images of a catalog.
 
     Attributes:
-        bad: image to reason; excluded from training.
-        remarks: image to reason; reported only.
+        bad: image to reason; these are excluded from the catalog.
+        remarks: image to remark; these are only reported.
     """
 
     bad: Mapping[str, str]
@@ -37,7 +40,7 @@ class Audit:
         """Writes `report.csv` with the columns image and reason, if its content changes.
 
         Raises:
-            CxrError: it cannot be written, or what is there is no text file.
+            CxrError: it cannot be written, or the existing file is not a text file.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -56,21 +59,24 @@ class Audit:
 
 
 def audit(catalog: Catalog, manifest: Manifest) -> Audit:
-    """Checks the images of a cache for a catalog, which need not be split.
+    """Checks the images of a cache for a catalog, with or without splits.
 
-    Bad is what could not be decoded or shows nothing. Of images with the same pixels, those are bad that belong to
-    another patient, or stand in another split, than one of them that is kept: the one in the most guarded split (test,
-    then validation), the first by name. Further test splits count as test.
+    Images that cannot be decoded or are blank are bad. Of a group of images with the same pixels, one is kept: the
+    first by name in test, else in validation, else in training. Those of another patient or another split than the
+    kept one are bad. Further test splits count as test.
     """
     bad = {entry.image: entry.reason for entry in manifest.images if entry.reason}
     remarks = _unusual_sizes(manifest) | dict.fromkeys(catalog.absent, ABSENT)
+    for entry in manifest.images:
+        if entry.remark:
+            remarks[entry.image] = "; ".join(filter(None, (remarks.get(entry.image), entry.remark)))
     rows = catalog.table.set_index("image")
     split = rows["split"] if "split" in rows else pd.Series("", index=rows.index)
     further = [image for images in catalog.tests.values() for image in images]
     split = split.mask(split.index.isin(further), "test")
     patient = rows["patient"] if "patient" in rows else pd.Series("", index=rows.index)
     for group in manifest.duplicates:
-        names = sorted(group, key=lambda name: (_GUARDED.index(split[name]), name))
+        names = sorted(group, key=lambda name: (_KEPT_FIRST.index(split[name]), name))
         first = names[0]
         for name in names[1:]:
             other = []
@@ -79,47 +85,42 @@ def audit(catalog: Catalog, manifest: Manifest) -> Audit:
                 other.append(f"of patient {patient[first]}, not {patient[name]}")
             if used and split[name] != split[first]:
                 other.append(f"in {split[first]}, not {split[name]}")
+            same = f"duplicate: same pixels as {first}"
             if other:
-                bad[name] = f"duplicate: same pixels as {first}, which is {' and '.join(other)}"
+                bad[name] = f"{same}, which is {' and '.join(other)}"
             else:
-                _add(remarks, name, f"duplicate: same pixels as {first}")
+                remarks[name] = f"{remarks[name]}; {same}" if name in remarks else same
     return Audit(bad, remarks)
 
 
 def find_duplicates(images: Sequence[Entry], paths: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Groups of images whose files have the same pixels, in the order of the table.
 
-    Rows with the same checksum are candidates; their files are decoded once more to see whether they are the same.
+    The files of rows with the same checksum are decoded again, at full size, and compared.
     """
     alike = defaultdict(list)
     for position, entry in enumerate(images):
         if entry.pixels:
             alike[entry.pixels, entry.width, entry.height].append(position)
-    groups = []
-    for positions in alike.values():
-        if len(positions) > 1:
-            groups += _same_pixels(positions, paths)
-    return tuple(tuple(images[position].image for position in group) for group in sorted(groups))
+    candidates = [position for positions in alike.values() if len(positions) > 1 for position in positions]
+    same = defaultdict(list)
+    for k, pixels in _pixels_sha256([paths[position] for position in candidates]):
+        entry = images[candidates[k]]
+        same[pixels, entry.width, entry.height].append(candidates[k])
+    groups = sorted(sorted(group) for group in same.values() if len(group) > 1)
+    return tuple(tuple(images[position].image for position in group) for group in groups)
 
 
-def _same_pixels(positions: Sequence[int], paths: Sequence[str]) -> list[list[int]]:
-    found: list[tuple[np.ndarray, list[int]]] = []
-    for position in positions:
-        try:
-            pixels = read_gray(paths[position])
-        except (BadImage, OSError):  # it has changed since: the next run will see that
-            continue
-        for shown, group in found:
-            if np.array_equal(shown, pixels):
-                group.append(position)
-                break
-        else:
-            found.append((pixels, [position]))
-    return [group for _, group in found if len(group) > 1]
+def _pixels_sha256(paths: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Position of each image, and the SHA-256 of its pixels; those that have changed since are left to the next run."""
+    for position, content in every_content(paths):
+        with suppress(BadImage):
+            if not isinstance(content, BadImage):
+                yield position, sha256(gray(content).tobytes()).hexdigest()
 
 
 def _unusual_sizes(manifest: Manifest) -> dict[str, str]:
-    """Sizes other than that of most images; where sizes are mixed, the very long ones and those below the cache's."""
+    """Remarks on images of another size than most; without a common size, on long images and those below cache size."""
     sizes = Counter((entry.width, entry.height) for entry in manifest.images if entry.pixels)
     if not sizes:
         return {}
@@ -137,7 +138,3 @@ def _unusual_sizes(manifest: Manifest) -> dict[str, str]:
         elif min(size) < manifest.size:
             remarks[entry.image] = f"{shown} is smaller than the cache"
     return remarks
-
-
-def _add(remarks: dict[str, str], name: str, text: str) -> None:
-    remarks[name] = f"{remarks[name]}; {text}" if name in remarks else text

@@ -1,8 +1,8 @@
-"""Building a cache: several processes, a journal that survives a kill, known rows copied, one rename at the end.
+"""Builds a cache in several processes; a killed build resumes.
 
 During a build the cache is in `.building-<name>`, next to its final folder. The journal records a row and its checksum
-after the row is written, so that a killed build resumes with the complete rows. A lock file allows one builder; other
-processes wait until the cache is finished.
+after the row is written, so that a killed build resumes with the complete rows. Rows of earlier caches are copied. A
+lock file allows one builder; other processes wait until the cache is finished.
 """
 
 import json
@@ -29,19 +29,19 @@ from cxr.files.locking import locked
 from cxr.files.writing import unwritable
 
 _JOURNAL = "journal.jsonl"
-_SIZES = (128, 224, 256, 299, 512)  # offered where the disk is too small, or before a long build
+_SIZES = (128, 224, 256, 299, 512)  # suggested if the disk is too small, and before a long build
 
 
 def build_cache(folder: Path, state: State, processes: int | None = None) -> None:
     """Builds `folder`, resumes an interrupted build, or waits for another process that builds it.
 
     Args:
-        folder: where the cache will lie.
+        folder: of the finished cache.
         state: of the files.
-        processes: that decode; by default one a core.
+        processes: number of decoding processes; by default one per core.
 
     Raises:
-        CxrError: the disk has no room or fails, or a decoding process died.
+        CxrError: the disk is full or fails, or a decoding process died.
     """
     building = folder.parent / f".building-{folder.name}"
     try:
@@ -90,7 +90,7 @@ def _fill(building: Path, state: State, processes: int) -> None:
 
 
 def _make_array(path: Path, state: State) -> int:
-    """The array file at its full length with room on the disk; returns where its first row begins."""
+    """Creates the array file with its space on the disk allocated; returns the offset of its first row."""
     shape = (len(state.names), state.size, state.size)
     if not path.exists():
         temporary = path.with_suffix(".new")
@@ -98,7 +98,7 @@ def _make_array(path: Path, state: State) -> int:
             _check_room(path.parent, state)
             np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape).flush()
             with temporary.open("rb+") as file:  # a full disk is an error here, and a crash in a map
-                if hasattr(os, "posix_fallocate"):  # macOS has none
+                if hasattr(os, "posix_fallocate"):  # not on macOS
                     os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         except (CxrError, OSError):
             temporary.unlink(missing_ok=True)
@@ -130,12 +130,12 @@ def _announce(folder: Path, state: State) -> None:
 
 
 def in_bytes(number: int) -> str:
-    """A length for people, in MB or GB of a power of ten."""
+    """A number of bytes as text, in MB or GB (powers of ten)."""
     return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
 def _read_journal(journal: IO[str], array: IO[bytes], start: int, state: State) -> dict[int, Result]:
-    """Rows finished by a killed build: complete journal lines whose row matches its checksum."""
+    """The finished rows of a killed build: complete journal lines whose row matches its checksum."""
     journal.seek(0)
     done: dict[int, Result] = {}
     row = state.size * state.size
@@ -151,18 +151,18 @@ def _read_journal(journal: IO[str], array: IO[bytes], start: int, state: State) 
                     continue
             done[result.position] = result
     if text and not text.endswith("\n"):
-        journal.write("\n")  # after a line that was cut, a new one
+        journal.write("\n")  # ends an incomplete line
     return done
 
 
 def _results(tasks: list[Task], state: State, array: Path, start: int, processes: int) -> Iterator[Result]:
-    """Rows that an earlier cache has are copied, the rest is decoded."""
+    """Copies rows that an earlier cache has, and decodes the rest."""
     known = _known(array.parents[1], state)
 
     def copy(position: int) -> Result | None:
         row = known[position].read(state.size)
         if row is None:
-            del known[position]  # it has lost its checksum
+            del known[position]
             return None
         write_row(array, start + position * len(row), row)
         return Result(position, *known[position].entry[3:])
@@ -192,7 +192,7 @@ def _results(tasks: list[Task], state: State, array: Path, start: int, processes
 
 
 class _Row(NamedTuple):
-    """Where an earlier cache has an image: array file, offset in bytes, and manifest entry."""
+    """A row of an earlier cache: array file, offset in bytes, and manifest entry."""
 
     array: Path
     offset: int
@@ -208,7 +208,7 @@ class _Row(NamedTuple):
 
 
 def _known(folder: Path, state: State) -> dict[int, _Row]:
-    """Rows of earlier caches of the same size for files of the same name and length, by position; the newest first."""
+    """Rows of earlier caches of the same size for files of the same name and length, by position; newest first."""
     missing = {name: position for position, name in enumerate(state.names)}
     found: dict[int, _Row] = {}
     for path in sorted(folder.glob(f"{state.size}px-*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime):

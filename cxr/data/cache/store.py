@@ -1,23 +1,21 @@
-"""Finds or builds the cache of a catalog, and leaves out bad images."""
+"""Finds or builds the cache of a catalog, and excludes bad images."""
 
-import hashlib
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from cxr.data.cache.audit import Audit, audit
 from cxr.data.cache.build import build_cache
 from cxr.data.cache.manifest import ARRAY, MANIFEST, State, read_manifest, state_of
 from cxr.data.catalog import REPORT, Catalog, some
+from cxr.data.directory import default_directory
 from cxr.errors import CxrError
 
-_NAMED = 20  # bad images in one message; the report has them all
+_NAMED = 20  # bad images in a message
 
 
 @dataclass(frozen=True)
@@ -25,11 +23,11 @@ class CacheSettings:
     """The cache group of a configuration.
 
     Attributes:
-        size: side in pixels of the square that every image is resized to, by area.
-        directory: where caches lie; by default `cxr-cache` in the data's root, or in the user's cache folder if the
+        size: side in pixels of the square to which every image is resized, by area.
+        directory: folder of caches; by default `cxr-cache` in the data's root, or in the user's cache folder if the
             root is read-only.
-        on_error: `fail` refuses a catalog with bad images, `skip` leaves them out.
-        processes: that decode; by default one a core.
+        on_error: `fail` refuses a catalog with bad images, `skip` excludes them.
+        processes: number of decoding processes; by default one per core.
     """
 
     size: int
@@ -39,7 +37,7 @@ class CacheSettings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "CacheSettings":
-        """From a checked configuration; `cache.size` is `image_size` unless it is given."""
+        """From a checked configuration; the default of `cache.size` is `image_size`."""
         cache = config["cache"]
         size = config["image_size"] if cache["size"] is None else cache["size"]
         return cls(size, cache["dir"], cache["on_error"], cache["processes"])
@@ -50,7 +48,7 @@ class Cache:
     """A finished cache.
 
     Attributes:
-        folder: holds `images.npy`, `manifest.json` and `report.csv`.
+        folder: of `images.npy`, `manifest.json` and `report.csv`.
         names: image names, in the order of the array's first axis.
         size: side of the images in pixels.
     """
@@ -82,34 +80,37 @@ def open_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """A `.npy` file of bytes as a read-only memory map.
 
     Raises:
-        CxrError: it is missing, cut short, or of another kind or shape.
+        CxrError: it is missing, truncated, or of another type or shape.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for
-            raise FileNotFoundError("it is missing, or no file")
+        if not path.is_file():  # opening a pipe would block
+            raise FileNotFoundError("it is missing or not a file")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CxrError(f"{path} cannot be read ({error}); remove its folder and build the cache again") from None
     if not isinstance(array, np.memmap) or array.shape != shape or array.dtype != np.uint8:
-        raise CxrError(f"{path} does not hold {shape} bytes; remove its folder and build the cache again")
+        raise CxrError(f"{path} is not an array of {shape} bytes; remove its folder and build the cache again")
     return array
 
 
 def open_or_build(
     catalog: Catalog, root: str | Path, settings: CacheSettings, build: bool = True
 ) -> tuple[Cache, Catalog]:
-    """The catalog's cache, built with a progress bar if it is not there, and the catalog without its bad images.
+    """Opens the cache of a catalog, which is built first if it is missing.
 
     Args:
-        catalog: its `image` and `path` columns say what is cached; with `patient` and `split`, images that are the same
-            in two of them are found.
+        catalog: with the columns `image` and `path`; with `patient` and `split`, duplicates across patients and splits
+            are found.
         root: the data set's folder.
         settings: size, folder, handling of bad images.
-        build: what is missing; without it nothing is written.
+        build: build a missing cache; otherwise nothing is written.
+
+    Returns:
+        The cache, and the catalog without its bad images.
 
     Raises:
         CxrError: the cache is missing and may not or cannot be built, or images are bad and `on_error` is `fail` (the
-            report names all).
+            report lists all).
     """
     state = state_of(list(catalog.table["image"]), list(catalog.table["path"]), settings.size)
     folder = find(root, settings, state)
@@ -117,14 +118,14 @@ def open_or_build(
         if not build:
             raise CxrError(
                 f"the images of {catalog.origin} are not cached at {settings.size} px in {folder.parent}; pass "
-                "data.root=DIR to have the cache built beside the data, or cache.dir=DIR"
+                "data.root=DIR to build the cache next to the data, or cache.dir=DIR"
             )
         _refuse_links(folder)
         build_cache(folder, state, settings.processes)
     manifest = read_manifest(folder)
     names = tuple(entry.image for entry in manifest.images)
     if (manifest.fingerprint, manifest.size, names) != (state.fingerprint, state.size, state.names):
-        raise CxrError(f"{folder} is a cache of something else than its name says; remove it and build it again")
+        raise CxrError(f"{folder} is a cache of other images than its name states; remove it and build it again")
     cache = Cache(folder, state.names, state.size)
     cache.open()
     found = audit(catalog, manifest)
@@ -146,25 +147,12 @@ def find(root: str | Path, settings: CacheSettings, state: State) -> Path:
     return beside if (beside / MANIFEST).exists() else default_directory(root) / state.folder_name
 
 
-def default_directory(root: Path) -> Path:
-    """Next to the data, or in the user's cache folder where the data are read-only (by mode bits, for root too)."""
-    writable = os.access(root, os.W_OK) and root.stat().st_mode & stat.S_IWUSR
-    if writable:
-        return root / "cxr-cache"
-    root = root.resolve()
-    return user_cache_path("cxr", appauthor=False) / f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
-
-
 def _refuse_links(folder: Path) -> None:
-    """A data set may come with links where a build would write, and so change the files that they lead to.
-
-    Raises:
-        CxrError: one of the files that a build of `folder` opens is a link.
-    """
+    """Raises CxrError if a file that a build of `folder` writes is a link; a data set may contain such links."""
     building, lock = (folder.parent / f".{kind}-{folder.name}" for kind in ("building", "lock"))
     for path in (lock, building, *(building.iterdir() if building.is_dir() else ())):
         if path.is_symlink():
-            raise CxrError(f"{path} is a link, and a cache would be written through it; remove it")
+            raise CxrError(f"{path} is a link, through which a cache is not written; remove it")
 
 
 def _without_bad(catalog: Catalog, found: Audit, folder: Path, on_error: str) -> Catalog:

@@ -2,37 +2,30 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, Manifest, State, read_manifest, state_of
+from cxr.data.archives import contents
+from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, State, read_manifest, state_of
 from cxr.data.cache.store import CacheSettings, find, open_array
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
-from cxr.imaging.decode import BadImage, read_file
+from cxr.imaging.decode import read_file
+from cxr.imaging.limits import BadImage
 
-_SAME_NAMES = 0.5  # of a catalog's images that an older cache must share to be called its cache
-
-
-@dataclass(frozen=True)
-class Difference:
-    """An image that differs from its manifest entry: name and reason."""
-
-    image: str
-    reason: str
+_SAME_NAMES = 0.5  # minimum share of a catalog's images in an older cache of it
 
 
-def verify(catalog: Catalog, root: str | Path, settings: CacheSettings) -> tuple[Path, list[Difference]]:
-    """Reads every row of the catalog's cache and every file it was made from, and compares their checksums.
+def verify(catalog: Catalog, root: str | Path, settings: CacheSettings) -> tuple[Path, dict[str, str]]:
+    """Compares every row of the catalog's cache and every source file with their checksums.
 
-    If files have changed since, the cache that shares most images with the catalog is compared.
+    If files have changed, the cache that shares most images with the catalog is used.
 
     Returns:
-        The cache's folder, and what differs in the order of the catalog; images that are new or gone come last.
+        The cache's folder, and the differences, image to reason: in the order of the catalog, then images that only
+        the catalog has, then images that only the cache has.
 
     Raises:
         CxrError: there is no such cache.
@@ -44,17 +37,24 @@ def verify(catalog: Catalog, root: str | Path, settings: CacheSettings) -> tuple
     rows = open_array(folder / ARRAY, shape)
     paths = dict(zip(state.names, state.paths, strict=True))
 
-    def compare(position: int) -> Difference | None:
+    listed = [paths[entry.image] for entry in manifest.images if entry.image in paths]
+    in_archives = {listed[k]: _sha256(content) for k, content in contents(listed)}
+
+    def compare(position: int) -> str:
         entry = manifest.images[position]
         if entry.pixels and hashlib.sha256(rows[position].tobytes()).hexdigest() != entry.pixels:
-            return Difference(entry.image, "its row of the cache has changed")
-        return _compare_file(entry, paths[entry.image]) if entry.image in paths else None
+            return "its row of the cache has changed"
+        path = paths.get(entry.image)
+        return "" if path is None else _compare_source(entry, in_archives.get(path) or _file_sha256(path))
 
-    with ThreadPoolExecutor() as pool:  # hashing releases the lock
-        found = pool.map(compare, range(len(manifest.images)), chunksize=64)
-        bar = tqdm(found, "verifying", len(manifest.images), unit="image", disable=not sys.stderr.isatty(), leave=False)
-        differences = [difference for difference in bar if difference is not None]
-    return folder, [*differences, *_new_and_gone(manifest, state)]
+    cached = [entry.image for entry in manifest.images]
+    with ThreadPoolExecutor() as pool:  # hashing releases Python's global lock
+        found = pool.map(compare, range(len(cached)), chunksize=64)
+        bar = tqdm(found, "verifying", len(cached), unit="image", disable=not sys.stderr.isatty(), leave=False)
+        differences = {image: reason for image, reason in zip(cached, bar, strict=True) if reason}
+    known = set(cached)
+    differences |= {image: "is not in the cache" for image in state.names if image not in known}
+    return folder, differences | {image: "is no longer in the table" for image in cached if image not in paths}
 
 
 def _nearest(folder: Path, state: State) -> Path:
@@ -74,21 +74,21 @@ def _nearest(folder: Path, state: State) -> Path:
     return best.parent
 
 
-def _compare_file(entry: Entry, path: str) -> Difference | None:
-    try:
-        content = read_file(path)
-    except BadImage as error:
-        same = entry.reason and not entry.source  # it could not be read then either
-        return None if same else Difference(entry.image, f"its file {error}")
+def _compare_source(entry: Entry, source: str | BadImage) -> str:
+    if isinstance(source, BadImage):
+        same = entry.reason and not entry.source  # it could not be read at the build either
+        return "" if same else f"its file {source}"
     if not entry.source:
-        return Difference(entry.image, "its file can be read now")
-    if hashlib.sha256(content).hexdigest() != entry.source:
-        return Difference(entry.image, "its file has changed")
-    return None
+        return "its file can be read now"
+    return "its file has changed" if source != entry.source else ""
 
 
-def _new_and_gone(manifest: Manifest, state: State) -> Iterator[Difference]:
-    cached = {entry.image for entry in manifest.images}
-    there = set(state.names)
-    yield from (Difference(name, "is not in the cache") for name in state.names if name not in cached)
-    yield from (Difference(e.image, "is no longer in the table") for e in manifest.images if e.image not in there)
+def _file_sha256(path: str) -> str | BadImage:
+    try:
+        return _sha256(read_file(path))
+    except BadImage as error:
+        return error
+
+
+def _sha256(content: bytes | BadImage) -> str | BadImage:
+    return content if isinstance(content, BadImage) else hashlib.sha256(content).hexdigest()

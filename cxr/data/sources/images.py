@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr.data import archives
+from cxr.data.archives import members_of
 from cxr.data.catalog import some
+from cxr.data.sources.headers import DICOM_SUFFIXES, by_instance
 from cxr.errors import CxrError, first_line
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".gif", ".ppm", ".pgm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".gif", ".ppm", ".pgm",
+            *DICOM_SUFFIXES)  # fmt: skip
 _PASSED_OVER = "cxr-cache"  # a folder of decoded images
 
 
@@ -34,8 +38,9 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
     """Finds the file of each name of a table.
 
     A name is a path below `root`, or an absolute path; it may lack its suffix. A name without folders may also be in
-    any folder below `root`. Of another path that does not exist, the beginning is ignored as far as needed: tables keep
-    paths of the machine on which they were written.
+    any folder below `root`, and in an archive there. It may be the SOPInstanceUID of a DICOM file. Of another path that
+    does not exist, the beginning is ignored as far as needed: tables keep paths of the machine on which they were
+    written.
 
     Args:
         names: (N,) as the table gives them.
@@ -53,13 +58,16 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
     found = Found(names, pd.Series(files, dtype=object))
     if None not in files:
         return found
+    below = {**_in_archives(below), **below}
     ids, paths = dict[str, str](), dict[str, str]()
     outside, index = dict[str, Path](), _Index(below)
-    others = found.paths.isna()
-    for name in names[others].unique():
-        spelled = _spelled(name)
-        inside = _below(spelled, root)
-        matches, moved = index.find(inside)
+    others = [str(name) for name in names[found.paths.isna()].unique()]
+    inner = {name: _below(_spelled(name), root) for name in others}
+    matched = {name: index.find(inner[name]) for name in others}
+    instances = by_instance([name for name, (files, _) in matched.items() if not files], below)
+    for name in others:
+        spelled, inside = _spelled(name), inner[name]
+        matches, moved = ([instances[name]], True) if name in instances else matched[name]
         if not matches and spelled.startswith(("/", "~")) and (path := Path(spelled).expanduser()).is_file():
             outside[name] = path
             continue
@@ -117,6 +125,17 @@ class _Index:
         return [], False
 
 
+def _in_archives(below: Mapping[str, str]) -> dict[str, str]:
+    """What the archives among the files hold, as if it were unpacked in their folders."""
+    listed = members_of([Path(path) for path in below.values() if path.endswith(archives.SUFFIXES)])
+    folders = {path: name.rpartition("/")[0] for name, path in below.items() if path in listed}
+    return {
+        f"{folders[archive]}/{name}".lstrip("/"): f"{archive}/{name}"
+        for archive, names in listed.items()
+        for name in names
+    }
+
+
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for key, path in pairs:
@@ -144,7 +163,7 @@ def _below(name: str, root: Path) -> str:
 def files_below(root: str) -> dict[str, str]:
     """Every file below a folder, links followed: its path below it, and its whole path.
 
-    Hidden files and folders and caches of decoded images are passed over.
+    Hidden files and folders and caches of decoded images are skipped.
     """
     files, waiting, seen = dict[str, str](), [(root, "")], set()
     while waiting:

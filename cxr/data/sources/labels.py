@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cxr.data.catalog import some
 from cxr.data.soft import SOFT
@@ -11,7 +12,11 @@ from cxr.data.sources.tabular import Sheet
 from cxr.errors import CxrError
 from cxr.findings import canonical
 
-UNCERTAIN = {"ignore": np.nan, "zeros": 0.0, "ones": 1.0}
+UNCERTAIN = ("ignore", "zeros", "ones", "mixed", "smooth")
+# Irvin et al., "CheXpert", AAAI 2019, found ones or zeros better for these; `mixed` leaves other findings unknown.
+_MIXED = {"edema": 1.0, "atelectasis": 1.0, "cardiomegaly": 0.0, "consolidation": 0.0, "effusion": 0.0,
+          "pleuraleffusion": 0.0}  # fmt: skip
+_SMOOTH = (0.55, 0.85)  # Pham et al., "Interpreting chest X-rays via CNNs that exploit hierarchical disease", 2021
 BLANK = {"unknown": np.nan, "zeros": 0.0}
 _NO_FINDING = ("no finding", "no findings", "normal", "healthy", "none", "0")
 _MOST_FINDINGS = 200
@@ -58,14 +63,24 @@ def _columns(sheet: Sheet, roles: Roles, uncertain: str, blank: str, notes: list
                 )
             label[is_blank & normal] = 0
             is_blank &= ~normal
-        label[label == cells.UNCERTAIN] = UNCERTAIN[uncertain]
+        unsure = label == cells.UNCERTAIN
+        if uncertain == "smooth":
+            target[unsure] = drawn_targets(name, sheet.text(roles.columns["image"])[unsure])
+        label[unsure] = {"zeros": 0.0, "ones": 1.0, "mixed": _MIXED.get(plain(name), np.nan)}.get(uncertain, np.nan)
         label[is_blank] = BLANK[blank]
         made[name] = label
         soft = ~np.isnan(target)
         if soft.any():
             made[f"{SOFT}{name}"] = target
-            notes.append(f"{soft.sum()} cells of {heading!r} are soft training targets, and unknown in evaluation")
+            notes.append(f"{soft.sum():,} cells of {heading!r} are soft training targets, and unknown in evaluation")
     return pd.DataFrame(made)
+
+
+def drawn_targets(finding: str, images: pd.Series) -> NDArray[np.float32]:
+    """A training target in [0.55, 0.85) for each image (N,), a function of its name and the finding alone."""
+    keys = np.array([f"{finding}\t{image}" for image in images], object)
+    low, high = _SMOOTH
+    return (low + (high - low) * (pd.util.hash_array(keys, categorize=False) / 2.0**64)).astype(np.float32)
 
 
 def _joined(text: pd.Series, roles: Roles, blank: str, notes: list[str]) -> pd.DataFrame:

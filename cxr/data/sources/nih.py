@@ -9,18 +9,19 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
+from cxr.data.archives import SUFFIXES, members_of
 from cxr.data.boxes import BOX, BOX_COLUMNS
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
 from cxr.findings import NIH14, NIH_SIDE, NO_FINDING, canonical, check_known
 
-LAYOUT = "Data_Entry_2017*.csv and images/ or images_001/images/ ..."
+LAYOUT = "Data_Entry_2017*.csv and images/, images_001/images/ ... or images_001.tar.gz ..."
 TRAIN_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"  # the official lists
 _BOXES = "BBox_List_2017.csv"
 MOST_ROWS = 2_000_000  # of a table; the largest public sets have half a million images
@@ -48,6 +49,8 @@ def read_nih(root: str | None) -> Catalog:
     table["age"] = parse_age(table["age"])
     table["followup"] = _counts(table["followup"])
     paths = image_files(folder)
+    if not paths.keys() >= set(table["image"]):
+        paths = {**_archived_images(folder), **paths}
     table["path"] = table["image"].map(paths).fillna("")
     table = pd.concat([table, _labels(raw[_LABELS], entry, lines)], axis=1)
     boxes = read_boxes(folder)
@@ -77,6 +80,13 @@ def image_files(root: Path) -> dict[str, str]:
     return {
         file.name: file.path for folder in folders if folder.is_dir() for file in os.scandir(folder) if file.is_file()
     }
+
+
+def _archived_images(root: Path) -> dict[str, str]:
+    """Every file name in the archives in `root` and its `images/` with its path through the archive."""
+    archives = sorted(path for path in (*root.glob("*"), *root.glob("images/*")) if path.name.endswith(SUFFIXES))
+    listed = members_of([path for path in archives if path.is_file()])
+    return {PurePath(name).name: f"{archive}/{name}" for archive, names in listed.items() for name in names}
 
 
 def _box(row: Sequence[str], place: str) -> list[str | float]:

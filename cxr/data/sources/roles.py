@@ -17,7 +17,7 @@ from cxr.files.reading import read_text
 NAMES: Mapping[str, tuple[str, ...]] = {
     "image": ("path", "filepath", "imagepath", "imgpath", "relativepath", "pngpath", "jpgpath", "dicompath", "filename",
               "imagefilename", "imagefile", "imagename", "file", "image", "imageindex", "imageid", "img", "imgid",
-              "film", "filmid", "radiograph", "dicomid", "dicom"),
+              "film", "filmid", "radiograph", "dicomid", "dicom", "sopinstanceuid", "instanceuid"),
     "patient": ("patientid", "patient", "patientno", "patientnumber", "patid", "pid", "subjectid", "subject", "mrn",
                 "medicalrecordnumber", "person", "personid"),
     "split": ("split", "datasplit", "subset", "set", "partition"),

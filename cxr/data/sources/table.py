@@ -1,5 +1,6 @@
 """A table of your own: CSV, TSV, Parquet or Excel, a row per image, with the columns that it has."""
 
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
 from cxr.data.soft import SOFT
 from cxr.data.sources import cells
-from cxr.data.sources.images import find_images
+from cxr.data.sources.headers import ATTRIBUTES, fill
+from cxr.data.sources.images import Found, find_images
 from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
 from cxr.data.sources.roles import NAMES, Roles, find_roles, read_roles
 from cxr.data.sources.tabular import Sheet, read_sheet
@@ -30,21 +32,19 @@ def read_table(
         root: the folder below which images are found.
         file: the table: a path, or a name below `root`.
         roles: a roles file, see `cxr.data.sources.roles`; by default all roles are found.
-        uncertain: what -1 is: `ignore` (unknown), `zeros` or `ones`.
+        uncertain: what -1 is: `ignore` (unknown), `zeros`, `ones`, `mixed` or `smooth`, see `cxr.data.sources.labels`.
         blank: what a blank cell of a finding is: `unknown` or `zeros`.
         one_image_a_patient: the table names no patients, and each of its images is of another one.
 
     Raises:
         CxrError: an option, the file, a role or a cell is not understood; the message names row, column and value.
     """
-    for option, value, choices in (("uncertain", uncertain, UNCERTAIN), ("blank", blank, BLANK)):
-        if value not in choices:
-            raise CxrError(f"data.{option}={value} must be one of {', '.join(choices)}")
+    check_choices(uncertain=(uncertain, UNCERTAIN), blank=(blank, BLANK))
     sheet, found = open_table(root, file, roles)
     folder, origin = root_folder(root, "the images of the table"), str(sheet.path)
     print("\n".join([f"{origin}: {sheet.form}", *described(found)]), flush=True)
     notes: list[str] = []
-    table = _attributes(sheet, found, folder, one_image_a_patient, notes)
+    table = attributes(sheet, found, find_images, folder, one_image_a_patient, notes)
     labels = find_labels(sheet, found, uncertain, blank, notes)
     names = [str(name) for name in labels if not str(name).startswith(SOFT)]
     for name in names:
@@ -54,6 +54,13 @@ def read_table(
         print(f"note: {note}", flush=True)
     catalog = Catalog(pd.concat([table, labels], axis=1), tuple(names), origin)
     return check(catalog, sheet.rows.tolist(), {**found.columns, **found.findings})
+
+
+def check_choices(**options: tuple[str, Collection[str]]) -> None:
+    """Raises CxrError if an option `data.<name>`, given with its choices, is none of them."""
+    for name, (value, choices) in options.items():
+        if value not in choices:
+            raise CxrError(f"data.{name}={value} must be one of {', '.join(choices)}")
 
 
 def open_table(root: str | None, file: str | None, roles: str | None = None) -> tuple[Sheet, Roles]:
@@ -84,31 +91,44 @@ def described(roles: Roles) -> list[str]:
     return [*lines, f"  {'no role':10}  {some(roles.unused, 30)}"] if roles.unused else lines
 
 
-def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: bool, notes: list[str]) -> pd.DataFrame:
-    """All columns of the catalog but the findings."""
+def attributes(
+    sheet: Sheet,
+    roles: Roles,
+    find: Callable[[pd.Series, Path, str], Found],
+    folder: Path,
+    one_image_a_patient: bool,
+    notes: list[str],
+) -> pd.DataFrame:
+    """All columns of a catalog but the findings.
+
+    Args:
+        sheet: the table.
+        roles: of its columns.
+        find: finds the files of names below a folder, such as `find_images`.
+        folder: of the images.
+        one_image_a_patient: see `read_table`.
+        notes: lines of the report are added to it.
+
+    Raises:
+        CxrError: see `read_table`.
+    """
     origin, columns = str(sheet.path), roles.columns
     text = {role: sheet.text(heading) for role, heading in columns.items() if role != "no_finding"}
-    images = find_images(text["image"], folder, origin)
+    images = find(text["image"], folder, origin)
     table = pd.DataFrame({"image": images.ids, "path": images.paths})
     _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
         name, path = next(iter(images.moved.items()))
-        notes.append(f"{len(images.moved)} images were found by the end of their path, such as {name} at {path}")
-    if "patient" in columns and one_image_a_patient:
-        raise CxrError(
-            f"data.one_image_a_patient=true, but {origin} has patients in {columns['patient']!r}; leave it out"
+        notes.append(
+            f"{len(images.moved)} images were found by the end of their path or by their UID, such as {name} at {path}"
         )
-    if "patient" not in columns and not one_image_a_patient:
-        raise CxrError(
-            f"{origin} has no column for the patients, such as patient or patient_id, and a split can leak without; "
-            "write `patient: HEADING` into a file and pass data.roles=FILE, or pass data.one_image_a_patient=true if "
-            "no patient has two images"
-        )
-    table["patient"] = text.get("patient", table["image"])
+    fill(text, images.paths, notes, ["patient"] if one_image_a_patient else [])
+    table["patient"] = _patients(text, images, columns, origin, one_image_a_patient)
     table["followup"] = 0
+    called = {**ATTRIBUTES, **columns}
     if "study" in text:
         table["followup"], order = cells.study_numbers(text["study"], table["patient"])
-        notes.append(f"studies of a patient are in the order of {columns['study']!r}: {order}")
+        notes.append(f"studies of a patient are in the order of {called['study']!r}: {order}")
     none = pd.Series("", index=table.index, dtype=object)
     ages, sexes = text.get("age", none), text.get("sex", none)
     table["age"] = parse_age(cells.mapped(ages, lambda age: age.replace(",", ".")))
@@ -120,7 +140,7 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
         if unknown.any():
             first = int(np.flatnonzero(unknown)[0])
             notes.append(
-                f"{unknown.sum()} cells of {columns[role]!r} are no {role} and count as unknown, such as "
+                f"{unknown.sum()} cells of {called[role]!r} are no {role} and count as unknown, such as "
                 f"{given[first]!r} (row {sheet.rows[first]})"
             )
     table["sex"] = _one_sex(table, notes)
@@ -128,6 +148,30 @@ def _attributes(sheet: Sheet, roles: Roles, folder: Path, one_image_a_patient: b
     if "split" in text:
         table["split"] = cells.splits(text["split"], columns["split"], origin, sheet.rows)
     return table
+
+
+def _patients(
+    text: Mapping[str, pd.Series], images: Found, columns: Mapping[str, str], origin: str, one_image_a_patient: bool
+) -> pd.Series:
+    """The patient of each image, by the table or by the headers of its files; that of a missing file is its image."""
+    if one_image_a_patient:
+        if "patient" in columns:
+            raise CxrError(
+                f"data.one_image_a_patient=true, but {origin} has patients in {columns['patient']!r}; leave it out"
+            )
+        return images.ids
+    if "patient" in columns:
+        return text["patient"]
+    patients = text.get("patient", pd.Series("", index=images.ids.index, dtype=object))
+    nameless = (patients == "") & (images.paths != "")
+    if "patient" not in text or nameless.any():
+        headers = f", and {nameless.sum()} of its images no DICOM header that names one" if "patient" in text else ""
+        raise CxrError(
+            f"{origin} has no column for the patients, such as patient or patient_id{headers}, and a split can leak "
+            "without; write `patient: HEADING` into a file and pass data.roles=FILE, or pass "
+            "data.one_image_a_patient=true if no patient has two images"
+        )
+    return patients.where(images.paths != "", images.ids)
 
 
 def _refuse_two_names(table: pd.DataFrame, names: pd.Series, origin: str, rows: NDArray[np.int64]) -> None:

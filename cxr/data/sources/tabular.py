@@ -1,7 +1,9 @@
 """Tables as people keep them, every cell as text: CSV in its dialects, TSV, Parquet and Excel."""
 
 import csv
+import gzip
 import io
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,15 +59,15 @@ def read_sheet(path: Path) -> Sheet:
         CxrError: the file is missing, damaged or too long, a heading occurs twice, a row has too few or too many
             cells, or there is no row; or `openpyxl` is needed and not installed.
     """
-    suffix = path.suffix.lower()
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     reader = {".parquet": _parquet, ".pq": _parquet, ".xlsx": _excel, ".xlsm": _excel}.get(suffix, _delimited)
-    if suffix in (".xls", ".ods", ".gz", ".zip"):
+    if suffix in (".xls", ".ods", ".zip") or (reader is not _delimited and path.suffix.lower() == ".gz"):
         raise CxrError(f"{path} is not read as a {suffix} file; save it as .csv, .tsv, .xlsx or .parquet")
     try:
         table, rows, form = reader(path)
     except FileNotFoundError:
         raise CxrError(f"data.file={path} does not exist; give a .csv, .tsv, .xlsx or .parquet file") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise CxrError(f"{path} cannot be read as a table: {first_line(error)}") from None
     if len(table) > MOST_ROWS:
         raise CxrError(f"{path} has {len(table):,} rows; at most {MOST_ROWS:,} are read")
@@ -89,6 +91,11 @@ def _delimited(path: Path) -> tuple[pa.Table, NDArray[np.int64], str]:
     """Text with the separator that splits the first line into most cells, in UTF-8, UTF-16 or Windows-1252."""
     with open_regular(path, MOST_BYTES) as file:
         content = file.read()
+    if content.startswith(b"\x1f\x8b"):
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as unpacked:
+            content = unpacked.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise CxrError(f"{path} unpacks to more than {MOST_BYTES:,} bytes; is it the right file?")
     text_form = "UTF-8"
     marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
     try:

@@ -1,8 +1,8 @@
 """An exponential moving average of the weights, with which a run is validated and scored.
 
 Lightning's `EMAWeightAveraging` is not used for four reasons. It ignores weights-only checkpoints, so `best.ckpt`
-would hold the raw weights. At the end of training it overwrites the raw weights, which `last.ckpt` needs. It keeps the
-average of GPU weights on the CPU. It averages counters.
+would contain the raw weights. At the end of training it overwrites the raw weights, which `last.ckpt` needs. It keeps
+the average of GPU weights on the CPU. It averages counters.
 """
 
 from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ class WeightAverage(Callback):
         self._swap_out(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average; the checkpoint's `state_dict` holds the raw weights."""
+        """The average; the checkpoint's `state_dict` contains the raw weights."""
         return {"average": self.average}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -124,5 +124,5 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fine(weight: Tensor) -> Tensor:
-    """The weights in at least float32: bfloat16's 8 bits cannot hold the small updates of an average."""
+    """The weights in at least float32: bfloat16's 8 bits cannot represent the small updates of an average."""
     return weight.to(torch.promote_types(weight.dtype, torch.float32))

@@ -45,7 +45,7 @@ class TauNormalisation(Callback):
             layer.bias.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """The first weights."""
+        """The initial weights."""
         return {"first": self.first}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

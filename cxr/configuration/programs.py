@@ -1,0 +1,107 @@
+"""The types of the options of programs that use finished runs."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cxr.configuration.kinds import Kind
+from cxr.configuration.schema import (
+    Accelerator,
+    CacheHere,
+    DataHere,
+    Names,
+    Plugins,
+    Positive,
+    Processes,
+    Resamples,
+    Seed,
+    Several,
+    Share,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """`points`: rules with and without a value."""
+
+    half: None
+    youden: None
+    f1: None
+    sensitivity: Share
+    specificity: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextHere:
+    """`text` of `evaluate`."""
+
+    file: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """The program `evaluate`."""
+
+    run: Annotated[str, Kind("text", example="run=runs/a")]
+    plugins: Plugins
+    resamples: Resamples
+    seed: Seed
+    points: Points
+    calibration: Literal["none", "temperature", "platt"]
+    localisation: bool
+    images: Literal["test", "all"] = "test"
+    external: str | None = None
+    zero_shot: Names
+    text: TextHere
+    accelerator: Accelerator
+    data: DataHere
+    cache: CacheHere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """The program `compare`."""
+
+    runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
+    split: str
+    metric: Literal["auroc", "average_precision", "balanced_accuracy"]
+    resamples: Resamples
+    seed: Seed
+    out: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """The program `transfer`."""
+
+    runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
+    out: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """The program `predict`."""
+
+    run: str | None
+    bundle: str | None
+    digest: str | None
+    images: Annotated[str, Kind("text", example="images=DIR, a folder of radiographs")]
+    root: str | None
+    out: Annotated[str, Kind("text", example="out=scores.parquet")]
+    maps: str | None
+    batch_size: Positive
+    workers: Literal["auto"] | Processes
+    accelerator: Accelerator
+    plugins: Plugins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """The program `export`."""
+
+    run: Annotated[str, Kind("text", example="run=runs/a")]
+    out: str | None
+    int8: bool
+    plugins: Plugins
+    data: DataHere
+    cache: CacheHere

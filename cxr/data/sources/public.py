@@ -1,0 +1,236 @@
+"""What the readers of public data sets share: published tables, files by the end of their path, one way to a catalog.
+
+A reader puts its published columns into a frame of text, a row per image, and hands it to `published`.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from cxr.data.catalog import Catalog, check, root_folder, some
+from cxr.data.soft import SOFT
+from cxr.data.sources.images import SUFFIXES, Found, files_below
+from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
+from cxr.data.sources.roles import NAMES, Roles
+from cxr.data.sources.table import attributes, check_choices
+from cxr.data.sources.tabular import Sheet, read_sheet
+from cxr.errors import CxrError, first_line
+from cxr.files.reading import read_text
+from cxr.findings import NO_FINDING, shared_name
+
+VIEWS = ("frontal", "all")
+_IMAGES = frozenset((*SUFFIXES, ".dcm", ".dicom"))
+
+
+@dataclass(frozen=True)
+class Published:
+    """A folder with a published data set.
+
+    Attributes:
+        root: `data.root`.
+        layout: what it should hold, for messages.
+    """
+
+    root: str | None
+    layout: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder, or a CxrError that states what is expected there."""
+        return root_folder(self.root, self.layout)
+
+    def find(self, *patterns: str) -> Path | None:
+        """The file that fits a pattern, with or without `.gz`, in the folder or in one directly below it; or none.
+
+        Raises:
+            CxrError: several files fit the first pattern that any fits.
+        """
+        for pattern in (f"{above}{pattern}" for pattern in patterns for above in ("", "*/")):
+            found = sorted({*self.folder.glob(pattern), *self.folder.glob(f"{pattern}.gz")})
+            if len(found) > 1:
+                names = some([str(path.relative_to(self.folder)) for path in found])
+                raise CxrError(f"data.root={self.root} has {names}; keep the one to be used, or give its folder")
+            if found:
+                return found[0]
+        return None
+
+    def path(self, *patterns: str) -> Path:
+        """As `find`; a missing file is a CxrError."""
+        found = self.find(*patterns)
+        if found is None:
+            raise CxrError(
+                f"data.root={self.root} has no {' or '.join(patterns)}; expected {self.layout} (docs/public-sets.md)"
+            )
+        return found
+
+    def table(self, *patterns: str, needs: Sequence[str], split: str | None = None) -> pd.DataFrame:
+        """The cells of a table as text, without surrounding space; its index is the rows of the file, its name `path`.
+
+        Args:
+            patterns: see `find`.
+            needs: columns that it must have.
+            split: content of a further column `split`.
+
+        Raises:
+            CxrError: the file is missing, damaged, or lacks a column.
+        """
+        return text_of(self.path(*patterns), needs, split)
+
+
+def text_of(path: Path, needs: Sequence[str], split: str | None = None) -> pd.DataFrame:
+    """As `Published.table`, for the path of a file."""
+    sheet = read_sheet(path)
+    lacks = [name for name in needs if name not in sheet.headings]
+    if lacks:
+        raise CxrError(
+            f"{path} lacks the column {', '.join(lacks)}; its columns are {some(sheet.headings, 12)}; is it the "
+            "published file?"
+        )
+    frame = pd.DataFrame({heading: sheet.text(heading) for heading in sheet.headings})
+    frame.index = pd.Index(sheet.rows)
+    return frame.assign(**({} if split is None else {"split": split}))
+
+
+def published(
+    frame: pd.DataFrame,
+    origin: Path | str,
+    root: Path,
+    findings: Sequence[str],
+    uncertain: str = "ignore",
+    blank: str = "unknown",
+    parts: int = 1,
+    soft: pd.DataFrame | None = None,
+    boxes: pd.DataFrame | None = None,
+) -> Catalog:
+    """The catalog of a frame; notes are printed.
+
+    Args:
+        frame: text, a row per image, numbered by rows of the file, with `image` (the id), `patient`, and what there is
+            of `age`, `sex`, `view`, `study` (in the order of the visits), `split`, `No Finding` and the findings.
+        origin: the file that errors name.
+        root: the folder of the images.
+        findings: columns of the findings; names that other data sets share are unified by `shared_name`.
+        uncertain: what -1 is, see `cxr.data.sources.labels`.
+        blank: what a blank cell of a finding is.
+        parts: how many last parts of a path tell the images apart, see `by_end`.
+        soft: (N, L) further training targets by finding, in the order of the frame.
+        boxes: see `cxr.data.boxes`; those of other images or findings are left out.
+
+    Raises:
+        CxrError: an option, a cell, or an image is not as published.
+    """
+    check_choices(uncertain=(uncertain, UNCERTAIN), blank=(blank, BLANK))
+    if frame.empty:
+        raise CxrError(f"{origin} has no image with the chosen views; pass data.views=all")
+    headings = {shared_name(heading): heading for heading in findings}
+    columns = {role: role for role in NAMES if role in frame}
+    if NO_FINDING in frame:
+        columns["no_finding"] = NO_FINDING
+    used = frame[[*columns.values(), *headings.values()]]
+    sheet = Sheet(Path(origin), pa.Table.from_pandas(used, preserve_index=False), frame.index.to_numpy(), "")
+    notes: list[str] = []
+    roles = Roles(columns, headings)
+    table = attributes(sheet, roles, by_end(parts), root, False, notes)
+    labels = find_labels(sheet, roles, uncertain, blank, notes)
+    for note in notes:
+        print(f"note: {note}", flush=True)
+    if soft is not None:
+        labels = labels.assign(**{f"{SOFT}{shared_name(str(name))}": soft[name].to_numpy() for name in soft})
+    catalog = Catalog(pd.concat([table, labels], axis=1), tuple(headings), str(origin))
+    if boxes is not None:
+        boxes = boxes.assign(finding=boxes["finding"].map(shared_name))
+        kept = boxes["image"].isin(table["image"]) & boxes["finding"].isin(catalog.findings)
+        catalog = replace(catalog, boxes=boxes[kept].reset_index(drop=True))
+    return check(catalog, sheet.rows.tolist(), {**columns, **headings})
+
+
+def frontal(frame: pd.DataFrame, mask: pd.Series, views: str) -> pd.DataFrame:
+    """The rows of a frame whose view is frontal, `mask` (N,), or all of them with `data.views=all`; says how many."""
+    check_choices(views=(views, VIEWS))
+    if views == "all" or mask.all():
+        return frame
+    print(f"{(~mask).sum():,} of {len(frame):,} images are left out: their view is not frontal", flush=True)
+    return frame[mask]
+
+
+def by_end(parts: int) -> Callable[[pd.Series, Path, str], Found]:
+    """A function that finds the files of images by the last `parts` parts of their path, without suffix.
+
+    Copies of a data set differ in the folders above, and in the suffix where images were converted. A file with the
+    suffix of the name goes before a converted one.
+    """
+
+    def find(names: pd.Series, root: Path, origin: str) -> Found:
+        try:
+            below = files_below(str(root))
+        except OSError as error:
+            raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
+        wanted = {_end(name, parts)[0]: _end(name, parts)[1] for name in names}
+        files: dict[str, tuple[bool, list[str]]] = {}
+        for name, path in below.items():
+            end, suffix = _end(name, parts)
+            if suffix and end in wanted:
+                exact = suffix == wanted[end]
+                best, found = files.get(end, (exact, []))
+                if exact >= best:
+                    files[end] = (exact, [*(found if exact == best else []), path])
+        twice = [found for _, found in files.values() if len(found) > 1]
+        if twice:
+            raise CxrError(
+                f"{len(twice)} images of {origin} have several files below data.root={root}, such as {some(twice[0])}; "
+                "give the folder of one copy"
+            )
+        paths = [files[end][1][0] if end in files else "" for end in (_end(name, parts)[0] for name in names)]
+        return Found(names, pd.Series(paths, dtype=object))
+
+    return find
+
+
+def _end(path: str, parts: int) -> tuple[str, str]:
+    """The last parts of a path without the suffix of an image, and that suffix in lower case."""
+    end = "/".join(path.split("/")[-parts:])
+    stem, dot, suffix = end.rpartition(".")
+    suffix = f"{dot}{suffix.lower()}"
+    return (stem, suffix) if suffix in _IMAGES else (end, "")
+
+
+def nih_patients(images: pd.Series, mapping: str | None, key: str, files: Published) -> pd.DataFrame:
+    """`patient` and `study` of images that were taken from NIH ChestX-ray14, as NIH's table has them.
+
+    Args:
+        images: (N,) ids.
+        mapping: the published JSON file, a list of objects with `img_id`, NIH's file name: a path, or a name below the
+            root; by default it is looked for there.
+        key: of the object that has the id.
+        files: the data set.
+
+    Raises:
+        CxrError: the file is missing or is no such list, or lacks an image.
+    """
+    path = files.find("pneumonia-challenge-dataset-mappings*.json") if mapping is None else Path(mapping).expanduser()
+    if path is not None and not path.exists():
+        path = files.folder / path
+    remedy = (
+        "download pneumonia-challenge-dataset-mappings_2018.json of the RSNA challenge and pass data.mapping=FILE, or "
+        "pass data.one_image_a_patient=true, whose splits can leak"
+    )
+    if path is None:
+        raise CxrError(
+            f"data.root={files.root} has several images per patient and does not name the patients; {remedy}"
+        )
+    try:
+        names = {str(entry[key]): str(entry["img_id"]) for entry in json.loads(read_text(path))}
+        known = {image: name.partition(".")[0].split("_") for image, name in names.items()}
+        pairs = {image: (str(int(patient)), str(int(number))) for image, (patient, number) in known.items()}
+    except FileNotFoundError:
+        raise CxrError(f"data.mapping={path} does not exist; {remedy}") from None
+    except (ValueError, TypeError, KeyError):
+        raise CxrError(f"{path} is not a list of objects with {key} and img_id (00000001_000.png); {remedy}") from None
+    absent = images[~images.isin(list(pairs))]
+    if len(absent):
+        raise CxrError(f"{path} lacks {len(absent)} of {len(images)} images: {some(absent)}; {remedy}")
+    return pd.DataFrame([pairs[image] for image in images], columns=["patient", "study"], index=images.index)

@@ -1,0 +1,68 @@
+"""Runs on other data sets: a table and a figure of source and target, from the metrics of `evaluate`."""
+
+import glob
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr.configuration.kinds import checked
+from cxr.configuration.programs import Transfer
+from cxr.errors import CxrError
+from cxr.figures.canvas import draw
+from cxr.figures.intervals import transfer_points
+from cxr.figures.tables import Table
+from cxr.metrics.plain import value_of
+from cxr.run.directory import Run
+
+_COLUMNS = ("macro_auroc", "macro_ece", "macro_sensitivity")
+
+
+def transfer(config: Mapping[str, Any]) -> float:
+    """Prints and writes the table of runs on their own test split and on other data sets.
+
+    Returns:
+        The smallest macro AUROC on another data set.
+
+    Raises:
+        CxrError: no run was evaluated on another data set.
+    """
+    config = checked(Transfer, config)
+    patterns = [config["runs"]] if isinstance(config["runs"], str) else config["runs"]
+    paths = [Path(path) for pattern in patterns for path in sorted(glob.glob(pattern)) or [pattern]]
+    rows: list[list[Any]] = []
+    for path in dict.fromkeys(paths):
+        targets = sorted((path / "external").glob("*/metrics.json"))
+        if targets:
+            rows += [[path.name, name, *_cells(run)] for name, run in _places(path, targets)]
+    external = [row for row in rows if row[1] != "own test"]
+    if not external:
+        raise CxrError(
+            f"runs={config['runs']}: none was evaluated on another data set; run python -m cxr evaluate run=RUN "
+            "data=NAME data.root=DIR first"
+        )
+    columns = ["run", "evaluated_on", "images", "findings", *_COLUMNS]
+    note = (
+        "Operating points (sensitivity of at least 0.9, unless points.sensitivity was changed) and calibration are "
+        "fitted on the validation split of the run. Averages are over the findings that run and data set have in "
+        "common, so that rows with different numbers of findings are not comparable."
+    )
+    table = Table("Runs on other data sets", columns, rows, [note], list(_COLUMNS))
+    stem = Path(config["out"]) if config["out"] else paths[0].parent / "transfer"
+    table.write(stem)
+    draw(stem.with_name(f"{stem.name}.png"), transfer_points, rows)
+    print(table.as_text())
+    print(f"tables are {stem}.csv, .md and .tex, the figure is {stem}.png", flush=True)
+    return min(value_of(row[4]) for row in external)
+
+
+def _places(path: Path, targets: Sequence[Path]) -> list[tuple[str, Run]]:
+    own = [("own test", Run(path))] if Run(path).metrics().get("test") else []
+    return [*own, *((file.parent.name, Run(file.parent)) for file in targets)]
+
+
+def _cells(run: Run) -> list[Any]:
+    """Images, findings with an AUROC, and the three averages with their intervals, of the split `test`."""
+    test = run.metrics().get("test") or {}
+    defined = [name for name, value in (test.get("auroc") or {}).items() if value is not None]
+    point = (test.get("operating_points") or {}).get("sensitivity") or {}
+    return [test.get("n"), len(defined), test.get("macro_auroc"), test.get("macro_ece"), point.get("macro_sensitivity")]

@@ -1,0 +1,115 @@
+"""A finished run on another data set: its scores of that set, in a folder that is evaluated like a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cxr.configuration.kinds import checked
+from cxr.configuration.plugins import user_configuration
+from cxr.configuration.schema import Data
+from cxr.data.catalog import Catalog, check_images_exist, some
+from cxr.data.datamodule import LoaderSettings, RadiographData
+from cxr.errors import CxrError
+from cxr.metrics.interval import Resampling
+from cxr.run.ancestry import Ancestry
+from cxr.run.directory import Run
+from cxr.run.predictions import Predictions
+from cxr.training.catalog import read_source, split_source
+from cxr.training.checkpoint import load_network
+from cxr.training.devices import device_of, loader_processes
+from cxr.training.finished_run import FinishedRun
+from cxr.training.predict import predict
+from cxr.training.prepare import cached
+
+
+class External:
+    """Scores of another data set by a finished run, with the run's own validation.
+
+    Operating points and calibration are fitted on that validation. Findings that only one of the two has are left out.
+
+    Args:
+        source: the run whose weights are evaluated.
+        options: of the program `evaluate`; `data` is the configuration of the other data set.
+        name: of the other data set, for messages.
+    """
+
+    def __init__(self, source: Run, options: Mapping[str, Any], name: str) -> None:
+        self.source, self.options, self.name = source, options, name
+        nothing = dict.fromkeys(("root", "file", "roles", "train_list", "val_list", "test_list"))
+        self._finished = FinishedRun(source, {**options, "data": {**nothing, "test_lists": {}}})
+
+    @property
+    def ancestry(self) -> Ancestry:
+        """The data that the weights were trained on."""
+        return self._finished.ancestry
+
+    def predictions(self) -> tuple[dict[str, Predictions], frozenset[str]]:
+        """The run's validation and the images of the other data set, as `val` and `test`.
+
+        Raises:
+            CxrError: the run has no checkpoint or no validation scores, the data set cannot be read or has none of
+                the run's findings, or the weights were trained on images or patients of it.
+        """
+        if not self.source.best.exists():
+            raise CxrError(
+                f"{self.source.path} has no checkpoints/best.ckpt, so it cannot score another data set; evaluate the "
+                "runs that it was made from"
+            )
+        loaded = load_network(self.source.best)
+        catalog = self._catalog()
+        common = tuple(name for name in loaded.findings if name in catalog.findings)
+        if not common:
+            raise CxrError(
+                f"{self.source.path} and {catalog.origin} have no finding in common: {some(loaded.findings, 20)}; "
+                f"{some(catalog.findings, 20)}"
+            )
+        rows = catalog.rows("test")
+        who = str(self.source.path)
+        self.ancestry.check(who, "test", rows["patient"].tolist(), rows["image"].tolist())
+        absent = [name for name in loaded.findings if name not in catalog.findings]
+        table = catalog.table.drop(columns=[name for name in catalog.findings if name not in common])
+        catalog = replace(catalog, table=table.assign(**dict.fromkeys(absent, np.nan)), findings=loaded.findings)
+        preprocessing = loaded.network.preprocessing
+        cache = {"size": preprocessing.cached, "on_error": "fail", "processes": None, **self.options["cache"]}
+        prepared = cached(catalog, {"data": self.options["data"], "cache": cache}, check=False)
+        settings = LoaderSettings(
+            int(loaded.config["batch_size"]), loader_processes(self.options["data"]["workers"], "cpu")
+        )
+        data = RadiographData(prepared.catalog, prepared.cache, preprocessing, settings)
+        test = predict(loaded, data, "test", device_of(str(self.options["accelerator"])))
+        val = self._finished.predictions(("val",))[0]["val"]
+        unscored = [name for name in catalog.findings if name not in common]
+        print(f"{len(test)} images of {self.name}, {len(common)} findings in common: {some(common, 20)}", flush=True)
+        if unscored:
+            print(f"not in {self.name}: {some(unscored, 20)}", flush=True)
+        return {"val": only(val, common), "test": only(test, common)}, frozenset({"val", "test"})
+
+    def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
+        """None: the metrics of a task are those of all its findings."""
+        return {}
+
+    def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
+        """None: attention maps are compared with boxes on the run's own test images."""
+        return None
+
+    def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
+        """Draws nothing."""
+
+    def _catalog(self) -> Catalog:
+        """The images to score as the split `test`: the test split of the data set, or all of its images."""
+        config = {"data": checked(Data, self.options["data"]), "cache": self.options["cache"]}
+        with user_configuration():
+            read = read_source(config)
+        if self.options["images"] == "test":
+            catalog = split_source(read, config)
+            return catalog.only((catalog.table["split"] == "test").to_numpy())
+        read = replace(read, table=read.table.assign(split="test"), tests={})
+        return check_images_exist(read, config["data"]["on_missing"])
+
+
+def only(p: Predictions, findings: Sequence[str]) -> Predictions:
+    """The predictions of some findings, in their order."""
+    columns = [p.findings.index(name) for name in findings]
+    return replace(p, findings=tuple(findings), score=p.score[:, columns], target=p.target[:, columns])
