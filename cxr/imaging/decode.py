@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cxr.errors import CxrError
-from cxr.imaging.limits import MOST_BYTES, check_size
+from cxr.imaging.limits import MOST_BYTES, UnknownFormat, check_size
 from cxr.imaging.limits import MOST_PIXELS as MOST_PIXELS
 from cxr.imaging.limits import BadImage as BadImage
 
@@ -102,7 +102,7 @@ def gray_with_remarks(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
             image.load()
             return _to_gray(image), ()
     except UnidentifiedImageError:
-        raise BadImage(f"not an image of a known format (DICOM, {', '.join(FORMATS)})") from None
+        raise UnknownFormat(f"not an image of a known format (DICOM, {', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: {error}") from None
     except _DAMAGED as error:
