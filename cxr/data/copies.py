@@ -83,7 +83,7 @@ def without_copies(catalog: Catalog, usable: Catalog, cache: Cache, on_error: st
     count = f"{len(shown)} radiographs are in several sets for different patients or on two sides: {some(shown)}"
     if on_error == "fail":
         raise CxrError(
-            f"{count}; leave one of the sets out, or pass cache.on_error=skip to leave the copies out (all pairs are in "
+            f"{count}; leave one of the sets out, or pass cache.on_error=skip to leave copies out (all pairs are in "
             f"{cache.folder / COPIES})"
         )
     kept = ~(usable.table["image"].isin(images) | usable.table["patient"].isin(patients)).to_numpy()
@@ -120,9 +120,7 @@ def _detail(image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-6), np.float32)
 
 
-def _alike(
-    hashes: NDArray[np.float32], one: NDArray[np.int64], other: NDArray[np.int64]
-) -> Iterator[tuple[int, int]]:
+def _alike(hashes: NDArray[np.float32], one: NDArray[np.int64], other: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Pairs of rows, the first in `one`, the second in `other`, with correlated hashes."""
     for first in range(0, len(one), _ROWS):
         left = one[first : first + _ROWS]
