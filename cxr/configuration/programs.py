@@ -105,6 +105,7 @@ class Export:
     run: Annotated[str, Kind("text", example="run=runs/a")]
     out: str | None
     int8: bool
+    page: bool
     plugins: Plugins
     data: DataHere
     cache: CacheHere

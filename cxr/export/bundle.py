@@ -23,8 +23,10 @@ from cxr.run.directory import versions
 from cxr.use.bundle import BUNDLE, load_bundle
 from cxr.use.description import describe
 from cxr.use.maps import file_name
+from cxr.use.page.write import write_page
+from cxr.use.page.runtime import runtime
 
-CARD, VERIFY = "MODEL_CARD.md", "verify.json"
+CARD, VERIFY, PAGE = "MODEL_CARD.md", "verify.json", "page.html"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _PROVENANCE = ("split_fingerprint", "labels_sha256", "split", UNKNOWN)
 
@@ -36,9 +38,10 @@ def export_bundle(options: Mapping[str, Any]) -> str:
         The digest of the bundle, SHA-256 of its `bundle.json`.
 
     Raises:
-        CxrError: the run cannot be opened or exported, its images cannot be read, the bundle exists, or it does not
-            compute what the run computes.
+        CxrError: the run cannot be opened or exported, its images cannot be read, the bundle exists, it does not
+            compute what the run computes, or there is no ONNX Runtime Web for a page.
     """
+    web = runtime() if options["page"] else None
     opened = open_run(options["run"])
     target = Path(options["out"] or opened.run.path / "bundle").expanduser()
     if os.path.lexists(target):
@@ -69,6 +72,8 @@ def export_bundle(options: Mapping[str, Any]) -> str:
             about["files"] = {name: sha256((folder / name).read_bytes()).hexdigest() for name in (CARD, VERIFY)}
             _write(folder, about)
             digest = load_bundle(folder).digest
+            if web is not None:
+                write_page(folder / PAGE, about, digest, web)
             os.rename(folder, target)
     except OSError as error:
         raise unwritable(target, error) from error
@@ -76,6 +81,9 @@ def export_bundle(options: Mapping[str, Any]) -> str:
     print(
         f"{target}: differs from the run by at most {worst:.1e} on {verified['images']} of its images; digest {digest}"
     )
+    if web is not None:
+        size = (target / PAGE).stat().st_size / 1e6
+        print(f"{target / PAGE}: {size:.1f} MB; open it in a browser, it needs no server and no network")
     return digest
 
 

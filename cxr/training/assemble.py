@@ -22,7 +22,7 @@ from cxr.data.attributes import ATTRIBUTES
 from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData
-from cxr.data.sampling import Order
+from cxr.data.sampling import BalancedSets, Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.loss.terms import LossTerms
@@ -136,6 +136,8 @@ def assemble(
         _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     task.check(catalog)
+    if isinstance(order, BalancedSets):
+        order = order.over(catalog.rows("train").get("source"))
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored
     torch.set_rng_state(random_state)  # initial weights depend on the seed alone
@@ -143,6 +145,8 @@ def assemble(
     network, ancestry = _network(config, catalog, restored, built, vectors)
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
+    if isinstance(order, BalancedSets):
+        order = order.over(catalog.rows("train").get("source"))
     loss = build_loss(config, catalog.targets("train"), catalog.findings, network.embedding, vectors)
     check_loss(loss, task, batches)
     if first:
