@@ -120,9 +120,7 @@ def _detail(image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-6), np.float32)
 
 
-def _alike(
-    hashes: NDArray[np.float32], one: NDArray[np.int64], other: NDArray[np.int64]
-) -> Iterator[tuple[int, int]]:
+def _alike(hashes: NDArray[np.float32], one: NDArray[np.int64], other: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Pairs of rows, the first in `one`, the second in `other`, with correlated hashes."""
     for first in range(0, len(one), _ROWS):
         left = one[first : first + _ROWS]

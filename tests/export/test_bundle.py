@@ -21,7 +21,14 @@ DATA = {name: None for name in ("root", "file", "roles", "train_list", "val_list
 
 
 def options(runs: Runs, name: str, out: Path) -> dict[str, Any]:
-    return {"run": str(runs[name].path), "out": str(out), "data": DATA, "cache": {"dir": None}, "int8": False, "page": False}
+    return {
+        "run": str(runs[name].path),
+        "out": str(out),
+        "data": DATA,
+        "cache": {"dir": None},
+        "int8": False,
+        "page": False,
+    }
 
 
 def check_scores(runs: Runs, name: str, folder: Path, attributes: bool = False) -> None:

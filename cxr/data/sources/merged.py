@@ -67,7 +67,9 @@ def merge(parts: Mapping[str, Part], root: str | None = None, combine: str = "un
             their patients, or no common finding.
     """
     if len(parts) < 2:
-        raise CxrError("data=merged needs two sets or more; pass data.sets.NAME=OPTION data.sets.NAME.root=DIR for each")
+        raise CxrError(
+            "data=merged needs two sets or more; pass data.sets.NAME=OPTION data.sets.NAME.root=DIR for each"
+        )
     if combine not in ("union", "intersection"):
         raise CxrError(f"data.combine={combine} is unknown; choose union or intersection")
     _check_shared(parts)
