@@ -14,7 +14,7 @@ SMALL := seed=0,1,2 data=phantom_lt backbone=timm backbone.name=test_resnet back
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .NOTPARALLEL: # pip must not run twice in one environment
-.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu bench bench-data format sheet
+.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu test-cluster bench bench-data format sheet
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ test-slow: setup $(TESTED) ## run the slow tests except those of faults
 
 test-faults: setup $(TESTED) ## run all tests of kills, signals and full disks
 	$(RUN) -m pytest -m 'not gpu' tests/faults
+
+test-cluster: setup ## run the tests with SLURM's own daemons on this host; says which Debian packages are missing
+	$(RUN) -m pytest -m cluster -rs tests/cluster
 
 check: setup ## check style, types and known vulnerabilities of the locked packages
 	$(RUN) -m ruff check .

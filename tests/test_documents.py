@@ -90,7 +90,14 @@ def test_files_of_the_code_that_are_named_exist(page: str) -> None:
         r"`((?:cxr|conf|tests|benchmarks|examples)/[\w/.]+|\w+/\w+\.py)(?: \w+)?`", FENCE.sub("", PAGES[page])
     ):
         ours = name.startswith(
-            ("my_package/", "conf/loss/mine", "conf/logger/mine", "conf/callbacks/mine", "conf/experiment/mine")
+            (
+                "my_package/",
+                "conf/loss/mine",
+                "conf/logger/mine",
+                "conf/callbacks/mine",
+                "conf/experiment/mine",
+                "conf/space/mine",
+            )
         )
         assert ours or (ROOT / name).exists() or (ROOT / "cxr" / name).exists(), f"{page}: {name}"
 
@@ -110,7 +117,19 @@ def test_the_reference_lists_every_option_file() -> None:
 
 # Commands
 
-NAMES = ("train", "ensemble", "evaluate", "compare", "transfer", "predict", "export", "inspect", "phantom", "cache")
+NAMES = (
+    "train",
+    "tune",
+    "ensemble",
+    "evaluate",
+    "compare",
+    "transfer",
+    "predict",
+    "export",
+    "inspect",
+    "phantom",
+    "cache",
+)
 PROGRAMS = {"python train.py": "train", "python ensemble.py": "ensemble"}
 PROGRAMS |= {f"{start} {name}": name for start in ("python -m cxr", "cxr") for name in NAMES}
 SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")  # flags beside overrides
@@ -179,8 +198,9 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
     if command.startswith("python benchmarks/"):
         assert (ROOT / shlex.split(command)[1]).exists()
         return
+    command = re.sub(r"^(torchrun|srun) (--\S+ )+(python )?", "python ", command)
     if command.startswith("sbatch "):
-        script, *words = shlex.split(command)[1:]
+        script, *words = [word for word in shlex.split(command)[1:] if not word.startswith("--")]
         assert (ROOT / script).exists()
         program = "train"
     else:
@@ -348,7 +368,7 @@ def test_the_roles_file_of_a_table_is_read_as_printed(tmp_path: Path) -> None:
 def test_option_files_are_composed_as_printed(name: str, package: Path) -> None:
     _, group, option = name.removesuffix(".yaml").split("/")
     chosen = f"{group}=[{option}]" if group in ("callbacks", "logger") else f"{group}={option}"
-    config = composed("train", [f"hydra.searchpath=[file://{package}/conf]", chosen])
+    config = composed("tune" if group == "space" else "train", [f"hydra.searchpath=[file://{package}/conf]", chosen])
     part = config if group == "experiment" else config[group]
     part = part[option] if group in ("callbacks", "logger") else part
     for key, value in yaml.safe_load(OPTIONS[name]).items():
