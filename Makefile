@@ -8,9 +8,10 @@ comma := ,
 TESTED := $(DONE)-wandb $(DONE)-tensorboard
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
 RUNS := runs
+PHANTOMS := data
 LONG_TAIL := softmax,cb,rw,focal,cb_focal,rw_focal,ldam,cb_ldam,cb_ldam_drw,rw_ldam,rw_ldam_drw,mixup,balanced_mixup
 DECOUPLED := crt,tau_norm
-SMALL := seed=0,1,2 data=phantom_lt backbone=timm backbone.name=test_resnet backbone.pretrained=false image_size=32 batch_size=32
+SMALL := backbone=timm backbone.name=test_resnet backbone.pretrained=false attention=none image_size=32 batch_size=32
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .NOTPARALLEL: # pip must not run twice in one environment
@@ -52,10 +53,14 @@ paper: setup ## train the paper's members and ensemble on DATA=DIR, the NIH imag
 	echo "figures of the members are in $$runs/paper/*/figures"
 
 long-tail: setup ## the fifteen methods of Holste et al. on long-tailed phantoms, three seeds each, and a table; resumes where it stopped
-	$(RUN) train.py -m experiment=holste_$(subst $(comma),$(comma)holste_,$(LONG_TAIL)) $(SMALL) synthetic_batch_size=null \
-	  optimizer.lr=1e-3 trainer.max_epochs=30 sweep=long-tail resume=true runs_dir="$(RUNS)" $(ARGS)
-	$(RUN) train.py -m experiment=holste_$(subst $(comma),$(comma)holste_,$(DECOUPLED)) $(SMALL) \
-	  init='$(RUNS)/long-tail/holste_softmax-seed-$${seed}' sweep=long-tail resume=true runs_dir="$(RUNS)" $(ARGS)
+	$(RUN) train.py name=long-tail-start resume=auto $(SMALL) optimizer.lr=2e-3 trainer.max_epochs=12 score_test=false \
+	  data.root="$(PHANTOMS)/phantom-start" data.images=2000 data.phantom_size=96 runs_dir="$(RUNS)"
+	$(RUN) train.py -m experiment=holste_$(subst $(comma),$(comma)holste_,$(LONG_TAIL)) seed=0,1,2 $(SMALL) \
+	  data=phantom_lt data.root="$(PHANTOMS)/phantom-lt" init="$(RUNS)/long-tail-start" synthetic_batch_size=null \
+	  optimizer.lr=5e-4 trainer.max_epochs=14 sweep=long-tail resume=true runs_dir="$(RUNS)"
+	$(RUN) train.py -m experiment=holste_$(subst $(comma),$(comma)holste_,$(DECOUPLED)) seed=0,1,2 $(SMALL) \
+	  data=phantom_lt data.root="$(PHANTOMS)/phantom-lt" init='$(RUNS)/long-tail/holste_softmax-seed-$${seed}' \
+	  sweep=long-tail resume=true runs_dir="$(RUNS)"
 	$(RUN) -m cxr compare runs='$(RUNS)/long-tail/*' split=balanced_test metric=balanced_accuracy
 
 test: setup $(TESTED) ## run the tests; about 6 minutes on 2 cores
@@ -80,7 +85,7 @@ check-gpu: setup ## run the tests that need a GPU: float32 against the CPU, mixe
 	$(RUN) -m pytest -m gpu tests/end_to_end
 
 bench: setup ## run the benchmarks; one line of JSON per row
-	set -e; for each in input_path sources numbers faults systems; do $(RUN) benchmarks/$$each.py; done
+	set -e; for each in input_path sources numbers use faults systems; do $(RUN) benchmarks/$$each.py; done
 
 bench-data: setup ## measure what limits training on DATA=DIR, a folder of images; one minute; ARGS="backbone=..." as for training
 	@test -n "$(DATA)" || { echo "error: DATA is not set; make bench-data DATA=DIR, a folder of images"; exit 1; }

@@ -36,7 +36,7 @@ from cxr.loss.mae import MeanAbsoluteError
 from cxr.loss.two_way import TwoWay
 
 IMAGES, FINDINGS, FEATURES, TEXT = 256, 20, 1280, 128
-CALLS, ROUNDS = 40, 41
+CALLS, ROUNDS = 40, 21
 N = [20_000 // (k + 1) ** 2 for k in range(FINDINGS)]  # training positives, long-tailed
 M = [40_000 - n for n in N]
 Reference = Callable[[Tensor, Tensor], Tensor]

@@ -126,6 +126,7 @@ NAMES = (
     "transfer",
     "predict",
     "export",
+    "serve",
     "inspect",
     "phantom",
     "cache",
@@ -199,6 +200,10 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
         assert (ROOT / shlex.split(command)[1]).exists()
         return
     command = re.sub(r"^(torchrun|srun) (--\S+ )+(python )?", "python ", command)
+    if command.startswith("curl "):
+        path = re.search(r"http://127\.0\.0\.1:8000(\S*)$", command)
+        assert path and f'"{path[1]}"' in (ROOT / "cxr" / "use" / "api.py").read_text(encoding="utf-8")
+        return
     if command.startswith("sbatch "):
         script, *words = [word for word in shlex.split(command)[1:] if not word.startswith("--")]
         assert (ROOT / script).exists()

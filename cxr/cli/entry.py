@@ -31,6 +31,7 @@ PROGRAMS = {
     "tune": "searches options of a training on validation, with Optuna",
     "predict": "scores new images with a run, an ensemble or a bundle",
     "export": "writes a run as a bundle that works without PyTorch: ONNX networks, model card, checksums",
+    "serve": "answers HTTP requests with a bundle's scores; nothing is stored",
     "inspect": "prints how a data set is read: columns, images, patients, findings, splits; changes nothing",
     "phantom": "draws phantoms in the layout of a public data set",
     "cache": "decodes the images of a data set once for all training runs, or verifies that they are unchanged",

@@ -42,7 +42,7 @@ def evaluate_elsewhere(options: Mapping[str, Any], name: str) -> float:
 
     source, folder = Run(Path(options["run"])), str(options["external"] or name)
     if not source.path.is_dir():
-        raise CxrError(f"run={options['run']} is no directory; give one of runs/")
+        raise CxrError(f"run={options['run']} is not a directory; give one of runs/")
     if source.smoke:
         raise smoke_refused(source.path)
     check_name(folder, "external")
@@ -80,8 +80,8 @@ PROGRAM = Program(
     ),
     options=(
         "run", "resamples", "seed", "points.half", "points.sensitivity",
-        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "text.file",
-        "text.model", "accelerator", "data.root", "cache.dir",
+        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot",
+        "accelerator", "data.root", "cache.dir",
     ),
     schema=Evaluate,
     job=job,

@@ -19,9 +19,11 @@ PROGRAM = Program(
     about="Writes a run or an ensemble as a bundle that works without PyTorch, and verifies it on images of the run.",
     examples=(
         ("run=runs/a", "writes runs/a/bundle and prints its digest"),
+        ("run=runs/a int8=true out=small", "in 8 bits, a quarter of the size"),
+        ("run=runs/a page=true", "and as one HTML file for a browser"),
         ("run=runs/both out=both-1.0 data.root=DIR", "the images have moved to DIR"),
     ),
-    options=("run", "out", "data.root", "data.file", "cache.dir"),
+    options=("run", "out", "int8", "page", "data.root", "data.file", "cache.dir"),
     schema=Export,
     job=job,
 )

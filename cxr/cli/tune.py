@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def job(config: DictConfig) -> None:
     except ImportError:
         raise CxrError("tune needs Optuna: make setup EXTRAS=tune, or pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats
     folder = Path(config.runs_dir) / content["study"]
     folder.mkdir(parents=True, exist_ok=True)
     study, failures = _study(content, folder), 0

@@ -8,19 +8,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cxr.errors import CxrError
 from cxr.export.card import model_card
 from cxr.export.networks import Calibrated, to_onnx
 from cxr.export.opened import Opened, open_run
-from cxr.export.verify import sample_of, verify
+from cxr.export.quantise import IMAGES as RANGES
+from cxr.export.quantise import quantise
+from cxr.export.verify import IMAGES, LIMIT, RunImages, check_int8, verify
 from cxr.files.writing import replacing, staged, unwritable, write_text
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import versions
 from cxr.use.bundle import BUNDLE, load_bundle
 from cxr.use.description import describe
 from cxr.use.maps import file_name
+from cxr.use.page.runtime import runtime
+from cxr.use.page.write import write_page
 
-CARD, VERIFY = "MODEL_CARD.md", "verify.json"
+CARD, VERIFY, PAGE = "MODEL_CARD.md", "verify.json", "page.html"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _PROVENANCE = ("split_fingerprint", "labels_sha256", "split", UNKNOWN)
 
@@ -32,36 +38,52 @@ def export_bundle(options: Mapping[str, Any]) -> str:
         The digest of the bundle, SHA-256 of its `bundle.json`.
 
     Raises:
-        CxrError: the run cannot be opened or exported, its images cannot be read, the bundle exists, or it does not
-            compute what the run computes.
+        CxrError: the run cannot be opened or exported, its images cannot be read, the bundle exists, it does not
+            compute what the run computes, or there is no ONNX Runtime Web for a page.
     """
+    web = runtime() if options["page"] else None
     opened = open_run(options["run"])
     target = Path(options["out"] or opened.run.path / "bundle").expanduser()
     if os.path.lexists(target):
         raise CxrError(f"{target} exists; remove it, or choose another folder with out=DIR")
-    sample = sample_of(opened, options)
+    images, int8 = RunImages(opened, options), bool(options["int8"])
+    sample = images.sample(images.names("val", "train")[:IMAGES])
+    ranges = images.sample(images.names("train")[:RANGES]) if int8 else None
     try:
         with staged(target) as folder:
             about = describe(opened.system) | _results(opened)
             for number, described in enumerate(about["members"]):
                 described["file"] = f"{number + 1}-{file_name(described['name'])}.onnx"
                 content = _network(opened, number)
+                if ranges is not None:
+                    shown = np.stack([views[number] for views in ranges.views])[:, None]
+                    content = quantise(content, shown, ranges.attributes, str(opened.members[number].path))
                 with replacing(folder / described["file"]) as temporary:
                     temporary.write_bytes(content)
                 described["sha256"] = sha256(content).hexdigest()
                 print(f"{described['name']}: {len(content) / 1e6:.1f} MB", flush=True)
             _write(folder, about)
-            verified = verify(load_bundle(folder), opened, sample, folder)
+            bundle = load_bundle(folder)
+            verified = verify(bundle, opened, sample, folder, None if int8 else LIMIT)
+            if int8:
+                verified["validation_macro_auroc"] = check_int8(bundle, opened, images)
             write_text(folder / VERIFY, json.dumps(verified, indent=1) + "\n")
             write_text(folder / CARD, model_card(opened, about, verified))
             about["files"] = {name: sha256((folder / name).read_bytes()).hexdigest() for name in (CARD, VERIFY)}
             _write(folder, about)
             digest = load_bundle(folder).digest
+            if web is not None:
+                write_page(folder / PAGE, about, digest, web)
             os.rename(folder, target)
     except OSError as error:
         raise unwritable(target, error) from error
     worst = max(verified["largest_difference"].values())
-    print(f"{target}: equal to the run within {worst:.1e} on {verified['images']} of its images; digest {digest}")
+    print(
+        f"{target}: differs from the run by at most {worst:.1e} on {verified['images']} of its images; digest {digest}"
+    )
+    if web is not None:
+        size = (target / PAGE).stat().st_size / 1e6
+        print(f"{target / PAGE}: {size:.1f} MB; open it in a browser, it needs no server and no network")
     return digest
 
 

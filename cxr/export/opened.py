@@ -80,7 +80,7 @@ class Opened:
 
     def model(self, device: torch.device) -> Model:
         """The model that scores with these networks on a device, in float32."""
-        return Model(self.system, tuple(_forward(scorer.to(device), device) for scorer in self.scorers))
+        return Model(self.system, tuple(forward_with(scorer.to(device), device) for scorer in self.scorers))
 
 
 def open_run(path: str) -> Opened:
@@ -90,12 +90,12 @@ def open_run(path: str) -> Opened:
         path: the directory.
 
     Raises:
-        CxrError: it is no finished run; a member is missing or has other weights than the ensemble was made of; or the
+        CxrError: it is not a finished run; a member is missing or has other weights than in the ensemble; or the
             ensemble's method needs all images of a split at once, or is not one of this project.
     """
     run = Run(Path(path))
     if not run.path.is_dir():
-        raise CxrError(f"run={path} is no directory; give one of runs/")
+        raise CxrError(f"run={path} is not a directory; give one of runs/")
     metrics = run.metrics()
     if run.best.exists():
         loaded = load_network(run.best)
@@ -103,7 +103,7 @@ def open_run(path: str) -> Opened:
         return _opened(run, metrics, (run,), (loaded,), rule, loaded.findings, loaded.sha256)
     config = run.config()
     if "method" not in config or not isinstance(metrics.get("checkpoint_sha256"), dict):
-        raise CxrError(f"run={path} has no checkpoints/best.ckpt and is no ensemble; has its training finished?")
+        raise CxrError(f"run={path} has no checkpoints/best.ckpt and is not an ensemble; has its training finished?")
     members, networks = [], []
     for key, known in metrics["checkpoint_sha256"].items():
         member = Run(Path(str(key)))
@@ -190,7 +190,9 @@ def _rule(
         raise CxrError(f"{path}/metrics.json lacks weights of {error}; make the ensemble again") from None
 
 
-def _forward(scorer: Scorer, device: torch.device) -> Forward:
+def forward_with(scorer: Scorer, device: torch.device) -> Forward:
+    """A member that PyTorch computes on a device."""
+
     def forward(image: NDArray[np.uint8], attributes: Floats) -> tuple[Floats, Floats | None]:
         with torch.inference_mode():
             score, maps = scorer(torch.from_numpy(image).to(device), torch.from_numpy(attributes).to(device))

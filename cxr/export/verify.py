@@ -1,6 +1,6 @@
 """Compares a bundle with the networks that it was exported from, on images of the run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cxr.data.datamodule import Radiographs
 from cxr.errors import CxrError
 from cxr.export.opened import Opened
+from cxr.metrics.auroc import auroc, macro
 from cxr.run.predictions import read_predictions
 from cxr.training.reopen import open_data
 from cxr.use.bundle import open_session
@@ -20,6 +21,7 @@ from cxr.use.scoring import Floats, Model, Views
 IMAGES = 64
 BATCHES = (1, 3, 16)
 LIMIT = 1e-5  # of a difference between ONNX Runtime and PyTorch
+MOST_LOST = 0.002  # of the validation macro AUROC, by 8 bits
 
 
 @dataclass(frozen=True)
@@ -37,32 +39,42 @@ class Sample:
     attributes: Floats
 
 
-def sample_of(opened: Opened, named: Mapping[str, Any], split: str = "val", count: int = IMAGES) -> Sample:
-    """Images of a split, then of training, as each member of a system sees them.
+class RunImages:
+    """The images of a run, as each member of its system sees them.
 
     Args:
         opened: the run.
         named: folders that the user gave for its images, see `open_finished`.
-        split: `val` or `train`.
-        count: at most.
 
     Raises:
         CxrError: the images cannot be read.
     """
-    names: list[str] = []
-    shown: list[NDArray[np.uint8]] = []
-    for member, loaded in zip(opened.members, opened.loaded, strict=True):
-        data = open_data(member, loaded, named)
-        catalog = data.catalog
-        names = names or [name for one in (split, "train") for name in catalog.rows(one)["image"]][:count]
-        rows = catalog.table.reset_index().set_index("image", drop=False).loc[names].set_index("index")
-        images = Radiographs(data.cache, rows, catalog.findings, data.preprocessing)
-        shown.append(np.stack([images.image(position) for position in range(len(names))]))
-        attributes = images.attributes
-    return Sample(names, list(zip(*shown, strict=True)), attributes)
+
+    def __init__(self, opened: Opened, named: Mapping[str, Any]) -> None:
+        pairs = zip(opened.members, opened.loaded, strict=True)
+        self.data = [open_data(member, loaded, named) for member, loaded in pairs]
+
+    def names(self, *splits: str) -> list[str]:
+        """Ids of the images of splits."""
+        return [name for split in splits for name in self.data[0].catalog.rows(split)["image"]]
+
+    def targets(self, findings: Sequence[str], names: Sequence[str]) -> Floats:
+        """Labels (N, L) of images."""
+        table = self.data[0].catalog.table.set_index("image")
+        return table.loc[list(names), list(findings)].to_numpy(np.float32)
+
+    def sample(self, names: Sequence[str]) -> Sample:
+        """Some images by their ids."""
+        shown = []
+        for data in self.data:
+            catalog = data.catalog
+            rows = catalog.table.set_index("image", drop=False).loc[list(names)].reset_index(drop=True)
+            images = Radiographs(data.cache, rows, catalog.findings, data.preprocessing)
+            shown.append([images.image(position) for position in range(len(names))])
+        return Sample(list(names), list(zip(*shown, strict=True)), images.attributes)
 
 
-def verify(bundle: Model, opened: Opened, sample: Sample, folder: Path) -> dict[str, Any]:
+def verify(bundle: Model, opened: Opened, sample: Sample, folder: Path, limit: float | None = LIMIT) -> dict[str, Any]:
     """Scores images with a bundle and with PyTorch, at several batch sizes.
 
     Args:
@@ -70,13 +82,14 @@ def verify(bundle: Model, opened: Opened, sample: Sample, folder: Path) -> dict[
         opened: the run that it was exported from.
         sample: images.
         folder: of the bundle.
+        limit: of differences; None for a bundle in 8 bits, whose differences are recorded.
 
     Returns:
         The content of `verify.json`: images, batch sizes and the largest differences. Those of calibrated scores are
         divided by slopes above 1, by which a calibration multiplies the rounding of scores.
 
     Raises:
-        CxrError: a difference is `LIMIT` or more.
+        CxrError: a difference is `limit` or more.
     """
     reference = _outputs(opened.model(torch.device("cpu")), sample, max(BATCHES))
     worst: dict[str, float] = {}
@@ -90,13 +103,35 @@ def verify(bundle: Model, opened: Opened, sample: Sample, folder: Path) -> dict[
                 difference /= np.maximum(1, opened.system.scaling.slope)
             worst[name] = max(worst.get(name, 0.0), float(difference.max()))
     for name, difference in worst.items():
-        if not difference < LIMIT:
+        if limit is not None and not difference < limit:
             raise CxrError(
                 f"the export of {opened.run.path} differs from PyTorch by {difference:.1g} in {name}, on images of the "
-                f"run; the limit is {LIMIT:g}, so that no bundle is written"
+                f"run; the limit is {limit:g}, so that no bundle is written"
             )
-    about = {"images": len(sample.names), "batch_sizes": list(BATCHES), "limit": LIMIT, "largest_difference": worst}
+    about = {"images": len(sample.names), "batch_sizes": list(BATCHES), "limit": limit, "largest_difference": worst}
     return about | {"stored_predictions": _stored(opened, sample, reference["score"])}
+
+
+def check_int8(bundle: Model, opened: Opened, images: RunImages) -> dict[str, float]:
+    """The macro AUROC of a bundle in 8 bits and of its run on all validation images.
+
+    Raises:
+        CxrError: that of the bundle is lower by more than `MOST_LOST`.
+    """
+    names, scores = images.names("val"), dict[str, list[Floats]](run=[], bundle=[])
+    models = {"run": opened.model(torch.device("cpu")), "bundle": bundle}
+    for start in range(0, len(names), IMAGES):
+        sample = images.sample(names[start : start + IMAGES])
+        for name, model in models.items():
+            scores[name].append(model.score_views(sample.views, sample.attributes).score)
+    target = images.targets(opened.system.findings, names)
+    found = {name: macro(auroc(target, np.concatenate(parts))) for name, parts in scores.items()}
+    if not found["bundle"] >= found["run"] - MOST_LOST:
+        raise CxrError(
+            f"int8=true lowers the validation macro AUROC of {opened.run.path} from {found['run']:.4f} to "
+            f"{found['bundle']:.4f}, by more than {MOST_LOST}; export it without int8"
+        )
+    return found
 
 
 def _outputs(model: Model, sample: Sample, size: int) -> dict[str, NDArray[np.float32]]:

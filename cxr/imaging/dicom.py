@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEGBaseline8Bit, JPEGLSLossless, JPEGLSNearLossless
+from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, JPEGLSNearLossless
 
 from cxr.errors import CxrError
 from cxr.imaging.dicom_header import as_bad_image, read_dataset, remarks_of, text_of, whole_of
@@ -17,8 +17,12 @@ from cxr.imaging.dicom_levels import levels_of, unsigned
 from cxr.imaging.limits import BadImage, check_size
 
 _SPARE = 1 << 16  # bytes
-# Of several decoders for a compression: Pillow takes a fifth of the time of GDCM, and pyjpegls seconds for a cut file.
-_PLUGINS = {JPEGBaseline8Bit: "pillow", JPEGLSLossless: "gdcm", JPEGLSNearLossless: "gdcm"}
+# Of several decoders for a compression: GDCM aborts the process at some damaged JPEG 2000 files, pyjpegls takes seconds
+# for a cut file, and Pillow takes a fifth of the time of GDCM.
+_PLUGINS = {
+    JPEG2000: "pylibjpeg", JPEG2000Lossless: "pylibjpeg", JPEGLSLossless: "gdcm", JPEGLSNearLossless: "gdcm",
+    JPEGBaseline8Bit: "pillow",
+}  # fmt: skip
 
 
 def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], tuple[str, ...]]:

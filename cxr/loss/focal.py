@@ -49,7 +49,8 @@ class Focal(WeightedLoss):
             shares = target if weight is None else target * weight
             total = -(shares * wrong**self.gamma * log_p).sum()
             return LossTerms(total, mask.sum(dtype=total.dtype))
-        of_positive, of_negative = F.softplus(-logits), F.softplus(logits)  # -log p and -log(1 - p)
+        of_positive = F.softplus(-logits)  # -log p
+        of_negative = of_positive + logits  # -log(1 - p), rounded where p^gamma is tiny
         positive = (-self.gamma * of_negative).exp() * of_positive
         negative = (-self.gamma * of_positive).exp() * of_negative
         of_known = mask.to(logits.dtype)

@@ -41,8 +41,8 @@ class LossTerms(NamedTuple):
 
 
 def over_known(elementwise: Tensor, known: Tensor) -> LossTerms:
-    """Sums values where the mask `known` is true; unknown targets contribute neither value nor gradient."""
-    return LossTerms(torch.where(known, elementwise, 0.0).sum(), known.sum(dtype=elementwise.dtype))
+    """Sums values where `known`, of the same shape, holds; unknown targets give neither value nor gradient."""
+    return LossTerms(torch.where(known, elementwise, 0.0).sum(), known.count_nonzero().to(elementwise.dtype))
 
 
 class Known(NamedTuple):

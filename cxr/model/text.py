@@ -37,14 +37,14 @@ DEFINITIONS = {
 
 
 class LabelText(Protocol):
-    """What the option group `text` builds."""
+    """An option of the group `text`."""
 
     def vectors(self, findings: Sequence[str]) -> Tensor:
-        """(L, E) float32, one vector a finding."""
+        """(L, E) float32, one vector per finding."""
         ...
 
     def prompts(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32, one vector a text."""
+        """(N, E) float32, one vector per text."""
         ...
 
 

@@ -9,6 +9,7 @@ from cxr.phantom.population import PAIRS, Visit
 LONG_TAIL = (NO_FINDING, *(NIH14[k] for k in np.argsort(-np.diag(PAIRS))))
 IMBALANCE = 100  # images of the first finding, per image of the last one
 BALANCED = {"val": 0.1, "test": 0.2}  # shares of the images in which all findings are as frequent as each other
+FIRST_PATIENT = 100_001  # above those of `draw_population`, so that weights trained on its phantoms can be used
 TAIL_TEST = 0.1  # share of further test images, long-tailed as those of training
 
 
@@ -33,5 +34,5 @@ def draw_long_tail(images: int, seed: int = 0) -> list[Visit]:
         for finding in np.repeat(LONG_TAIL, counts):
             age, woman, portable = round(15 + 75 * rng.beta(2.2, 2.6)), rng.random() < 0.435, rng.random() < 0.4
             shown = () if finding == NO_FINDING else (str(finding),)
-            visits.append(Visit(len(visits) + 1, 0, age, woman, portable, shown, shown, test, balanced))
+            visits.append(Visit(FIRST_PATIENT + len(visits), 0, age, woman, portable, shown, shown, test, balanced))
     return visits

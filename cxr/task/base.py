@@ -94,20 +94,20 @@ class ClassificationTask(pl.LightningModule, ABC):
         resampling: Resampling | None = None,
         train_positives: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
-        """What the task adds to a split in `metrics.json`: plain numbers, by default those of `metrics`.
+        """Results that the task adds to a split in `metrics.json` as plain values; by default `metrics`.
 
         Args:
             target: (N, L), NaN unknown.
             score: (N, L), probabilities.
             findings: L names.
             patient: (N,), the patient's id of every image.
-            resampling: of patients, for intervals; without it, numbers have none.
+            resampling: of patients, for intervals; None for no intervals.
             train_positives: of each finding in training, where known.
         """
         return {name: number(value) for name, value in self.metrics(target, score).items()}
 
     def loss_inputs(self, output: NetworkOutput, batch: Batch) -> tuple[NetworkOutput, Batch]:
-        """What the loss receives of the network's output and the batch; here both as they are."""
+        """The output and the batch for the loss; here unchanged."""
         return output, batch
 
     def check(self, catalog: Catalog) -> None:

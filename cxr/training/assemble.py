@@ -23,7 +23,7 @@ from cxr.data.augment import Augmentation
 from cxr.data.cache.local import local_copy
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData
-from cxr.data.sampling import Order
+from cxr.data.sampling import BalancedSets, Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.loss.terms import LossTerms
@@ -139,6 +139,8 @@ def assemble(
         _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     task.check(catalog)
+    if isinstance(order, BalancedSets):
+        order = order.over(catalog.rows("train").get("source"))
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored
     torch.set_rng_state(random_state)  # initial weights depend on the seed alone
@@ -146,6 +148,8 @@ def assemble(
     network, ancestry = _network(config, catalog, restored, built, vectors)
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
+    if isinstance(order, BalancedSets):
+        order = order.over(catalog.rows("train").get("source"))
     loss = build_loss(config, catalog.targets("train"), catalog.findings, network.embedding, vectors)
     check_loss(loss, task, batches)
     if first:

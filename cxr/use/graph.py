@@ -29,7 +29,7 @@ def check_graph(content: bytes, origin: str) -> None:
     """Checks the bytes of an ONNX model.
 
     Raises:
-        CxrError: it is no such model, has an unknown operator or domain, a subgraph or function of its own, or stores
+        CxrError: it is not such a model, has an unknown operator or domain, a subgraph or a custom function, or stores
             weights outside the file; `origin` is named.
     """
     try:

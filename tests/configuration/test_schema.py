@@ -58,7 +58,7 @@ def test_the_schema_has_the_keys_of_the_yaml_files_and_their_defaults(program: s
 
 def test_choices_are_those_of_the_code_that_reads_them() -> None:
     assert tuple(parts(parts(program_of("evaluate").schema)["points"])) == RULES
-    assert get_args(get_type_hints(program_of("compare").schema)["metric"]) == tuple(RANK_METRICS)
+    assert get_args(get_type_hints(program_of("compare").schema)["metric"]) == (*RANK_METRICS, "balanced_accuracy")
 
 
 GROUPS = [path for group in ("data", "trainer", "optimizer", "backbone") for path in (conf_dir() / group).glob("*")]
@@ -93,7 +93,7 @@ def test_a_run_of_an_earlier_version_reads_as_one_of_this(tmp_path: Path) -> Non
     config, now = Run(tmp_path).config(), composed("train", *DATA)
     for key in ("crop", "task", "sampler", "mix", "fusion"):
         assert config[key] == now[key]
-    later = {key: now["data"][key] for key in ("single_finding", "test_lists")}
+    later = {key: now["data"][key] for key in ("single_finding", "test_lists", "folds", "fold")}
     assert config["data"] == {"min_cases": 0, **later}
     assert config["cache"] == {**now["cache"], "size": 64} and config["checkpoint"]["keep_best"] == 1
     assert list(config["logger"]) == ["wandb"] and config["logger"]["wandb"]["project"] == "cxr"

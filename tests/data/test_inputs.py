@@ -52,7 +52,7 @@ def test_a_table_may_have_age_sex_and_view(folder: Path) -> None:
         ("films.csv", None, "has no column for the images, such as image"),
         ("empty.txt", None, "has no images"),
         ("films", "films", "is for the images of a list or table"),
-        ("list.txt", "absent", "is no folder"),
+        ("list.txt", "absent", "is not a folder"),
     ],
 )
 def test_what_cannot_be_listed_is_said(folder: Path, name: str, root: str | None, said: str) -> None:

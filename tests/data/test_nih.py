@@ -171,7 +171,7 @@ def test_missing_column_is_named_with_the_columns_there_are(nih_folder: Folder, 
 
 
 def test_table_of_a_header_alone_is_refused(nih_folder: Folder) -> None:
-    with pytest.raises(CxrError, match="holds no image"):
+    with pytest.raises(CxrError, match="has no images"):
         read_nih(str(nih_folder([])))
 
 

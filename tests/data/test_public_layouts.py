@@ -1,6 +1,7 @@
 """Readers of public data sets on phantoms in their layouts, against the drawn labels and counts of the csv module."""
 
 import csv
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr.configuration.targets import SOURCES, build
 from cxr.data.catalog import Catalog, check_images_exist
 from cxr.data.sources.brax import read_brax
 from cxr.data.sources.chestmnist import read_chestmnist
@@ -21,9 +23,11 @@ from cxr.data.sources.siim import read_siim
 from cxr.data.sources.vinbigdata import read_vinbigdata
 from cxr.data.sources.vindr import read_vindr
 from cxr.errors import CxrError
+from cxr.imaging.decode import read_gray
 from cxr.phantom import draw_population, write_phantoms
 from cxr.phantom.layouts import LAYOUTS
 from cxr.phantom.layouts.drawn import Drawn
+from tests.test_configuration import composed
 
 READERS: dict[str, Callable[..., Catalog]] = {
     "chexpert": read_chexpert, "mimic_cxr": read_mimic_cxr, "padchest": read_padchest, "vindr": read_vindr,
@@ -188,6 +192,33 @@ def test_boxes_are_in_pixels_of_the_published_image(catalogs: dict[str, Catalog]
         assert set(boxes["image_width"]) == {side}
     rsna = sum(row["Target"] == "1" for row in rows(folders, "rsna"))
     assert len(catalogs["rsna"].boxes) == rsna
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_option_file_reads_the_set(folders: Path, catalogs: dict[str, Catalog], name: str) -> None:
+    config = composed("inspect", f"data={name}", f"data.root={folders / name}")
+    read = build(config["data"]["source"], allow=SOURCES)
+    assert read.labels_sha256 == catalogs[name].labels_sha256 and read.origin == catalogs[name].origin
+
+
+@pytest.mark.parametrize("name", ["vindr", "siim", "padchest", "brax"])
+def test_images_show_what_was_drawn(catalogs: dict[str, Catalog], drawn: list[Drawn], name: str) -> None:
+    if name in ("vindr", "siim"):
+        pytest.importorskip("pydicom")
+    for path in catalogs[name].table["path"][:8]:  # vindr: 12 bits, every fourth patient inverted
+        read = read_gray(path)
+        assert np.abs(read / (257 if read.dtype == np.uint16 else 1) - drawn[0].picture).max() < 1, path
+
+
+def test_images_may_stay_in_archives(folders: Path, catalogs: dict[str, Catalog], tmp_path: Path) -> None:
+    shutil.copytree(folders / "padchest", tmp_path / "set")
+    for folder in "01":
+        shutil.make_archive(str(tmp_path / "set" / folder), "zip", tmp_path / "set" / folder)
+    shutil.rmtree(tmp_path / "set" / "0")  # 1 is there twice
+    table = read_padchest(str(tmp_path / "set")).table
+    assert (table["image"] == catalogs["padchest"].table["image"]).all() and (table["path"] != "").all()
+    through = table["path"].str.contains(".zip/", regex=False)
+    assert (through == (catalogs["padchest"].table["path"].str.contains("/padchest/0/"))).all() and through.any()
 
 
 @pytest.mark.parametrize("name", SETS)

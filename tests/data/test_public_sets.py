@@ -160,6 +160,13 @@ def test_blank_cells_are_unknown_except_beside_no_finding(chexpert: Callable[...
     assert "No Finding" not in catalog.findings
 
 
+def test_a_finding_counts_where_no_finding_contradicts_it(chexpert: Callable[..., Path], capsys: Any) -> None:
+    rows = [[*film(1), *labelled(No_Finding="1.0", Edema="1.0")], [*film(2), *labelled(No_Finding="1.0")]]
+    catalog = read_chexpert(str(chexpert(rows)))
+    assert values(catalog, "Edema") == [1, 0, 0] and values(catalog, "Fracture") == [None, 0, 0]
+    assert "1 images have No Finding beside a finding" in capsys.readouterr().out
+
+
 def test_unknown_policies_are_refused(chexpert: Callable[..., Path]) -> None:
     root = str(chexpert([[*film(1), *labelled()]]))
     for option, value in (("uncertain", "maybe"), ("blank", "ones"), ("views", "lateral")):

@@ -21,7 +21,14 @@ DATA = {name: None for name in ("root", "file", "roles", "train_list", "val_list
 
 
 def options(runs: Runs, name: str, out: Path) -> dict[str, Any]:
-    return {"run": str(runs[name].path), "out": str(out), "data": DATA, "cache": {"dir": None}}
+    return {
+        "run": str(runs[name].path),
+        "out": str(out),
+        "data": DATA,
+        "cache": {"dir": None},
+        "int8": False,
+        "page": False,
+    }
 
 
 def check_scores(runs: Runs, name: str, folder: Path, attributes: bool = False) -> None:
@@ -53,6 +60,7 @@ def test_a_bundle_of_a_run(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFix
     about = json.loads((folder / "bundle.json").read_text())
     assert about["test"]["macro_auroc"] == runs["a"].metrics()["test"]["macro_auroc"]
     assert str(runs.folder) not in (folder / "bundle.json").read_text() + (folder / "MODEL_CARD.md").read_text()
+    assert b"/cxr/" not in (folder / "1-a.onnx").read_bytes(), "no path of this machine"
     check_card((folder / "MODEL_CARD.md").read_text(), runs)
     with pytest.raises(CxrError, match="bundle exists; remove it, or choose another folder with out=DIR"):
         export_bundle(options(runs, "a", folder))
@@ -113,9 +121,11 @@ def test_the_images_of_the_run_are_what_a_bundle_is_verified_with(runs: Runs) ->
     from cxr.export.opened import open_run
 
     opened = open_run(str(runs["weighted"].path))
-    sample = verify.sample_of(opened, {"data": DATA, "cache": {"dir": None}}, count=5)
+    images = verify.RunImages(opened, {"data": DATA, "cache": {"dir": None}})
     val = read_predictions(runs["a"].predictions("val"))
-    assert sample.names == list(val.image[:5])
+    assert images.names("val") == list(val.image)
+    np.testing.assert_array_equal(images.targets(val.findings, val.image[::-1]), val.target[::-1])
+    sample = images.sample(images.names("val", "train")[:5])
     for name, views in zip(sample.names, sample.views, strict=True):
         expected = opened.model(torch.device("cpu")).views(read_gray(runs.data / "images" / name))
         for found, wanted in zip(views, expected, strict=True):
@@ -128,3 +138,20 @@ def test_the_images_of_the_run_are_what_a_bundle_is_verified_with(runs: Runs) ->
 def test_bundles_of_other_systems(runs: Runs, name: str, tmp_path: Path) -> None:
     export_bundle(options(runs, name, tmp_path / "bundle"))
     check_scores(runs, name, tmp_path / "bundle", attributes=True)
+
+
+@pytest.mark.slow
+def test_eight_bits_are_refused_if_they_cost_accuracy(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = options(runs, "a", tmp_path / "bundle") | {"int8": True}
+    monkeypatch.setattr(verify, "MOST_LOST", 1)
+    export_bundle(given)
+    verified = json.loads((tmp_path / "bundle" / "verify.json").read_text())
+    assert verified["limit"] is None and set(verified["validation_macro_auroc"]) == {"run", "bundle"}
+    metrics = runs["a"].metrics()["val"]
+    assert verified["validation_macro_auroc"]["run"] == pytest.approx(metrics["macro_auroc"], abs=1e-6)
+    monkeypatch.setattr(verify, "MOST_LOST", -1)
+    with pytest.raises(CxrError, match=r"int8=true lowers the validation macro AUROC of .* export it without int8"):
+        export_bundle(given | {"out": str(tmp_path / "other")})
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

@@ -96,8 +96,8 @@ def test_ranks_are_refused_since_they_need_a_whole_split(runs: Runs, tmp_path: P
 
 
 def test_what_is_no_finished_run_is_refused(runs: Runs, tmp_path: Path) -> None:
-    with pytest.raises(CxrError, match="is no directory"):
+    with pytest.raises(CxrError, match="is not a directory"):
         open_run(str(tmp_path / "absent"))
     (tmp_path / "config.yaml").write_text("seed: 0\n")
-    with pytest.raises(CxrError, match=r"has no checkpoints/best.ckpt and is no ensemble"):
+    with pytest.raises(CxrError, match=r"has no checkpoints/best.ckpt and is not an ensemble"):
         open_run(str(tmp_path))

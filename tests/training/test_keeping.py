@@ -136,7 +136,7 @@ def test_last_is_written_when_an_interval_is_over_between_epochs_and_at_the_end(
 
 
 def test_a_process_with_a_signal_writes_last_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "asked", "SIGTERM")
+    monkeypatch.setattr(requests, "received", "SIGTERM")
     monkeypatch.setattr(requests, "can_wait", True)
     run = Run(tmp_path / "a")
     with pytest.raises(Stopped, match=r"^stopped by SIGTERM after step \d+: .*last\.ckpt is written; .*resume=true"):

@@ -159,7 +159,7 @@ def test_a_run_that_was_deleted_during_training_is_reported_and_stays_deleted(
         real(trainer, *arguments, **options)
 
     monkeypatch.setattr(pl.Trainer, "fit", fit)
-    with pytest.raises(CxrError, match="was deleted, renamed or replaced while it was trained"):
+    with pytest.raises(CxrError, match="was deleted, renamed or replaced during training"):
         train(configure(), run)
     assert not list(run.path.rglob("*.ckpt"))
 

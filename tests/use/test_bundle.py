@@ -1,6 +1,7 @@
 """Bundles score with ONNX Runtime alone, and what was changed in one is found."""
 
 import json
+import os
 import subprocess
 import sys
 from hashlib import sha256
@@ -139,6 +140,9 @@ def test_a_bundle_needs_neither_pytorch_nor_what_belongs_to_it(tmp_path: Path) -
         "code = run('predict', ['bundle=bundle', 'images=film.png', 'out=out.csv'])\n"
         "print(code, sorted({'torch', 'timm', 'lightning', 'onnx', 'albumentations', 'matplotlib'} & set(sys.modules)))"
     )
-    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
     assert ended.stdout.splitlines()[-1] == "0 []", ended.stderr
     assert (tmp_path / "out.csv").read_text().count("\n") == 2

@@ -167,27 +167,22 @@ def _results(tasks: list[Task], state: State, array: Path, start: int, processes
         write_row(array, start + position * len(row), row)
         return Result(position, *known[position].entry[3:])
 
-    untouched = [
-        t for t in tasks if t.position in known and known[t.position].entry.modified == state.times[t.position]
-    ]
-    copied = set()
-    for task in untouched:
-        result = copy(task.position)
-        if result is not None:
-            copied.add(task.position)
-            yield result
-    left = [
-        Task(task.position, task.path, known[task.position].entry.source if task.position in known else None)
-        for task in tasks
-        if task.position not in copied
-    ]
-    again = []
-    for result in decode_all(left, array, start, state.size, processes):
-        copied_row = copy(result.position) if result.reason == SAME else result
-        if copied_row is None:
+    changed, again = [], []
+    for task in tasks:
+        earlier = known.get(task.position)
+        unchanged = earlier is not None and earlier.entry.modified == state.times[task.position]
+        copied = copy(task.position) if unchanged else None
+        if copied is not None:
+            yield copied
+        else:
+            earlier = known.get(task.position)  # without a row that `copy` found damaged
+            changed.append(task._replace(known=earlier.entry.source if earlier else None))
+    for result in decode_all(changed, array, start, state.size, processes):
+        copied = copy(result.position) if result.reason == SAME else result
+        if copied is None:
             again.append(Task(result.position, state.paths[result.position]))
         else:
-            yield copied_row
+            yield copied
     yield from decode_all(again, array, start, state.size, processes)
 
 

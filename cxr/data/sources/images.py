@@ -58,7 +58,7 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
     found = Found(names, pd.Series(files, dtype=object))
     if None not in files:
         return found
-    below = {**_in_archives(below), **below}
+    below = {**in_archives(below), **below}
     ids, paths = dict[str, str](), dict[str, str]()
     outside, index = dict[str, Path](), _Index(below)
     others = [str(name) for name in names[found.paths.isna()].unique()]
@@ -125,7 +125,7 @@ class _Index:
         return [], False
 
 
-def _in_archives(below: Mapping[str, str]) -> dict[str, str]:
+def in_archives(below: Mapping[str, str]) -> dict[str, str]:
     """What the archives among the files hold, as if it were unpacked in their folders."""
     listed = members_of([Path(path) for path in below.values() if path.endswith(archives.SUFFIXES)])
     folders = {path: name.rpartition("/")[0] for name, path in below.items() if path in listed}

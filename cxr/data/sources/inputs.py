@@ -87,5 +87,5 @@ def _files(names: Sequence[str], listed_in: Path, root: str | None) -> list[str]
         return [str(listed_in.parent / Path(name).expanduser()) if name else "" for name in names]
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise CxrError(f"root={root} is no folder; give the folder of the images")
+        raise CxrError(f"root={root} is not a folder; give the folder of the images")
     return [str(path) for path in find_images(pd.Series(names, dtype=object), folder, str(listed_in)).paths]

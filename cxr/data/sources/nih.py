@@ -40,7 +40,7 @@ def read_nih(root: str | None) -> Catalog:
     entry = _entry_table(folder)
     raw, lines = _read_rows(entry)
     if raw.empty:
-        raise CxrError(f"{entry} holds no image; expected one row an image")
+        raise CxrError(f"{entry} has no images; expected one row per image")
     table = pd.DataFrame({"image": raw[_IMAGE].str.strip(), "patient": raw[_PATIENT].str.strip()})
     for column, name in _OPTIONAL.items():
         table[name] = raw[column].str.strip() if column in raw else ""

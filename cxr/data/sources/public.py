@@ -4,7 +4,7 @@ A reader puts its published columns into a frame of text, a row per image, and h
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cxr.data.catalog import Catalog, check, root_folder, some
 from cxr.data.soft import SOFT
-from cxr.data.sources.images import SUFFIXES, Found, files_below
+from cxr.data.sources.images import SUFFIXES, Found, files_below, in_archives
 from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
 from cxr.data.sources.roles import NAMES, Roles
 from cxr.data.sources.table import attributes, check_choices
@@ -23,7 +23,6 @@ from cxr.files.reading import read_text
 from cxr.findings import NO_FINDING, shared_name
 
 VIEWS = ("frontal", "all")
-_IMAGES = frozenset((*SUFFIXES, ".dcm", ".dicom"))
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,7 @@ def published(
     columns = {role: role for role in NAMES if role in frame}
     if NO_FINDING in frame:
         columns["no_finding"] = NO_FINDING
+        frame = _without_contradictions(frame, [name for name in findings if name != "Support Devices"])
     used = frame[[*columns.values(), *headings.values()]]
     sheet = Sheet(Path(origin), pa.Table.from_pandas(used, preserve_index=False), frame.index.to_numpy(), "")
     notes: list[str] = []
@@ -148,6 +148,16 @@ def published(
     return check(catalog, sheet.rows.tolist(), {**columns, **headings})
 
 
+def _without_contradictions(frame: pd.DataFrame, findings: Sequence[str]) -> pd.DataFrame:
+    """The frame with `No Finding` blank where a finding is present, and how many."""
+    present = frame[findings].isin(["1", "1.0"]).any(axis=1)
+    both = present & frame[NO_FINDING].isin(["1", "1.0"])
+    if not both.any():
+        return frame
+    print(f"{both.sum():,} images have {NO_FINDING} beside a finding; the finding counts", flush=True)
+    return frame.assign(**{NO_FINDING: frame[NO_FINDING].mask(both, "")})
+
+
 def frontal(frame: pd.DataFrame, mask: pd.Series, views: str) -> pd.DataFrame:
     """The rows of a frame whose view is frontal, `mask` (N,), or all of them with `data.views=all`; says how many."""
     check_choices(views=(views, VIEWS))
@@ -161,7 +171,7 @@ def by_end(parts: int) -> Callable[[pd.Series, Path, str], Found]:
     """A function that finds the files of images by the last `parts` parts of their path, without suffix.
 
     Copies of a data set differ in the folders above, and in the suffix where images were converted. A file with the
-    suffix of the name goes before a converted one.
+    suffix of the name goes before a converted one, and a file before one in an archive.
     """
 
     def find(names: pd.Series, root: Path, origin: str) -> Found:
@@ -169,25 +179,31 @@ def by_end(parts: int) -> Callable[[pd.Series, Path, str], Found]:
             below = files_below(str(root))
         except OSError as error:
             raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
-        wanted = {_end(name, parts)[0]: _end(name, parts)[1] for name in names}
-        files: dict[str, tuple[bool, list[str]]] = {}
-        for name, path in below.items():
-            end, suffix = _end(name, parts)
-            if suffix and end in wanted:
-                exact = suffix == wanted[end]
-                best, found = files.get(end, (exact, []))
-                if exact >= best:
-                    files[end] = (exact, [*(found if exact == best else []), path])
-        twice = [found for _, found in files.values() if len(found) > 1]
+        wanted = dict(_end(name, parts) for name in names)
+        files = _files_of(wanted, below, parts)
+        if len(files) < len(wanted):
+            files = {**_files_of(wanted, in_archives(below), parts), **files}
+        twice = [found for found in files.values() if len(found) > 1]
         if twice:
             raise CxrError(
                 f"{len(twice)} images of {origin} have several files below data.root={root}, such as {some(twice[0])}; "
                 "give the folder of one copy"
             )
-        paths = [files[end][1][0] if end in files else "" for end in (_end(name, parts)[0] for name in names)]
+        paths = [files[end][0] if end in files else "" for end in (_end(name, parts)[0] for name in names)]
         return Found(names, pd.Series(paths, dtype=object))
 
     return find
+
+
+def _files_of(wanted: Mapping[str, str], below: Mapping[str, str], parts: int) -> dict[str, list[str]]:
+    """The files of images by the end of their path: those with the wanted suffix, or else all."""
+    exact: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for name, path in below.items():
+        end, suffix = _end(name, parts)
+        if suffix and end in wanted:
+            (exact if suffix == wanted[end] else others).setdefault(end, []).append(path)
+    return {**others, **exact}
 
 
 def _end(path: str, parts: int) -> tuple[str, str]:
@@ -195,7 +211,7 @@ def _end(path: str, parts: int) -> tuple[str, str]:
     end = "/".join(path.split("/")[-parts:])
     stem, dot, suffix = end.rpartition(".")
     suffix = f"{dot}{suffix.lower()}"
-    return (stem, suffix) if suffix in _IMAGES else (end, "")
+    return (stem, suffix) if suffix in SUFFIXES else (end, "")
 
 
 def nih_patients(images: pd.Series, mapping: str | None, key: str, files: Published) -> pd.DataFrame:

@@ -148,7 +148,7 @@ def read_roles(path: Path) -> dict[str, Any]:
     """The content of a roles file: headings by role, with `findings` (heading by name) or `labels` and `separator`.
 
     Raises:
-        CxrError: the file is missing, is no YAML mapping, or has a key or a value of another kind.
+        CxrError: the file is missing, is not a YAML mapping, or has a key or a value of another kind.
     """
     try:
         content = yaml.safe_load(read_text(path, _LONGEST))

@@ -1,0 +1,171 @@
+"""Using a trained system beside its peers: `python benchmarks/use.py [DIR] [ROW ...]`.
+
+DIR holds published PNGs (default `$CXR_SHARED/nih_native`). Both sides of a row are measured alternately in one run; a
+row is one JSON line on standard output. Networks have random weights, and batch norm the statistics of these images.
+docs/benchmarks.md says what each row measures.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.pop(0)  # this folder, whose numbers.py is not Python's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.made import configured, row, say
+from cxr.cli import conf_dir
+from cxr.export.networks import Calibrated, to_onnx
+from cxr.export.opened import Scorer, forward_with
+from cxr.export.quantise import quantise
+from cxr.findings import NIH14
+from cxr.imaging.decode import read_gray, resize
+from cxr.training.build import build_network, build_task
+from cxr.training.checkpoint import LoadedNetwork
+from cxr.use.bundle import forward_of
+from cxr.use.files import Inputs, score_files
+from cxr.use.scoring import Forward, Model
+from cxr.use.system import Member, Rule, System
+
+SHARED = Path(os.environ.get("CXR_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+SMALLEST = {"inception_v3": 96, "inception_resnet_v2": 96, "swin_tiny": 224}  # pixels; 64 for the others
+FILES = 48  # that are scored in a round
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network by its option, with random weights, and with PyTorch."""
+
+    loaded: LoadedNetwork
+    member: Member
+    forward: Forward
+
+    def onnx(self) -> bytes:
+        network = Calibrated(Scorer(self.loaded, NIH14), self.member, None, (-1,) * len(NIH14))
+        return to_onnx(network, self.member.name)
+
+    def model(self, forward: Forward) -> Model:
+        rule = Rule("mean", ((1.0,),) * len(NIH14))
+        system = System(self.member.name, "0" * 64, NIH14, (-1,) * len(NIH14), (self.member,), rule)
+        return Model(system, (forward,))
+
+
+def views(paths: list[str], size: int) -> np.ndarray:
+    return np.stack([resize(read_gray(path), size) for path in paths])[:, None]
+
+
+def network_of(backbone: str, size: int, paths: list[str]) -> Network:
+    config = configured(f"backbone={backbone}", f"image_size={size}", "attention=location", "backbone.pretrained=false")
+    torch.manual_seed(0)
+    network = build_network(config, len(NIH14))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    batch = {"image": torch.from_numpy(views(paths[:16], size)), "attributes": torch.zeros(16, 5)}
+    with torch.no_grad():
+        network.train()(batch)
+    loaded = LoadedNetwork(network.eval(), NIH14, 0, "", config, build_task(config, NIH14))
+    member = Member(backbone, network.preprocessing, maps="heads")
+    return Network(loaded, member, forward_with(Scorer(loaded, NIH14), torch.device("cpu")))
+
+
+def measure(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The best seconds of each side; they take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, work in sides.items():
+            began = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: min(values) for name, values in seconds.items()}
+
+
+def predict(paths: list[str]) -> None:
+    """Open, resize and score one image at a time is what TorchXRayVision's script does."""
+    network = network_of("densenet121", 224, paths)
+    listed = (paths * (FILES // len(paths) + 1))[:FILES]
+    mean, std = network.member.preprocessing.mean, network.member.preprocessing.std
+
+    def reference() -> None:
+        for path in listed:
+            pixels = np.asarray(Image.open(path).convert("L"), np.float32) / 255
+            small = cv2.resize(pixels, (224, 224), interpolation=cv2.INTER_AREA)
+            image = torch.from_numpy((small - mean) / std)[None, None]
+            with torch.no_grad():
+                features = network.loaded.network.backbone(image)
+                vector, _ = network.loaded.network.attention(features)
+                torch.sigmoid(network.loaded.network.head(vector))
+
+    def table(model: Model) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            score_files(model, Inputs(listed, listed), Path(folder) / "scores.parquet")
+
+    run = network.model(network.forward)
+    bundle = network.model(forward_of(network.onnx(), network.member, len(NIH14), "densenet121"))
+    found = measure({"reference": reference, "bundle": partial(table, bundle), "run": partial(table, run)}, 2)
+    rates = {name: FILES / seconds for name, seconds in found.items()}
+    row("predict", rates["bundle"], rates["reference"], rates["bundle"] / rates["reference"], "images/s")
+    row("predict_run", rates["run"], rates["reference"], rates["run"] / rates["reference"], "images/s")
+
+
+def onnx(paths: list[str]) -> None:
+    network = network_of("mobilenet", 224, paths)
+    forward = forward_of(network.onnx(), network.member, len(NIH14), "mobilenet")
+    image, unknown = views(paths[:1], 224), np.zeros((1, 5), np.float32)
+    sides = {"onnx": partial(forward, image, unknown), "eager": partial(network.forward, image, unknown)}
+    measure(sides, 5)
+    found = measure(sides, 100)
+    row("onnx", 1000 * found["onnx"], 1000 * found["eager"], found["eager"] / found["onnx"], "ms")
+
+
+def int8_size(paths: list[str]) -> None:
+    network = network_of("mobilenet", 224, paths)
+    whole = network.onnx()
+    small = quantise(whole, views(paths[:32], 224), np.zeros((32, 5), np.float32), "mobilenet")
+    row("int8_size", len(small), len(whole), len(whole) / len(small), "bytes")
+
+
+def parity(paths: list[str]) -> None:
+    worst = 0.0
+    for backbone in sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml")):
+        if backbone in ("blank", "timm"):  # sees nothing; any model
+            continue
+        size = SMALLEST.get(backbone, 64)
+        network = network_of(backbone, size, paths)
+        forward = forward_of(network.onnx(), network.member, len(NIH14), backbone)
+        image, unknown = views(paths[:16], size), np.zeros((16, 5), np.float32)
+        difference = float(np.abs(forward(image, unknown)[0] - network.forward(image, unknown)[0]).max())
+        say(f"{backbone}: {difference:.1e}")
+        worst = max(worst, difference)
+    row("parity", worst, 1e-5, 1e-5 / worst, "probability")
+
+
+ROWS = {each.__name__: each for each in (predict, onnx, int8_size, parity)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="a folder and names of rows")
+    words = parser.parse_args().words
+    folder = next((Path(word) for word in words if word not in ROWS), SHARED / "nih_native")
+    paths = sorted(str(path) for path in folder.rglob("*.png"))
+    if len(paths) < 32:
+        raise SystemExit(f"error: {folder} has {len(paths)} PNG files; give a folder of 32 or more radiographs")
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    for name in [word for word in words if word in ROWS] or ROWS:
+        ROWS[name](paths)
+
+
+if __name__ == "__main__":
+    main()

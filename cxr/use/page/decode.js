@@ -1,0 +1,141 @@
+// From an image file to gray pixels, as cxr.imaging.decode does: {width, height, pixels}, 8 or 16 bits.
+// PNG is decoded here, because a canvas loses 16 bits and colours under an alpha channel; JPEG is the browser's.
+
+const MOST_PIXELS = 128e6;
+const PNG = [137, 80, 78, 71, 13, 10, 26, 10];
+const INTERLACED = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
+const CHANNELS = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+
+class Refused extends Error {
+  constructor(key, values = {}) {
+    super(key);
+    this.key = key;
+    this.values = values;
+  }
+}
+
+async function decode(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  if (String.fromCharCode(...bytes.subarray(128, 132)) === "DICM") throw new Refused("dicom");
+  if (PNG.every((value, place) => bytes[place] === value)) return decodePng(bytes);
+  return decodeByBrowser(file);
+}
+
+function checkSize(width, height) {
+  if (width * height > MOST_PIXELS) throw new Refused("tooLarge", { width, height, most: MOST_PIXELS });
+}
+
+// The luma of Pillow's "L", ITU-R 601-2 in integers.
+function luma(red, green, blue) {
+  return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+}
+
+async function decodeByBrowser(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", imageOrientation: "none" });
+  } catch {
+    throw new Refused("notImage");
+  }
+  const { width, height } = bitmap;
+  checkSize(width, height);
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  const colour = context.getImageData(0, 0, width, height).data;
+  const pixels = new Uint8Array(width * height);
+  for (let k = 0; k < pixels.length; k++) pixels[k] = luma(colour[4 * k], colour[4 * k + 1], colour[4 * k + 2]);
+  return { width, height, pixels };
+}
+
+// PNG (Portable Network Graphics), third edition, sections 5, 7 to 10; all colour types, depths and interlacing.
+async function decodePng(bytes) {
+  const data = new DataView(bytes.buffer);
+  const parts = [];
+  let header, palette;
+  for (let place = 8; place + 12 <= bytes.length; ) {
+    const length = data.getUint32(place);
+    const kind = String.fromCharCode(...bytes.subarray(place + 4, place + 8));
+    const content = bytes.subarray(place + 8, place + 8 + length);
+    if (kind === "IHDR") header = content;
+    if (kind === "PLTE") palette = content;
+    if (kind === "IDAT") parts.push(content);
+    if (kind === "IEND") break;
+    place += 12 + length;
+  }
+  if (header?.length !== 13 || !parts.length) throw new Refused("damaged");
+  const size = new DataView(header.buffer, header.byteOffset);
+  const [width, height] = [size.getUint32(0), size.getUint32(4)];
+  const [depth, type, , , interlaced] = header.subarray(8);
+  const channels = CHANNELS[type];
+  if (!channels || !width || !height || (type === 3 && !palette)) throw new Refused("damaged");
+  checkSize(width, height);
+  const bits = depth * channels;
+  const passes = (interlaced ? INTERLACED : [[0, 0, 1, 1]])
+    .map(([left, top, across, down]) => {
+      const columns = Math.ceil((width - left) / across);
+      return { left, top, across, down, columns, rows: columns > 0 ? Math.ceil((height - top) / down) : 0 };
+    })
+    .filter(({ rows }) => rows > 0);
+  const expected = passes.reduce((sum, { columns, rows }) => sum + rows * (1 + Math.ceil((columns * bits) / 8)), 0);
+  const raw = await inflate(parts, "deflate", expected).catch(() => {
+    throw new Refused("damaged");
+  });
+  if (raw.length < expected) throw new Refused("damaged");
+  const pixels = new (depth === 16 && type === 0 ? Uint16Array : Uint8Array)(width * height);
+  const gray = reader(type, depth, channels, palette);
+  let place = 0;
+  for (const { left, top, across, down, columns, rows } of passes) {
+    const length = Math.ceil((columns * bits) / 8);
+    let above = new Uint8Array(length);
+    for (let row = 0; row < rows; row++, place += 1 + length) {
+      const line = raw.subarray(place + 1, place + 1 + length);
+      unfilter(raw[place], line, above, Math.max(1, bits >> 3));
+      const start = (top + row * down) * width + left;
+      for (let column = 0; column < columns; column++) pixels[start + column * across] = gray(line, column);
+      above = line;
+    }
+  }
+  return { width, height, pixels };
+}
+
+// A function from a line and a column to a gray value. As in Pillow, colours of 16 bits count by their high bytes.
+function reader(type, depth, channels, palette) {
+  const step = (channels * depth) / 8;
+  const high = depth / 8;
+  if (type === 0 && depth === 16) return (line, column) => (line[2 * column] << 8) | line[2 * column + 1];
+  if (type === 2 || type === 6) {
+    return (line, column) => luma(line[step * column], line[step * column + high], line[step * column + 2 * high]);
+  }
+  if (step >= 1 && type !== 3) return (line, column) => line[step * column];
+  const most = 2 ** depth - 1;
+  const packed = (line, column) => (line[(column * depth) >> 3] >> (8 - depth - ((column * depth) & 7))) & most;
+  if (type === 0) return (line, column) => (packed(line, column) * 255) / most;
+  return (line, column) => luma(...palette.subarray(3 * packed(line, column), 3 * packed(line, column) + 3));
+}
+
+function unfilter(kind, line, above, back) {
+  for (let k = 0; k < line.length; k++) {
+    const left = k < back ? 0 : line[k - back];
+    const corner = k < back ? 0 : above[k - back];
+    if (kind === 1) line[k] += left;
+    else if (kind === 2) line[k] += above[k];
+    else if (kind === 3) line[k] += (left + above[k]) >> 1;
+    else if (kind === 4) {
+      const [toLeft, toAbove] = [Math.abs(above[k] - corner), Math.abs(left - corner)];
+      const toCorner = Math.abs(left + above[k] - 2 * corner);
+      line[k] += toLeft <= toAbove && toLeft <= toCorner ? left : toAbove <= toCorner ? above[k] : corner;
+    } else if (kind) throw new Refused("damaged");
+  }
+}
+
+// Decompresses; `most` bounds the result, so that a small file cannot fill the memory.
+async function inflate(parts, format, most) {
+  const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream(format));
+  const found = new Uint8Array(most);
+  let length = 0;
+  for (let reader = stream.getReader(), next; !(next = await reader.read()).done; length += next.value.length) {
+    if (length + next.value.length > most) throw new Refused("damaged");
+    found.set(next.value, length);
+  }
+  return found.subarray(0, length);
+}

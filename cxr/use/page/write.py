@@ -1,0 +1,90 @@
+"""The static page of a bundle: one HTML file that scores radiographs in a browser, without a server or network.
+
+Its parts lie in this folder and are joined here. ONNX Runtime Web comes from `cxr.use.page.runtime`.
+"""
+
+import base64
+import gzip
+import html
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cxr.files.writing import write_text
+from cxr.use.page.runtime import Runtime
+
+PARTS = ("strings", "decode", "resize", "model", "viewer", "card", "app")
+_HERE = Path(__file__).parent
+_SHOWN = ("name", "findings", "parents", "members", "rule", "calibration", "operating_points")
+
+
+def write_page(path: Path, about: Mapping[str, Any], digest: str, runtime: Runtime) -> None:
+    """Writes the page of a bundle.
+
+    Args:
+        path: the HTML file.
+        about: content of the bundle's `bundle.json`; the networks and the model card lie beside `path`.
+        digest: of the bundle.
+        runtime: ONNX Runtime Web.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    folder = path.parent
+    system = {key: about[key] for key in _SHOWN} | {"digest": digest, "auroc": _auroc(about)}
+    program = "\n".join(_part(f"{name}.js") for name in PARTS)
+    style, script = _part("page.css"), runtime.script.decode()
+    data = {"runtime-script": runtime.module, "runtime": runtime.wasm}
+    for number, member in enumerate(about["members"]):
+        data[f"network-{number}"] = (folder / member["file"]).read_bytes()
+    policy = {
+        "default-src": "'none'",
+        "script-src": f"{_digest(script)} {_digest(program)} blob: 'wasm-unsafe-eval'",
+        "style-src": _digest(style),
+        "img-src": "blob: data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    values = {
+        "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "title": html.escape(str(about["name"])),
+        "style": style,
+        "system": _json(system),
+        "card": _json((folder / "MODEL_CARD.md").read_text(encoding="utf-8")),
+        "data": "\n".join(_embedded(name, content) for name, content in data.items()),
+        "runtime": script,
+        "program": program,
+    }
+    pieces = _part("page.html").split("@")  # text and names alternate
+    write_text(path, "".join(values[piece] if place % 2 else piece for place, piece in enumerate(pieces)))
+
+
+def _auroc(about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The AUROC of each finding on test, or else on validation."""
+    for split in ("test", "val"):
+        values = (about.get(split) or {}).get("auroc")
+        if values:
+            plain = {name: value["value"] if isinstance(value, Mapping) else value for name, value in values.items()}
+            return {"split": split, "values": plain}
+    return None
+
+
+def _part(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """The source expression of an inline script or style (CSP level 3, section 2.3.1)."""
+    return f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the element around it."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _embedded(name: str, content: bytes) -> str:
+    packed = base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
+    return f'<script type="text/plain" id="{name}" data-length="{len(content)}">{packed}</script>'
