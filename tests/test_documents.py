@@ -34,6 +34,7 @@ from cxr.cli.compose import read_command_line
 from cxr.cli.entry import run
 from cxr.cli.options import plain
 from cxr.cli.program import program_of
+from cxr.cli.tune import own_words
 from cxr.configuration.plugins import trust
 from cxr.configuration.targets import SOURCES, build
 from cxr.data.catalog import Catalog, check
@@ -210,6 +211,9 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
         program = "train"
     else:
         program, words = program_and_words(command)
+    if program == "tune":
+        words, passed = own_words(words)
+        assert read_command_line("train", passed, str(conf_dir())).config is not None
     overrides = [word.replace("/home/me", str(package)) for word in words if word not in SHOWS]
     parsed = OverridesParser.create().parse_overrides(overrides)
     swept = [
@@ -458,8 +462,11 @@ SCRIPT = ROOT / "examples" / "train.sbatch"
 
 
 def environment(folder: Path, python: str, scontrol: str = "exit 0") -> Mapping[str, str]:
-    """With stand-ins for the two programs, which write down what they are called with."""
+    """With stand-ins for the programs; `srun` runs its command, the others write down their arguments."""
     (folder / "bin").mkdir()
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "bin" / "srun").write_text('#!/bin/bash\nexec "${@:2}"\n')
+    (folder / "bin" / "srun").chmod(0o755)
     for name, does in (("python", python), ("scontrol", scontrol)):
         program = folder / "bin" / name
         program.write_text(f'#!/bin/bash\necho "$0" "$@" | sed "s|.*/||" >> "{folder}/calls"\n{does}\n')
@@ -482,7 +489,7 @@ def test_the_cluster_script_ends_as_the_training_does_and_requeues_what_was_stop
     ended = subprocess.run([*shell, SCRIPT, "data.root=a b", "loss=mae"], cwd=tmp_path, env=where, timeout=60)
     assert ended.returncode == code
     assert calls(tmp_path) == [
-        "python train.py name=job-17 resume=auto data.root=a b loss=mae",
+        "python train.py trainer=slurm resume=auto name=job-17 data.root=a b loss=mae",
         *["scontrol requeue 17"] * requeues,
     ]
 
