@@ -96,6 +96,7 @@ def test_a_run_on_merged_sets_has_metrics_of_every_set(
         (("data=merged", "data.sets.a=tabel"), "did you mean table"),
         (("data=merged", "data.sets.a=table", "data.sets.a.rot=x"), "no option data.sets.a.rot"),
         (("data=merged", "data.sets.a=table", "data.sets.a.root=."), "data.sets.a: data.file"),
+        (("data=merged", "data.sets=[nih,chexpert]"), "data.sets is not a list; write data.sets.NAME=VALUE"),
         (("data=merged", "data.sets.test=nih"), "data.sets.test: a set needs a name"),
         (("data=nih", "data.root=.", "data.sets.a=nih"), "choose data=merged"),
     ],

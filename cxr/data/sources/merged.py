@@ -108,8 +108,10 @@ def ids_of(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([ids, ids.apply(lambda column: column.str.partition("/")[2])]) if "source" in rows else ids
 
 
-def check_set_names(names: Mapping[str, object]) -> None:
-    """Raises CxrError for a name of a set that cannot be that of a test split."""
+def check_set_names(names: object) -> None:
+    """Raises CxrError unless `data.sets` is a dictionary, whose keys can be names of test splits."""
+    if not isinstance(names, Mapping):
+        raise CxrError(f"data.sets={names} names no options; pass data.sets.NAME=OPTION for each set")
     for name in names:
         if not is_test_name(name):
             raise CxrError(
