@@ -110,7 +110,19 @@ def test_the_reference_lists_every_option_file() -> None:
 
 # Commands
 
-NAMES = ("train", "ensemble", "evaluate", "compare", "transfer", "predict", "export", "inspect", "phantom", "cache")
+NAMES = (
+    "train",
+    "ensemble",
+    "evaluate",
+    "compare",
+    "transfer",
+    "predict",
+    "export",
+    "serve",
+    "inspect",
+    "phantom",
+    "cache",
+)
 PROGRAMS = {"python train.py": "train", "python ensemble.py": "ensemble"}
 PROGRAMS |= {f"{start} {name}": name for start in ("python -m cxr", "cxr") for name in NAMES}
 SHOWS = ("-m", "--cfg", "job", "--hydra-help", "help=all", "--help")  # flags beside overrides
@@ -178,6 +190,10 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
         return
     if command.startswith("python benchmarks/"):
         assert (ROOT / shlex.split(command)[1]).exists()
+        return
+    if command.startswith("curl "):
+        path = re.search(r"http://127\.0\.0\.1:8000(\S*)$", command)
+        assert path and f'"{path[1]}"' in (ROOT / "cxr" / "use" / "api.py").read_text(encoding="utf-8")
         return
     if command.startswith("sbatch "):
         script, *words = shlex.split(command)[1:]

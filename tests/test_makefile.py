@@ -88,6 +88,7 @@ def test_the_tests_have_what_they_import_whatever_was_set_up(venv: Path, target:
 def test_an_extra_that_does_not_exist_is_one_sentence(venv: Path) -> None:
     code, said, _ = make(venv, "setup", "EXTRAS=wandbb")
     assert code != 0 and said.startswith(
-        "error: EXTRAS=wandbb is unknown; choose from dicom, excel, wandb, tensorboard, text, dev\n"
+        "error: EXTRAS=wandbb is unknown; choose from "
+        "dicom, excel, joblib, slurm, wandb, tensorboard, export, serve, text, dev\n"
     )
     assert not list(venv.glob(".complete-*-wandbb"))

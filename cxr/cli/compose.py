@@ -38,6 +38,7 @@ _UNSUPPORTED = {  # flags of Hydra that change which configuration is composed
 }
 _ALL = "help=all"
 _DELETED = {"~callbacks": "callbacks=[]"}  # Hydra cannot delete a group of several options
+_SETS = "data.sets."  # data.sets.NAME=OPTION puts an option of the group data there
 _USER_KEYS = "data.test_lists"  # its keys are chosen by the user
 
 
@@ -93,6 +94,7 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
             everything = _ALL in flags.overrides
             words = [word for word in flags.overrides if word != _ALL]
             words = [f"++{word}" if re.match(rf"{_USER_KEYS}[.=]", word) else word for word in words]
+            words = [re.sub(rf"^{_SETS}([^.=]+)=", rf"+data@{_SETS}\1=", word) for word in words]
             overrides = _with_plugins([_DELETED.get(word, word) for word in words])
             only_shows = not overrides and not flags.package and (flags.help or flags.info or flags.cfg)
             if flags.hydra_help or flags.shell_completion or only_shows:
@@ -234,7 +236,12 @@ def _check_edits(program: str, overrides: Sequence[Override], config: DictConfig
     for override in overrides:
         if str(override.key_or_group).startswith("callbacks.early_stopping."):
             raise CxrError(unknown_key(str(override.key_or_group), program, overrides))
-    kept = [o for o in overrides if not _edits(o) or (o.key_or_group in groups and not o.is_delete() and not o.package)]
+    kept = [
+        o
+        for o in overrides
+        if not _edits(o)
+        or (o.key_or_group in groups and not o.is_delete() and str(o.package or _SETS).startswith(_SETS))
+    ]
     lines = [str(o.input_line) for o in kept]
     before = compose(program, lines)
     old, new = set(keys_of(before)), set(keys_of(config))

@@ -30,6 +30,7 @@ PROGRAMS = {
     "transfer": "tabulates runs on other data sets: AUROC, calibration, sensitivity",
     "predict": "scores new images with a run, an ensemble or a bundle",
     "export": "writes a run as a bundle that works without PyTorch: ONNX networks, model card, checksums",
+    "serve": "answers HTTP requests with a bundle's scores; nothing is stored",
     "inspect": "prints how a data set is read: columns, images, patients, findings, splits; changes nothing",
     "phantom": "draws phantoms in the layout of a public data set",
     "cache": "decodes the images of a data set once for all training runs, or verifies that they are unchanged",
@@ -143,10 +144,11 @@ def run(program: str, words: Sequence[str]) -> int:
             if not line.flags.multirun:
                 plain(line.config, program_of(program).schema)  # the jobs of a sweep are checked when they start
             elif program == "train":
-                from cxr.cli.sweep import prepare
+                from cxr.cli.sweep import prepare, stop_jobs
 
-                sweep, more = prepare(line.config, line.overrides)
+                folder, more = prepare(line.config, line.overrides)
                 arguments += more
+                sweep, requests.before = folder, lambda: stop_jobs(folder, began)
         single = line.runs and not line.flags.multirun
         failures = _run_with_hydra(program, arguments, line.hydra if single else None)
     except CxrError as error:
@@ -162,6 +164,10 @@ def run(program: str, words: Sequence[str]) -> int:
             signal.signal(number, lambda *_: os._exit(code))
         _summarise(sweep, began)
         return print_error(message, code)
+    except Exception as error:  # of a launcher, such as a killed process of joblib
+        if sweep is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        failures = [f"the sweep ended early: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"]
     failures += _summarise(sweep, began)
     return print_error("; ".join(failures)) if failures else 0
 

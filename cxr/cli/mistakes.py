@@ -21,7 +21,7 @@ from cxr.configuration.private import leaves
 ADDABLE = (
     "barebones", "benchmark", "detect_anomaly", "enable_autolog_hparams", "fast_dev_run", "gradient_clip_algorithm",
     "inference_mode", "limit_predict_batches", "limit_test_batches", "min_epochs", "min_steps", "model_registry",
-    "num_nodes", "overfit_batches", "profiler", "reload_dataloaders_every_n_epochs", "sync_batchnorm",
+    "overfit_batches", "profiler", "reload_dataloaders_every_n_epochs", "sync_batchnorm",
 )  # fmt: skip
 SET_BY_RUNS = (
     "accumulate_grad_batches", "callbacks", "default_root_dir", "enable_checkpointing", "enable_model_summary",

@@ -96,6 +96,8 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
                 OmegaConf.update(saved, f"{key}.{part}", config[key][part])
         else:
             OmegaConf.update(saved, key, now)
+    if saved.trainer.strategy == "slurm" != config.trainer.strategy:  # the way this command was started counts
+        saved.trainer.strategy, saved.trainer.devices = config.trainer.strategy, config.trainer.devices
     resumed = plain(saved, Train)
     places = {key: value for key, value in resumed.items() if key != "init" or not run.last.exists()}
     refuse_elsewhere(places, str(run.path))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,14 +13,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from cxr.configuration.kinds import checked
+from cxr.configuration.plugins import trust
 from cxr.configuration.private import hidden, without_places
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError, first_line
 from cxr.files.naming import check_name, free_name, legal_name
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
-from cxr.processes.isolation import in_child
-from cxr.processes.stopping import Stopped
+from cxr.processes.isolation import alive, in_child
+from cxr.processes.stopping import Stopped, pass_on, requests
 from cxr.run.directory import Run
 from cxr.run.folds import fold_of
 
@@ -54,7 +56,7 @@ def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[st
 
 
 def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> float:
-    """Runs a job in a child process and records how it ended.
+    """Runs a job in a child process and records how it ended, whichever launcher of Hydra started this process.
 
     Args:
         config: of the job.
@@ -67,28 +69,61 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
     Raises:
         Stopped, KeyboardInterrupt: a signal or ctrl-C stopped the sweep.
     """
+    if requests.received:
+        raise Stopped(requests.received)
+    trust([config.plugins] if isinstance(config.plugins, str) else config.plugins)
     began, number = time.time(), int(context.job.num)
-    record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "failed"}
-    record["name"] = config.name or job_name(context)
+    record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "running"}
+    record |= {
+        "name": config.name or job_name(context),
+        "began": began,
+        "host": socket.gethostname(),
+        "parent": os.getpid(),
+    }
+
+    def recorded() -> tuple[float, str]:
+        _write(config, record | {"process": os.getpid()})
+        return begin(), config.name
+
     try:
-        value, record["name"] = in_child(lambda: (begin(), config.name))
+        value, record["name"] = in_child(recorded)
         record["status"] = "finished"
         return float(value)
     except (KeyboardInterrupt, Stopped) as stopped:
         record["reason"] = str(stopped) or "interrupted"
         raise
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         if not isinstance(error, CxrError) and os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         record["reason"] = first_line(error)
         print(f"error: job {number}: {record['reason']}", file=sys.stderr, flush=True)
         return float("nan")
     finally:
-        record |= {"began": began, "seconds": round(time.time() - began, 1)}
-        for path in without_places(OmegaConf.to_container(config))[1].values():
-            record["overrides"] = [override.replace(path, hidden(path)) for override in record["overrides"]]
-            record["reason"] = record.get("reason", "").replace(path, hidden(path))
-        write_text(_records(Path(config.runs_dir) / str(config.sweep)) / f"{number}.json", json.dumps(record))
+        record |= {"status": "failed" if record["status"] == "running" else record["status"]}
+        _write(config, record | {"seconds": round(time.time() - began, 1)})
+
+
+def _write(config: DictConfig, record: dict[str, Any]) -> None:
+    record = {"reason": "", "seconds": None} | record
+    for path in without_places(OmegaConf.to_container(config))[1].values():
+        record["overrides"] = [override.replace(path, hidden(path)) for override in record["overrides"]]
+        record["reason"] = record["reason"].replace(path, hidden(path))
+    write_text(_records(Path(config.runs_dir) / str(config.sweep)) / f"{record['job']}.json", json.dumps(record))
+
+
+def stop_jobs(sweep: Path, began: float) -> None:
+    """Sends SIGTERM to the running jobs of a sweep on this host and waits until they have written a checkpoint."""
+
+    def running() -> list[int]:
+        jobs = [record for record in _read(sweep, began) if record["status"] == "running"]
+        here = [job for job in jobs if job["host"] == socket.gethostname() and job["parent"] != os.getpid()]
+        return [job["process"] for job in here if alive(job["process"])]
+
+    told: set[int] = set()
+    while jobs := set(running()):
+        pass_on(list(jobs - told))
+        told |= jobs
+        time.sleep(0.2)
 
 
 def job_name(context: Any) -> str:
@@ -113,10 +148,10 @@ def summarise(sweep: Path, began: float) -> list[str]:
     Returns:
         A sentence with the number of failed jobs, or an empty list.
     """
-    records = sorted((json.loads(read_text(file)) for file in _records(sweep).glob("*.json")), key=lambda r: r["job"])
-    records = [record for record in records if record["began"] >= began]
     rows = []
-    for record in records:
+    for record in _read(sweep, began):
+        if record["status"] == "running":
+            record |= {"status": "failed", "reason": "it ended without saying why, or still runs"}
         run, finished = Run(sweep / record["name"]), record["status"] == "finished"
         numbers = {f"{split}_macro_auroc": run.metric(split) if finished else None for split in ("val", "test")}
         overrides = " ".join(o for o in record["overrides"] if not o.startswith("sweep="))
@@ -146,6 +181,12 @@ def summarise(sweep: Path, began: float) -> list[str]:
             print(f"no summary of folds: {error}", file=sys.stderr, flush=True)
     failed = sum(row["status"] != "finished" for row in rows)
     return [f"{failed} of {len(rows)} jobs failed"] if failed or not rows else []
+
+
+def _read(sweep: Path, began: float) -> list[dict[str, Any]]:
+    """The records of the jobs that began after a time, by number."""
+    records = (json.loads(read_text(file)) for file in _records(sweep).glob("*.json"))
+    return sorted((record for record in records if record["began"] >= began), key=lambda record: record["job"])
 
 
 def _records(sweep: Path) -> Path:

@@ -16,6 +16,7 @@ from cxr.configuration.private import shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
 from cxr.files.naming import free_name, legal_name
+from cxr.processes.ranks import given_rank
 from cxr.run.directory import Run, name_taken_error
 
 
@@ -28,7 +29,12 @@ def job(config: DictConfig) -> float | None:
     context = HydraConfig.get()
     if context.mode == RunMode.MULTIRUN:
         return run_job(config, context, lambda: _begin(config, context))
-    return _begin(config, context)
+    rank = given_rank(str(config.trainer.strategy))
+    if rank is None:
+        return _begin(config, context)
+    from cxr.training.worker import train_as
+
+    return train_as(rank, lambda: _begin(config, context))
 
 
 def _begin(config: DictConfig, context: Any) -> float:

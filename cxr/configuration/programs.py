@@ -18,6 +18,9 @@ from cxr.configuration.schema import (
     Share,
 )
 
+Port = Annotated[int, Kind("0, which takes a free one, or a port", lambda value: value >= 0, maximum=65535)]
+Megabytes = Annotated[int, Kind("a positive whole number", lambda value: value > 0, maximum=1024)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
@@ -106,3 +109,16 @@ class Export:
     plugins: Plugins
     data: DataHere
     cache: CacheHere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """The program `serve`."""
+
+    bundle: Annotated[str, Kind("text", example="bundle=runs/a/bundle, which export wrote")]
+    digest: str | None
+    host: str
+    port: Port
+    queue: Positive
+    megabytes: Megabytes
+    plugins: Plugins

@@ -41,6 +41,7 @@ class Data:
     val_list: str | None
     test_list: str | None
     test_lists: dict[str, Any] = field(default_factory=dict)
+    sets: dict[str, Any] = field(default_factory=dict)
     val_share: Between
     split_seed: Count
     folds: Folds | None = None

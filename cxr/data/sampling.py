@@ -1,6 +1,6 @@
 """The order of training images, a function of (seed, epoch), and its distribution over ranks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -112,6 +112,37 @@ class ClassAware:
             shuffled = [rng.permutation(images) for _ in range(rounds)]
             order[places] = np.concatenate(shuffled)[: len(places)] if rounds else []
         return order
+
+
+class BalancedSets:
+    """As many images as the split has, the same number of every merged set (or one more).
+
+    The images of a set are shuffled and follow one another; a small set begins anew.
+
+    Args:
+        source: (N,) names of the images' sets, which `over` gives.
+    """
+
+    def __init__(self, source: Sequence[str] | None = None) -> None:
+        self.source = source
+
+    def over(self, source: Sequence[str] | None) -> "BalancedSets":
+        """The order for images of these sets; None without sets, which raises CxrError."""
+        if source is None:
+            raise CxrError("sampler=balanced_sets draws from the sets of data=merged; choose another sampler")
+        return BalancedSets(source)
+
+    def __call__(self, target: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `Order`."""
+        rng = np.random.default_rng([seed, epoch])
+        names = np.asarray(self.source)
+        lists = [np.flatnonzero(names == name) for name in np.unique(names)]
+        drawn = []
+        for number, images in enumerate(lists):
+            count = len(range(number, len(target), len(lists)))
+            rounds = [rng.permutation(images) for _ in range(-(-count // len(images)))]
+            drawn.append(np.concatenate(rounds)[:count])
+        return rng.permutation(np.concatenate(drawn))
 
 
 class EpochBatches(Sampler[Batch]):

@@ -40,6 +40,7 @@ USUAL_POINTS: Points = {"half": None, "youden": None, "f1": None, "sensitivity":
 SUBGROUP_POINT = "youden"
 _ATTRIBUTES: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "sex": np.asarray, "age": age_bands, "view": np.asarray, "followup": visits,
+    "source": np.asarray,
 }  # fmt: skip
 _SCALINGS = {"temperature": fit_temperature, "platt": fit_platt}
 

@@ -23,8 +23,8 @@ from cxr.run.directory import versions
 from cxr.use.bundle import BUNDLE, load_bundle
 from cxr.use.description import describe
 from cxr.use.maps import file_name
-from cxr.use.page.write import write_page
 from cxr.use.page.runtime import runtime
+from cxr.use.page.write import write_page
 
 CARD, VERIFY, PAGE = "MODEL_CARD.md", "verify.json", "page.html"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,8 +93,18 @@ def to_onnx(network: Calibrated, origin: str) -> bytes:
                 verbose=False,
             )
         assert program is not None
-        content = program.model_proto.SerializeToString()
+        content = _without_notes(program.model_proto).SerializeToString()
     except Exception as error:  # the exporter has no error class of its own for all its stages
         raise CxrError(f"{origin} cannot be exported to ONNX: {first_line(error)}") from error
     check_graph(content, origin)
     return content
+
+
+def _without_notes(model: Any) -> Any:
+    """An ONNX model without what the exporter notes about its source, such as paths of this machine."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")
+    return model

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cxr.errors import CxrError
-from cxr.imaging.limits import MOST_BYTES, check_size
+from cxr.imaging.limits import MOST_BYTES, UnknownFormat, check_size
 from cxr.imaging.limits import MOST_PIXELS as MOST_PIXELS
 from cxr.imaging.limits import BadImage as BadImage
 
@@ -75,11 +75,11 @@ def gray(content: bytes) -> np.ndarray:
         BadImage: the file is damaged, too large or of an unknown format.
         CxrError: it is a DICOM file, and the extra `dicom` is not installed.
     """
-    return _decoded(content)[0]
+    return gray_with_remarks(content)[0]
 
 
-def _decoded(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Pixels as `gray` returns them, and remarks.
+def gray_with_remarks(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pixels as `gray` returns them, and what a reader of a DICOM file should know, with the same errors.
 
     OpenCV decodes gray PNG, and RGBA with equal colours; pydicom decodes DICOM, and Pillow everything else. OpenCV
     and Pillow ignore checksums of PNG chunks, which are checked here first.
@@ -102,7 +102,7 @@ def _decoded(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
             image.load()
             return _to_gray(image), ()
     except UnidentifiedImageError:
-        raise BadImage(f"not an image of a known format (DICOM, {', '.join(FORMATS)})") from None
+        raise UnknownFormat(f"not an image of a known format (DICOM, {', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: {error}") from None
     except _DAMAGED as error:
@@ -130,7 +130,7 @@ def decode(content: bytes, size: int) -> Decoded:
         BadImage: as `gray`, or the image is blank.
         CxrError: as `gray`.
     """
-    pixels, remarks = _decoded(content)
+    pixels, remarks = gray_with_remarks(content)
     height, width = pixels.shape
     return Decoded(reduced(pixels, size), sha256(content).hexdigest(), width, height, "; ".join(remarks))
 

@@ -14,3 +14,7 @@ def check_size(width: int, height: int) -> None:
         raise BadImage(f"damaged: it has {width}x{height} pixels")
     if width * height > MOST_PIXELS:
         raise BadImage(f"too large: {width}x{height} pixels; the maximum is {MOST_PIXELS}")
+
+
+class UnknownFormat(BadImage):
+    """The file is not an image of a format that is read."""

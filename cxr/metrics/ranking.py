@@ -6,6 +6,7 @@ the counts of a resample are then running sums of its weights in the sorted orde
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,12 @@ class Ranking:
         self.positives, self.negatives = len(positive), len(negative)
         self.below = np.searchsorted(negative, positive, "left")  # negatives that score lower than each positive
         self.not_above = np.searchsorted(negative, positive, "right")
-        self._positives_below = np.searchsorted(positive, positive, "left")
+        self._positive = positive
+
+    @cached_property
+    def _positives_below(self) -> NDArray[np.intp]:
+        """Positives that score lower than each positive."""
+        return np.searchsorted(self._positive, self._positive, "left")
 
     def auroc(self, times: NDArray[np.integer] | None = None) -> _Floats:
         """Share of (positive, negative) pairs in the right order, ties counting half.
@@ -51,6 +57,9 @@ class Ranking:
         Returns:
             (R,), or (1,) without `times`; NaN where a class has no weight.
         """
+        if times is None:  # the same sum with weights of one
+            pairs = np.array([self.below.sum() + self.not_above.sum()], np.float64)
+            return _ratio(pairs, np.array([2.0 * self.positives * self.negatives]))
         parts = []
         for weight, positives, negatives in self._running(times):
             pairs = (weight * (negatives[:, self.below] + negatives[:, self.not_above])).sum(axis=1)

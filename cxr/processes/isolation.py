@@ -34,6 +34,15 @@ def serve_parent(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def alive(process: int) -> bool:
+    """Whether a process of this host runs."""
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True
+
+
 def how_it_ended(code: int | None) -> str:
     """Describes an exit code of `subprocess` or `multiprocessing`."""
     if code is None or code >= 0:
@@ -64,14 +73,15 @@ def in_child(work: Callable[[], Any]) -> Any:
     theirs.close()
     try:
         child.join()
-    except (Stopped, KeyboardInterrupt) as stop:
-        _end(child, pass_on=isinstance(stop, Stopped))
+    except BaseException as stop:  # SystemExit is how submitit ends a job that it has put back into the queue
+        _end(child, pass_on=not isinstance(stop, KeyboardInterrupt))
         raise
     try:
         kind, answer = ours.recv()
     except EOFError:  # it was killed
         kind, answer = "failed", f"its process {how_it_ended(child.exitcode)}"
     if kind == "stopped":
+        requests.received = answer  # further jobs in this process do not start
         raise Stopped(answer)
     if kind == "interrupted":
         raise KeyboardInterrupt
@@ -93,7 +103,9 @@ def _end(child: BaseProcess, pass_on: bool) -> None:
 
 def _answer(work: Callable[[], Any], pipe: Connection) -> None:
     die_with_parent()
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # submitit's handler in the parent writes the state of the job
     requests.patient = True  # the parent handles a second signal
+    requests.listen()  # the launchers of sweeps have handlers of their own
     try:
         answer = ("done", work())
     except Stopped as stopped:

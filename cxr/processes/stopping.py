@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 REQUEUE = 75  # exit code; EX_TEMPFAIL of sysexits.h: the same command again may succeed
@@ -25,11 +26,13 @@ class StopRequests:
         received: name of the last signal, or None.
         can_wait: whether a checkpoint follows soon, for which a signal waits.
         patient: whether a second signal is ignored, for processes to which the parent forwards signals.
+        before: called by the first signal before `Stopped` is raised.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
         self.can_wait = self.patient = False
+        self.before: Callable[[], None] = lambda: None
 
     def listen(self) -> None:
         """Installs the handlers, which is possible in the main thread only."""
@@ -45,6 +48,7 @@ class StopRequests:
             print(f"error: stopped by {self.received}", file=sys.stderr, flush=True)
             os._exit(REQUEUE)
         if not self.can_wait:
+            self.before()
             raise Stopped(f"stopped by {self.received}")
         print(f"{self.received}: stopping at the next checkpoint; a second signal stops at once", flush=True)
 

@@ -20,7 +20,7 @@ from cxr.findings import check_names, check_printable
 MOST_IMAGES = 2_000_000  # of one split; the largest public sets have half a million
 MOST_NUMBERS = 50_000_000  # scores and targets of a file: 500,000 images of 50 findings
 MOST_TEXT = 1 << 28  # bytes of a column of names
-NUMBERS, NAMES = ("age", "followup"), ("sex", "view")  # optional attributes
+NUMBERS, NAMES = ("age", "followup"), ("sex", "view", "source")  # optional attributes
 _TEXTS = ("image", "patient", *NAMES)
 _CHECKPOINT, _SPLIT = b"cxr.checkpoint_sha256", b"cxr.split"
 
@@ -38,7 +38,7 @@ class Predictions:
         checkpoint_sha256: of the weights that computed the scores; empty if unknown.
         split: `val` or `test`; empty if unknown.
         attributes: N rows with some of the columns age (years), followup (0 is the first), sex and view; unknown
-            values are NaN or empty text.
+            values are NaN or empty text; of merged sets also source, the name of the set.
     """
 
     image: NDArray[np.object_]

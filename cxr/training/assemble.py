@@ -22,12 +22,13 @@ from cxr.data.attributes import ATTRIBUTES
 from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData
-from cxr.data.sampling import Order
+from cxr.data.sampling import BalancedSets, Order
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.loss.terms import LossTerms
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network
+from cxr.processes.ranks import Rank, given_rank
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
@@ -50,7 +51,6 @@ from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
 from cxr.training.resumption import Restored
 from cxr.training.trainer import build_trainer, silence_lightning
-from cxr.training.world import Rank
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def assemble(
         run: the run directory, which need not exist yet.
         devices: of the run.
         restored: checkpoint to resume from, in place of initial weights.
-        rank: of this process if `launch` started it; by default this is the process that the user started.
+        rank: of this process if `launch` started it; by default that of torchrun or SLURM, or the only one.
         prepared: data that the parent process has read and checked; by default they are read, and cached if necessary.
 
     Raises:
@@ -118,6 +118,7 @@ def assemble(
     """
     silence_lightning()
     task = build_task(config)
+    rank = rank or given_rank(str(config["trainer"]["strategy"]))
     trains = rank is not None or devices.count == 1
     rank = rank or Rank()
     trainer = build_trainer(config, run if trains else None, devices, rank, task)
@@ -130,10 +131,13 @@ def assemble(
     pl.seed_everything(int(config["seed"]), verbose=False)
     backbone = _backbone_without_weights(config, restored)
     random_state = torch.get_rng_state()
-    if prepared is None:
+    first = prepared is None
+    if first:
         _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     task.check(catalog)
+    if isinstance(order, BalancedSets):
+        order = order.over(catalog.rows("train").get("source"))
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored
     torch.set_rng_state(random_state)  # initial weights depend on the seed alone
@@ -141,9 +145,11 @@ def assemble(
     network, ancestry = _network(config, catalog, restored, built, vectors)
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
+    if isinstance(order, BalancedSets):
+        order = order.over(catalog.rows("train").get("source"))
     loss = build_loss(config, catalog.targets("train"), catalog.findings, network.embedding, vectors)
     check_loss(loss, task, batches)
-    if rank.count == 1:
+    if first:
         _check_forward(network, loss)
     freeze(network, config["freeze"])
     provenance = {

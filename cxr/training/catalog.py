@@ -3,12 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cxr.configuration.kinds import checked
 from cxr.configuration.private import refuse_elsewhere
+from cxr.configuration.schema import Data
 from cxr.configuration.targets import SOURCES, build
-from cxr.data.catalog import Catalog, check, check_images_exist, choose_findings, single_finding
+from cxr.data.catalog import SPLITS, Catalog, check, check_images_exist, choose_findings, single_finding
 from cxr.data.draw import draw_test
 from cxr.data.hierarchy import with_virtual_parents
+from cxr.data.sources.merged import Part, check_set_names
 from cxr.data.split import split_catalog
+from cxr.errors import CxrError
+
+MERGED = "cxr.data.sources.merged.merge"
 
 
 def read_catalog(config: Mapping[str, Any]) -> Catalog:
@@ -28,8 +34,30 @@ def read_source(config: Mapping[str, Any]) -> Catalog:
     """
     data = config["data"]
     refuse_elsewhere({"data": data, "cache": config.get("cache")})
-    read: Catalog = build(data["source"], allow=SOURCES)
+    merged = data["source"]["_target_"] == MERGED
+    if data.get("sets") and not merged:
+        raise CxrError("data.sets names data sets to merge; choose data=merged with it")
+    sets = [_parts(data.get("sets") or {})] if merged else []
+    read: Catalog = build(data["source"], *sets, allow=SOURCES)
     return read if str(data["source"]["_target_"]).startswith("cxr.") else check(read)
+
+
+def _parts(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:
+    """The sets of `data=merged`, each read and split with its own options."""
+    check_set_names(sets)
+    parts = {}
+    for name, options in sets.items():
+        try:
+            config = {"data": checked(Data, options)}
+            if config["data"]["source"]["_target_"] == MERGED:
+                raise CxrError("a merged set cannot be merged again; name its sets")
+            read = read_source(config)
+            lists = any(config["data"][f"{split}_list"] for split in SPLITS)
+            drawn = not lists and not ("split" in read.table and (read.table["split"] == "test").any())
+            parts[name] = Part(split_source(read, config), config["data"]["source"], drawn)
+        except CxrError as error:
+            raise CxrError(f"data.sets.{name}: {error}") from None
+    return parts
 
 
 def split_source(read: Catalog, config: Mapping[str, Any]) -> Catalog:

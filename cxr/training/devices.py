@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from cxr.errors import CxrError
+from cxr.processes.ranks import given_rank
 
 _AUTO_WORKERS = 8
 
@@ -17,7 +18,7 @@ class Devices:
 
     Attributes:
         accelerator: `cpu` or `gpu`.
-        count: number of devices and processes.
+        count: number of devices and processes, on all hosts.
         precision: Lightning's name of it.
     """
 
@@ -30,7 +31,8 @@ def resolve_devices(trainer: Mapping[str, Any]) -> Devices:
     """Accelerator, number of devices and precision from what this machine has.
 
     Raises:
-        CxrError: a GPU or a number of GPUs is requested that this machine does not have.
+        CxrError: a GPU or a number of GPUs is requested that this machine does not have, or a number of devices that
+            torchrun or SLURM did not start.
     """
     gpus = torch.cuda.device_count()
     accelerator = trainer["accelerator"]
@@ -39,7 +41,13 @@ def resolve_devices(trainer: Mapping[str, Any]) -> Devices:
     accelerator = {"cuda": "gpu"}.get(accelerator, accelerator)
     if accelerator == "gpu" and not gpus:
         raise CxrError("trainer.accelerator=gpu, but this machine has no CUDA GPU; use trainer=cpu")
-    count = trainer["devices"]
+    count, rank = trainer["devices"], given_rank(str(trainer["strategy"]))
+    if rank:
+        if count not in ("auto", 1, rank.count):  # 1 is the default of several options
+            raise CxrError(
+                f"trainer.devices={count}, but {rank.count} processes were started; leave trainer.devices out"
+            )
+        return Devices(accelerator, rank.count, _precision(str(trainer["precision"]), accelerator))
     if count == "auto":
         count = (gpus if accelerator == "gpu" else 2) if trainer["strategy"] == "ddp" else 1
     if accelerator == "gpu" and count > gpus:

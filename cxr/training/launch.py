@@ -13,11 +13,11 @@ from pathlib import Path
 from cxr.configuration.plugins import trust_state
 from cxr.errors import CxrError
 from cxr.processes.isolation import how_it_ended
+from cxr.processes.ranks import Rank
 from cxr.processes.stopping import Stopped, pass_on
 from cxr.run.directory import Run
 from cxr.training.devices import Devices
 from cxr.training.prepare import Prepared
-from cxr.training.world import Rank
 
 _GRACE = 10  # seconds for a child to end after SIGTERM
 _SETTLE = 0.5  # seconds after the first failure, in which its cause in another process becomes visible
@@ -44,8 +44,7 @@ def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
     with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
-        prepared.write(Path(folder))
-        (Path(folder) / "trust.json").write_text(json.dumps(trust_state()), encoding="utf-8")
+        write_inputs(prepared, Path(folder))
         reasons = [Path(folder) / str(rank) for rank in range(devices.count)]
         children = [
             subprocess.Popen(
@@ -55,6 +54,12 @@ def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
             for rank, reason in enumerate(reasons)
         ]
         _wait(run, children, reasons)
+
+
+def write_inputs(prepared: Prepared, folder: Path) -> None:
+    """Writes what other ranks need beside the run's configuration: the checked data, and the trusted packages."""
+    prepared.write(folder)
+    (folder / "trust.json").write_text(json.dumps(trust_state()), encoding="utf-8")
 
 
 def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> None:
@@ -126,4 +131,5 @@ def _free_port() -> int:
 
 def rank_of_this_process() -> Rank:
     """This process's rank, from the variables that `launch` set."""
-    return Rank(int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"]))
+    local = int(os.environ["LOCAL_RANK"])
+    return Rank(local, int(os.environ["WORLD_SIZE"]), local)

@@ -96,5 +96,5 @@ def in_table_order(
     names, patients = (rows[column].to_numpy(object) for column in ("image", "patient"))
     return Predictions(
         names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint, split,
-        rows[[*NUMBERS, *NAMES]].reset_index(drop=True),
+        rows[[name for name in (*NUMBERS, *NAMES) if name in rows]].reset_index(drop=True),
     )  # fmt: skip

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cxr.data.cache import Cache, CacheSettings, open_or_build
 from cxr.data.catalog import Catalog
+from cxr.data.copies import without_copies
 from cxr.data.split import check_split, split_fingerprint
 from cxr.training.catalog import read_catalog
 
@@ -80,7 +81,12 @@ def cached(catalog: Catalog, config: Mapping[str, Any], build: bool = True, chec
     Raises:
         CxrError: an image cannot be used, or a split has none left.
     """
-    cache, kept = open_or_build(catalog, config["data"]["root"], CacheSettings.of(config), build)
+    settings = CacheSettings.of(config)
+    if build and config["data"].get("sets"):
+        Path(config["data"]["root"]).expanduser().mkdir(parents=True, exist_ok=True)
+    cache, kept = open_or_build(catalog, config["data"]["root"], settings, build)
+    if "source" in catalog.table:
+        kept = without_copies(catalog, kept, cache, settings.on_error, build)
     if check and len(kept) < len(catalog):
         check_split(kept)  # a split may be empty now
     return Prepared(kept, cache, split_fingerprint(kept), kept.labels_sha256)

@@ -1,11 +1,14 @@
 """One training, from a composed configuration to a finished run directory."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cxr.errors import CxrError
 from cxr.files.reading import check_links
 from cxr.files.writing import writing_only_if
+from cxr.processes.ranks import given_rank
 from cxr.run.directory import Run
 from cxr.run.folds import fold_of
 from cxr.run.ledger import ledger_beside
@@ -16,12 +19,13 @@ from cxr.training.checkpoint import resume_position
 from cxr.training.devices import resolve_devices
 from cxr.training.failures import readable_error
 from cxr.training.finish import finish, selected
-from cxr.training.launch import launch
+from cxr.training.launch import launch, write_inputs
 from cxr.training.log import read_rows, read_steps, shown
 from cxr.training.loggers import build_loggers
 from cxr.training.prepare import Prepared
 from cxr.training.resumption import Restored, read_resume_checkpoint
 from cxr.training.saving import CheckpointFiles
+from cxr.training.world import send
 
 
 def train(config: Mapping[str, Any], run: Run) -> float:
@@ -101,10 +105,12 @@ def work(parts: Parts, restored: Restored | None) -> None:
 
 
 def _execute(parts: Parts, restored: Restored | None) -> float:
-    run = parts.run
-    if parts.devices.count > 1:
+    run, rank = parts.run, given_rank(str(parts.config["trainer"]["strategy"]))
+    if parts.devices.count > 1 and not rank:
         launch(run, parts.devices, parts.prepared)
     else:
+        if rank:
+            send(rank, lambda folder: _write_inputs(parts, folder))
         work(parts, restored)
     result = run.metrics()
     config, tests = parts.config, parts.prepared.catalog.test_splits
@@ -114,6 +120,11 @@ def _execute(parts: Parts, restored: Restored | None) -> float:
     print(f"figures are in {run.figures}", flush=True)
     _print_if_test_not_scored(config, run)
     return selected(run, parts.task.monitor)
+
+
+def _write_inputs(parts: Parts, folder: Path) -> None:
+    write_inputs(parts.prepared, folder)
+    (folder / "run.json").write_text(json.dumps(str(parts.run.path.absolute())), encoding="utf-8")
 
 
 def _print_if_test_not_scored(config: Mapping[str, Any], run: Run) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
 from cxr.configuration.targets import CALLBACKS, build
 from cxr.errors import CxrError, first_line
 from cxr.files.writing import write_text
+from cxr.processes.ranks import Rank
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training.devices import Devices, accumulation
@@ -20,7 +22,7 @@ from cxr.training.keeping import RunCheckpoints
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.resumption import MidEpoch
 from cxr.training.saving import CheckpointFiles
-from cxr.training.world import OwnProcesses, ProcessCountCheck, Rank
+from cxr.training.world import OwnProcesses, ProcessCountCheck
 
 
 def build_trainer(
@@ -52,8 +54,9 @@ def build_trainer(
     try:
         return pl.Trainer(
             accelerator=devices.accelerator,
-            devices=devices.count if run else 1,
-            strategy="ddp" if devices.count > 1 and run else "auto",
+            devices=[rank.local % torch.cuda.device_count()] if devices.accelerator == "gpu" else 1,
+            num_nodes=rank.count,
+            strategy="ddp" if rank.count > 1 and run else "auto",
             precision=devices.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=accumulation(config, devices.count),
             callbacks=callbacks,

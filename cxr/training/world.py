@@ -1,26 +1,65 @@
-"""Rank and number of the processes that this program started, independent of a scheduler's variables."""
+"""The processes of a run: their rank for Lightning, and the data that rank 0 passes on to the others."""
 
-from dataclasses import dataclass
+import json
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
+from torch.distributed.rendezvous import rendezvous
 
 from cxr.errors import CxrError
+from cxr.processes.ranks import Rank
+
+_FILES = "cxr/files"  # key in the store
+_CACHING = timedelta(days=14)  # the longest that ranks wait for rank 0, which may build a cache
+_LEAVING = timedelta(seconds=10)
 
 
-@dataclass(frozen=True)
-class Rank:
-    """The number of a process of a run, and how many there are."""
+@cache
+def connect(rank: Rank) -> Any:
+    """The `torch.distributed.Store` of torchrun's agent or, with SLURM, one on the host of rank 0, for all ranks."""
+    return next(rendezvous("env://", rank.number, rank.count))[0]
 
-    number: int = 0
-    count: int = 1
+
+def send(rank: Rank, write: Callable[[Path], None] | None) -> None:
+    """Sends the files that `write` writes to a folder from rank 0 to all others, once; None: there is nothing to do."""
+    store = connect(rank)
+    if store.check([_FILES]):
+        return
+    with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
+        if write:
+            write(Path(folder))
+        files = list(Path(folder).iterdir())
+        for file in files:
+            store.set(f"{_FILES}/{file.name}", file.read_bytes())
+        store.set(_FILES, json.dumps([file.name for file in files]))
+    if write is None:  # this process ends, and the store with it
+        store.wait([f"{_FILES}/{number}" for number in range(1, rank.count)], _LEAVING)
+
+
+def receive(rank: Rank, folder: Path) -> bool:
+    """Waits for rank 0 and writes its files to a folder; False if there is nothing to do."""
+    store = connect(rank)
+    store.wait([_FILES], _CACHING)
+    names = json.loads(store.get(_FILES))
+    for name in names:
+        (folder / name).write_bytes(store.get(f"{_FILES}/{name}"))
+    store.set(f"{_FILES}/{rank.number}", "")
+    return bool(names)
 
 
 class OwnProcesses(LightningEnvironment):
-    """Keeps Lightning from reading the variables of SLURM, torchrun, LSF or MPI.
+    """Gives Lightning the rank of this process; it reads no variables of SLURM, torchrun, LSF or MPI itself.
+
+    Each process is a node with one device to Lightning, so that hosts may have different numbers of processes.
 
     Args:
         rank: of this process. Rank 0 writes Lightning's logs.
@@ -33,16 +72,16 @@ class OwnProcesses(LightningEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """True: `launch` starts the processes, Lightning starts none."""
+        """True: Lightning starts no processes."""
         return True
 
     def local_rank(self) -> int:
-        """The rank: all processes run on one host."""
-        return self.rank.number
+        """0: the only device of its node."""
+        return 0
 
     def node_rank(self) -> int:
-        """0, the only host."""
-        return 0
+        """The rank."""
+        return self.rank.number
 
 
 class ProcessCountCheck(Callback):

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from cxr.errors import CxrError
 from cxr.files.reading import reason
-from cxr.imaging.decode import BadImage, gray, read_file
+from cxr.imaging.decode import BadImage, gray_with_remarks, read_file
 from cxr.use.maps import write_maps
 from cxr.use.parts import Parts
 from cxr.use.scoring import Floats, Model, Views
@@ -49,7 +49,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class _Read:
-    """A file that was read: its SHA-256, and either the views of its image or why it is refused."""
+    """A file that was read: its SHA-256, and the views of its image with remarks, or why it is refused."""
 
     source: str = ""
     views: Views | None = None
@@ -107,7 +107,7 @@ def _score_rows(
     system = model.system
     kinds = ["score", *["calibrated"] * (system.scaling is not None), *(f"call:{name}" for name in system.points)]
     values = {kind: np.full((len(rows), len(system.findings)), np.nan, np.float32) for kind in kinds}
-    sources, reasons, waiting = list[str](), list[str](), dict[int, Views]()
+    states, reasons, sources, waiting = list[str](), list[str](), list[str](), dict[int, Views]()
 
     def score() -> None:
         taken = list(waiting)
@@ -123,6 +123,7 @@ def _score_rows(
 
     for row, one in read:
         sources.append(one.source)
+        states.append("refused" if one.views is None else "ok")
         reasons.append(one.reason)
         if one.views is not None:
             waiting[row] = one.views
@@ -132,7 +133,7 @@ def _score_rows(
         score()
     columns: dict[str, Any] = {
         "image": [_text(inputs.names[row]) for row in rows],
-        "status": ["refused" if why else "ok" for why in reasons],
+        "status": states,
         "reason": [_text(why) for why in reasons],
         "sha256": sources,
         "model": [system.model] * len(rows),
@@ -170,7 +171,8 @@ def _read(model: Model, path: str) -> _Read:
             raise BadImage("cannot be opened: no such file or directory")
         content = read_file(path)
         source = sha256(content).hexdigest()
-        return _Read(source, model.views(gray(content)))
+        pixels, remarks = gray_with_remarks(content)
+        return _Read(source, model.views(pixels), "; ".join(remarks))
     except BadImage as error:
         why = " ".join(str(error).replace(path or "\0", "it").split())
         return _Read(source, reason=why)

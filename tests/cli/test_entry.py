@@ -13,7 +13,19 @@ import pytest
 import cxr
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("train", "ensemble", "evaluate", "compare", "transfer", "predict", "export", "inspect", "phantom", "cache")
+PROGRAMS = (
+    "train",
+    "ensemble",
+    "evaluate",
+    "compare",
+    "transfer",
+    "predict",
+    "export",
+    "serve",
+    "inspect",
+    "phantom",
+    "cache",
+)
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 

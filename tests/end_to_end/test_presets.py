@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 SHORT = (
     "trainer=cpu", "data.workers=0", "logger=csv", "backbone.pretrained=false", "backbone.weights=null",
     "cache.size=null", "trainer.max_epochs=3", "trainer.limit_train_batches=null", "batch_size=8",
-    "synthetic_batch_size=8", "checkpoint.every_steps=1", "checkpoint.every_seconds=null", "trainer.log_every_n_steps=1",
+    "synthetic_batch_size=8", "checkpoint.every_steps=1", "checkpoint.every_seconds=null",
+    "trainer.log_every_n_steps=1",
 )  # fmt: skip
 SMALL = ("image_size=32", "backbone=resnet10", "backbone.pretrained=false")
 SINGLE = ("data=nih", "data.single_finding=true", "data.findings=[Infiltration,Effusion,Atelectasis]")

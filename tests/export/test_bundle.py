@@ -21,7 +21,14 @@ DATA = {name: None for name in ("root", "file", "roles", "train_list", "val_list
 
 
 def options(runs: Runs, name: str, out: Path) -> dict[str, Any]:
-    return {"run": str(runs[name].path), "out": str(out), "data": DATA, "cache": {"dir": None}, "int8": False, "page": False}
+    return {
+        "run": str(runs[name].path),
+        "out": str(out),
+        "data": DATA,
+        "cache": {"dir": None},
+        "int8": False,
+        "page": False,
+    }
 
 
 def check_scores(runs: Runs, name: str, folder: Path, attributes: bool = False) -> None:
@@ -53,6 +60,7 @@ def test_a_bundle_of_a_run(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFix
     about = json.loads((folder / "bundle.json").read_text())
     assert about["test"]["macro_auroc"] == runs["a"].metrics()["test"]["macro_auroc"]
     assert str(runs.folder) not in (folder / "bundle.json").read_text() + (folder / "MODEL_CARD.md").read_text()
+    assert b"/cxr/" not in (folder / "1-a.onnx").read_bytes(), "no path of this machine"
     check_card((folder / "MODEL_CARD.md").read_text(), runs)
     with pytest.raises(CxrError, match="bundle exists; remove it, or choose another folder with out=DIR"):
         export_bundle(options(runs, "a", folder))

@@ -11,13 +11,13 @@ import timm
 import torch
 
 from cxr.errors import CxrError
+from cxr.processes.ranks import Rank
 from cxr.run.directory import Run
 from cxr.training.assemble import Parts, assemble
 from cxr.training.devices import Devices, resolve_devices
 from cxr.training.prepare import prepare, read_prepared
 from cxr.training.resumption import Restored
 from cxr.training.run import train
-from cxr.training.world import Rank
 from tests.training.conftest import Configure, Trained
 
 CPU = Devices("cpu", 1, "32-true")

@@ -12,12 +12,12 @@ import pytest
 from cxr.data.cache import Cache
 from cxr.data.catalog import Catalog
 from cxr.errors import CxrError
+from cxr.processes.ranks import Rank
 from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
 from cxr.training.devices import Devices
 from cxr.training.launch import launch, rank_of_this_process
 from cxr.training.prepare import Prepared, read_prepared
-from cxr.training.world import Rank
 
 IMAGE = pd.DataFrame({"image": ["a.png"]})
 DATA = Prepared(Catalog(IMAGE, ("Mass",), "table.csv"), Cache(Path("cache"), ("a.png",), 8), "", "")
@@ -97,7 +97,7 @@ def test_a_rank_that_fails_while_the_run_is_stopped_is_reported(
 def test_a_process_learns_its_rank_from_what_the_launcher_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "5")
-    assert rank_of_this_process() == Rank(2, 5)
+    assert rank_of_this_process() == Rank(2, 5, 2)
 
 
 def test_ranks_find_the_data_as_the_parent_has_checked_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ import pytest
 from lightning.pytorch.utilities import rank_zero_only
 
 from cxr.errors import CxrError
+from cxr.processes.ranks import Rank
 from cxr.run.directory import Run
 from cxr.task.multi_label import MultiLabel
 from cxr.training.devices import Devices
 from cxr.training.saving import CheckpointFiles
 from cxr.training.trainer import build_trainer, silence_lightning
-from cxr.training.world import Rank
 from tests.training.conftest import composed
 
 CPU = Devices("cpu", 1, "32-true")

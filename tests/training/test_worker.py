@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 
 from cxr.configuration.plugins import trust
 from cxr.errors import CxrError
+from cxr.processes.ranks import Rank
 from cxr.processes.stopping import REQUEUE, SIGNALS, Stopped, requests
 from cxr.run.directory import Run
 from cxr.training import worker
 from cxr.training.devices import Devices
-from cxr.training.world import Rank
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_it_trains_its_rank_with_what_the_parent_has_read(parent: Path, monkeypa
     (config, run, devices, restored, rank, prepared), again = seen
     assert config["batch_size"] == 8 and run == Run(parent / "runs" / "a") and devices.count == 2
     assert restored == again == ("restored", run, 8, 2, False), "the parent says what is damaged"
-    assert rank == Rank(1, 2) and prepared == ("prepared in", parent)
+    assert rank == Rank(1, 2, 1) and prepared == ("prepared in", parent)
     assert requests.patient
 
 

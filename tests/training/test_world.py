@@ -1,9 +1,11 @@
 """What schedulers leave in the environment changes no run: one process or several."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from lightning.pytorch.utilities import rank_zero_only
 
 from cxr.errors import CxrError
-from cxr.training.world import OwnProcesses, ProcessCountCheck, Rank
+from cxr.processes.ranks import Rank
+from cxr.training.world import OwnProcesses, ProcessCountCheck, connect, receive, send
 from tests.end_to_end.conftest import ROOT, SMALL
 
 SLURM = {
@@ -22,7 +25,7 @@ SLURM = {
 SRUN = SLURM | {"SLURM_NTASKS": "3", "SLURM_PROCID": "2", "SLURM_LOCALID": "2", "SLURM_NTASKS_PER_NODE": "3"}
 TASKS = {name: value for name, value in SRUN.items() if name != "SLURM_NTASKS_PER_NODE"}
 TORCHRUN = {
-    "TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_USE_AGENT_STORE": "True", "RANK": "1", "LOCAL_RANK": "1",
+    "TORCHELASTIC_USE_AGENT_STORE": "True", "RANK": "1", "LOCAL_RANK": "1",
     "WORLD_SIZE": "2", "GROUP_RANK": "1", "NODE_RANK": "3", "MASTER_ADDR": "192.0.2.1", "MASTER_PORT": "1",
 }  # fmt: skip
 LSF = {
@@ -42,10 +45,11 @@ def same_rank() -> Any:
 def test_a_trainer_has_the_ranks_that_it_was_given(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SCHEDULERS[scheduler].items():
         monkeypatch.setenv(name, value)
-    several = pl.Trainer(plugins=[OwnProcesses(Rank(1, 2))], accelerator="cpu", devices=2, strategy="ddp", logger=False)
-    assert (several.global_rank, several.local_rank, several.node_rank, several.world_size) == (1, 1, 0, 2)
+    alike = {"accelerator": "cpu", "devices": 1, "logger": False}
+    several = pl.Trainer(plugins=[OwnProcesses(Rank(1, 2, 1))], num_nodes=2, strategy="ddp", **alike)
+    assert (several.global_rank, several.world_size) == (1, 2)
     assert rank_zero_only.rank == 1
-    alone = pl.Trainer(plugins=[OwnProcesses(Rank())], accelerator="cpu", devices=1, logger=False)
+    alone = pl.Trainer(plugins=[OwnProcesses(Rank())], **alike)
     assert (alone.global_rank, alone.world_size, rank_zero_only.rank) == (0, 1, 0)
 
 
@@ -80,3 +84,49 @@ def test_two_processes_train_the_same_inside_an_allocation(
         assert done.returncode == 0, done.stderr
         found.append(json.loads((here / "runs" / name / "metrics.json").read_text())["checkpoint_sha256"])
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("written", [{"a.bin": bytes(range(256)) * 5000, "b": b""}, {}], ids=["data", "nothing to do"])
+def test_ranks_receive_what_rank_0_sends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: dict[str, bytes]
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(listener.getsockname()[1]))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+
+    def write(folder: Path) -> None:
+        for name, content in written.items():
+            (folder / name).write_bytes(content)
+
+    def rank(number: int) -> bool:
+        if number == 0:
+            send(Rank(0, 3), write if written else None)
+            send(Rank(0, 3), None)  # it has been sent
+            return False
+        (tmp_path / str(number)).mkdir()
+        return receive(Rank(number, 3), tmp_path / str(number))
+
+    connect.cache_clear()
+    with ThreadPoolExecutor(3) as ranks:
+        assert list(ranks.map(rank, [0, 1, 2])) == [False, bool(written), bool(written)]
+    connect.cache_clear()
+    for number in "12":
+        assert {file.name: file.read_bytes() for file in (tmp_path / number).iterdir()} == written
+
+
+@pytest.mark.slow
+def test_torchrun_trains_the_same_as_two_processes_of_ours(
+    here: Path, phantoms: Path, environment: dict[str, str]
+) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d",
+                "--rdzv_endpoint=localhost:0"]  # fmt: skip
+    found = []
+    for name, start in {"ours": [sys.executable], "theirs": torchrun}.items():
+        command = [*start, str(ROOT / "train.py"), *SMALL, "data.phantom_size=64", f"data.root={phantoms}",
+                   "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", f"name={name}"]  # fmt: skip
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("best epoch") == 1
+        found.append(json.loads((here / "runs" / name / "metrics.json").read_text())["checkpoint_sha256"])
+    assert found[0] == found[1]

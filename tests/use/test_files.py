@@ -143,3 +143,11 @@ def test_maps_are_drawn_over_the_image_and_stay_in_their_folder(tmp_path: Path) 
     alone = model(members=tuple(replace(member, maps="") for member in model().system.members))
     with pytest.raises(CxrError, match="made has no attention maps"):
         score_files(alone, given, tmp_path / "other.csv", maps=tmp_path / "maps")
+
+
+def test_remarks_on_an_accepted_file_are_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shades = RNG.integers(0, 256, (20, 20), np.uint8)
+    monkeypatch.setattr(files, "gray_with_remarks", lambda content: (shades, ("a lateral view", "of a hand")))
+    assert score_files(model(), inputs(film(tmp_path / "a.png")), tmp_path / "out.csv") == 0
+    (row,) = pd.read_csv(tmp_path / "out.csv").itertuples(index=False)
+    assert (row.status, row.reason) == ("ok", "a lateral view; of a hand") and row[-1] in (0, 1)

@@ -53,7 +53,9 @@ def written(folder: Path, **changes: object) -> tuple[str, Elements]:
 
 
 def test_the_page_embeds_networks_system_and_card(tmp_path: Path) -> None:
-    page, elements = written(tmp_path / "bundle", test={"auroc": {"Mass": {"value": 0.7, "ci": [0.6, 0.8]}, "Effusion": 0.9}})
+    page, elements = written(
+        tmp_path / "bundle", test={"auroc": {"Mass": {"value": 0.7, "ci": [0.6, 0.8]}, "Effusion": 0.9}}
+    )
     scripts = elements.texts("script")
     for name, content in (("runtime", RUNTIME.wasm), ("runtime-script", RUNTIME.module),
                           ("network-0", (tmp_path / "bundle/0.onnx").read_bytes()),
@@ -76,9 +78,7 @@ def test_the_policy_allows_these_scripts_and_this_style_only(tmp_path: Path) -> 
     def digest(text: str) -> str:
         return "'sha256-" + base64.b64encode(sha256(text.encode()).digest()).decode() + "'"
 
-    code = [
-        "".join(text) for name, about, text in elements.found if name == "script" and about.get("type") is None
-    ]
+    code = ["".join(text) for name, about, text in elements.found if name == "script" and about.get("type") is None]
     assert rules["script-src"] == [*map(digest, code), "blob:", "'wasm-unsafe-eval'"] and len(code) == 2
     assert rules["style-src"] == [digest(*elements.texts("style").values())]
 
@@ -106,7 +106,7 @@ def test_every_text_is_in_the_table_and_every_entry_is_used() -> None:
 def test_without_npm_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CxrError, match="npm is not installed, so that onnxruntime-web@1.30.0 cannot be downloaded"):
+    with pytest.raises(CxrError, match=r"npm is not installed, so that onnxruntime-web@1\.30\.0 cannot be downloaded"):
         fetch()
     with pytest.raises(CxrError, match="run make page-assets"):
         runtime()

@@ -53,7 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         web = runtime()
     except CxrError as error:
         pytest.skip(str(error))
-    card = "---\nlicense: other\n---\n# made\n\nA **bold** word.\n\n| a | b |\n| --- | ---: |\n| 1 | 2\\_3 |\n\n- one\n- `two`\n"
+    card = "---\nlicense: other\n---\n# made\n\nA **bold** word.\n"
+    card += "\n| a | b |\n| --- | ---: |\n| 1 | 2\\_3 |\n\n- one\n- `two`\n"
     (folder / "MODEL_CARD.md").write_text(card)
     write_page(folder / "page.html", json.loads((folder / "bundle.json").read_text()), digest, web)
     (folder / "MODEL_CARD.md").write_text("a card")
@@ -219,7 +220,12 @@ def test_attention_window_and_zoom_change_the_picture(page: Any, tmp_path: Path)
         seen.add(picture())
     assert len(seen) == 8
     page.find_element("id", "reset").click()
-    assert page.execute_script("return [viewer.zoom, viewer.level, viewer.width, viewer.inverted]") == [1, 128, 256, False]
+    assert page.execute_script("return [viewer.zoom, viewer.level, viewer.width, viewer.inverted]") == [
+        1,
+        128,
+        256,
+        False,
+    ]
 
 
 def test_a_file_that_cannot_be_used_is_named(page: Any, tmp_path: Path) -> None:
@@ -293,7 +299,10 @@ def test_nothing_is_requested(page: Any, folder: Path, tmp_path: Path) -> None:
     page.get_log("performance")
     page.get((folder / "page.html").as_uri())
     open_file(page, tmp_path / "film.png")
-    assert page.execute_async_script("fetch('http://127.0.0.1:9/').then(() => arguments[0](1), () => arguments[0](0))") == 0
+    assert (
+        page.execute_async_script("fetch('http://127.0.0.1:9/').then(() => arguments[0](1), () => arguments[0](0))")
+        == 0
+    )
     events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert any(url.endswith("page.html") for url in sent)

@@ -1,0 +1,73 @@
+"""The program `serve`: answers HTTP requests with the scores of a bundle."""
+
+import os
+import socket
+from ipaddress import ip_address
+
+from omegaconf import DictConfig
+
+from cxr.cli.options import plain
+from cxr.cli.program import Program
+from cxr.configuration.programs import Serve
+from cxr.errors import CxrError
+from cxr.processes.stopping import Stopped
+
+TOKEN = "CXR_TOKEN"
+_SHORTEST = 16  # characters of a token
+_SECONDS = 10  # for the requests in progress when the server stops
+
+
+def job(config: DictConfig) -> None:
+    """Serves until a signal."""
+    chosen = plain(config, Serve)
+    host, token = chosen["host"], os.environ.get(TOKEN)
+    if token is None and not _is_loopback(host):
+        raise CxrError(
+            f"host={host} can be reached from other machines; set the environment variable {TOKEN} to a secret that "
+            "their requests send"
+        )
+    if token is not None and not (len(token) >= _SHORTEST and token.isascii() and token.isprintable()):
+        raise CxrError(f"{TOKEN} must have {_SHORTEST} or more printable ASCII characters")
+    try:
+        import uvicorn
+
+        from cxr.use.api import create_app
+    except ImportError as error:
+        raise CxrError(f"serve needs {error.name}; run make setup EXTRAS=serve, or pip install 'cxr[serve]'") from None
+    from cxr.use.bundle import load_bundle
+
+    model = load_bundle(chosen["bundle"], chosen["digest"])
+    app = create_app(model, token, chosen["queue"], chosen["megabytes"])
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, chosen["port"]), family=family, backlog=2048)
+    except OSError as error:
+        raise CxrError(f"host={host} port={chosen['port']} cannot be used: {error.strerror or error}") from None
+    shown = f"[{host}]" if ":" in host else host
+    print(f"http://{shown}:{listening.getsockname()[1]}: {model.system.name}, digest {model.digest}", flush=True)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS, ws="none")
+    )
+    try:
+        server.run([listening])
+    except (KeyboardInterrupt, Stopped):  # the signal that stopped it, raised again after the last answer
+        print("stopped", flush=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+PROGRAM = Program(
+    about="Answers HTTP requests with the scores of a bundle, without PyTorch. Images are neither stored nor logged.",
+    examples=(
+        ("bundle=runs/a/bundle", "on http://127.0.0.1:8000, for this machine alone"),
+        ("bundle=runs/a/bundle host=0.0.0.0 port=80", "for other machines; with a secret in the variable CXR_TOKEN"),
+    ),
+    options=("bundle", "digest", "host", "port", "queue", "megabytes"),
+    schema=Serve,
+    job=job,
+)
