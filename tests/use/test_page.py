@@ -106,7 +106,7 @@ def test_every_text_is_in_the_table_and_every_entry_is_used() -> None:
 def test_without_npm_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CxrError, match="npm is not installed, so that onnxruntime-web@1.30.0 cannot be downloaded"):
+    with pytest.raises(CxrError, match=r"npm is not installed, so that onnxruntime-web@1\.30\.0 cannot be downloaded"):
         fetch()
     with pytest.raises(CxrError, match="run make page-assets"):
         runtime()

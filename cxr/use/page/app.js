@@ -135,16 +135,15 @@ function showDetail(k) {
   const each = found.members.map((scores) => scores[k]);
   const finding = readable(SYSTEM.findings[k]);
   const at = threshold(k);
-  const limit = at === null ? [] : [part("mark chosen", { left: place(at) })];
   const [low, high] = [Math.min(...each), Math.max(...each)];
   const line = (name, parts, value, kind = "") =>
-    make("tr", [make("th", name, { scope: "row" }), make("td", make("div", [...limit, ...parts], { class: "bar" })),
+    make("tr", [make("th", name, { scope: "row" }), make("td", make("div", parts, { class: "bar" })),
       make("td", value.toFixed(4))], { class: kind });
   const several = each.length > 1;
-  const dots = each.map((value) => part("dot", { left: place(value) }));
-  const range = part("range", { left: place(low), width: `calc(${place(high)} - ${place(low)})` });
-  const whole = several ? [range, ...dots] : dots;
-  const rows = several ? each.map((value, m) => line(SYSTEM.members[m].name, [dots[m].cloneNode()], value)) : [];
+  const dot = (value) => part("dot", { left: place(value) });
+  const whole = [part("range", { left: place(low), width: `calc(${place(high)} - ${place(low)})` }), dot(found.score[k])];
+  if (at !== null) whole.unshift(part("mark chosen", { left: place(at) }));
+  const rows = several ? each.map((value, m) => line(SYSTEM.members[m].name, [dot(value)], value)) : [];
   const parts = [
     make("h3", text("detail", { finding })),
     make("table", make("tbody", [line(text(several ? "system" : "single"), whole, found.score[k], "whole"), ...rows])),

@@ -20,7 +20,7 @@ const STRINGS = {
   reset: "Reset",
   attention: "Attention",
   attentionOf: "Attention of",
-  allMembers: "All members, mean",
+  allMembers: "all members",
   noAttention: "This system has no attention maps.",
   attentionHeads: "The map shows where the network looked; it is the same for every finding.",
   attentionFindings: "The map is that of {finding}.",
