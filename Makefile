@@ -15,7 +15,7 @@ SMALL := backbone=timm backbone.name=test_resnet backbone.pretrained=false atten
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .NOTPARALLEL: # pip must not run twice in one environment
-.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu bench bench-data format sheet
+.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu bench bench-data format sheet page-assets test-page
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ demo: setup ## three CNNs and their ensemble on drawn phantoms; 2 to 7 minutes o
 	$(RUN) train.py -m experiment=demo backbone=resnet10,resnet18,regnet sweep=demo resume=true
 	@if test -e runs/demo-ensemble; then cat runs/demo-ensemble/table.md; \
 	else $(RUN) ensemble.py method=weighted name=demo-ensemble runs='runs/demo/*'; fi
+	@page=false; if $(RUN) -m cxr.use.page.runtime; then page=true; fi; test -e runs/demo-ensemble/bundle || \
+	$(RUN) -m cxr export run=runs/demo-ensemble page=$$page
+	@if test -e runs/demo-ensemble/bundle/page.html; then \
+	echo 'To score an image in a browser, open runs/demo-ensemble/bundle/page.html'; fi
 	@printf '%s\n' '' 'Done. The figures are in runs/demo/*/figures and runs/demo-ensemble/figures. To try next:' \
 	  '  source $(VENV)/bin/activate' \
 	  '  python -m cxr evaluate run=runs/demo-ensemble          confidence intervals, subgroups, operating points' \
@@ -72,6 +76,9 @@ test-slow: setup $(TESTED) ## run the slow tests except those of faults
 test-faults: setup $(TESTED) ## run all tests of kills, signals and full disks
 	$(RUN) -m pytest -m 'not gpu' tests/faults
 
+test-page: $(DONE)-browser page-assets ## run the tests of the page in Chromium, which the system provides
+	$(RUN) -m pytest -m browser tests/use/test_page_browser.py
+
 check: setup ## check style, types and known vulnerabilities of the locked packages
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -91,6 +98,9 @@ bench-data: setup ## measure what limits training on DATA=DIR, a folder of image
 format: setup ## format the code
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+page-assets: setup ## download ONNX Runtime Web with npm into the user's cache folder, for export page=true
+	$(RUN) -m cxr.use.page.runtime
 
 sheet: setup ## draw docs/phantoms.jpg
 	$(RUN) -m cxr.phantom.sheet docs/phantoms.jpg

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import pandas as pd
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -23,6 +24,7 @@ from cxr.data.augment import Augmentation
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sampling import BalancedSets, Order
+from cxr.data.sources.merged import ids_of
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.loss.terms import LossTerms
@@ -136,8 +138,6 @@ def assemble(
         _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     task.check(catalog)
-    if isinstance(order, BalancedSets):
-        order = order.over(catalog.rows("train").get("source"))
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored
     torch.set_rng_state(random_state)  # initial weights depend on the seed alone
@@ -146,7 +146,7 @@ def assemble(
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
     if isinstance(order, BalancedSets):
-        order = order.over(catalog.rows("train").get("source"))
+        order = order.over(catalog.rows("train").get("source", pd.Series(dtype=str)).tolist())
     loss = build_loss(config, catalog.targets("train"), catalog.findings, network.embedding, vectors)
     check_loss(loss, task, batches)
     if first:
@@ -217,7 +217,7 @@ def _network(
         return network, _as_plain(ancestry if known else ancestry.extended(*training))
     init = config["init"]
     network = build_network(config, findings, backbone=backbone, label_vectors=vectors)
-    evaluated = {split: table for split, table in rows.items() if split != "train"}
+    evaluated = {split: ids_of(catalog.rows(split)) for split in rows if split != "train"}
     ancestry = (
         start_from(network, init, catalog.findings, evaluated, config["init_head"])
         if init

@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const SYSTEM = JSON.parse($("system").textContent);
 const TICKS = [0.01, 0.1, 0.25, 0.5, 1];
 const viewer = new Viewer($("canvas"));
-const state = { image: null, name: "", scores: null, chosen: 0 };
+const state = { opened: false, image: null, name: "", scores: null, chosen: 0 };
 const networks = loadNetworks(SYSTEM);
 let turn = Promise.resolve(); // images are scored one after the other
 
@@ -29,19 +29,21 @@ function part(name, styles = {}) {
 
 async function open(file) {
   if (!file) return;
+  state.opened = true;
   turn = turn.then(async () => {
     say(text("scoring", { file: file.name }));
     await new Promise((resolve) => setTimeout(resolve));
     try {
+      Object.assign(state, { image: null, name: file.name, scores: null });
       state.image = await decode(file);
-      state.name = file.name;
-      state.scores = null;
       viewer.show(state.image);
       $("drop").hidden = true;
       $("canvas").setAttribute("aria-label", text("filmOf", { file: file.name, ...state.image }));
       readControls();
       await score();
     } catch (error) {
+      viewer.clear();
+      $("drop").hidden = false;
       showScores();
       fail(error, file.name);
     }
@@ -267,4 +269,4 @@ function connect() {
 prepare();
 connect();
 say(text("loading"));
-networks.then(() => state.image || say(text("ready")), (error) => fail(error, ""));
+networks.then(() => state.opened || say(text("ready")), (error) => fail(error, ""));

@@ -69,7 +69,7 @@ function areas(source, target) {
 function resizeLinearly(pixels, width, height, columns, rows) {
   const deep = pixels instanceof Uint16Array;
   const found = new (deep ? Float32Array : Uint8Array)(rows * columns);
-  const [xs, ys] = [places(width, columns, deep), places(height, rows, deep)];
+  const [xs, ys] = [places(width, columns, deep, true), places(height, rows, deep, false)];
   for (let row = 0, place = 0; row < rows; row++) {
     const { first: top, next: bottom, before: up, after: low } = ys[row];
     for (let column = 0; column < columns; column++, place++) {
@@ -83,17 +83,18 @@ function resizeLinearly(pixels, width, height, columns, rows) {
   return found;
 }
 
-// For each target pixel its two neighbours and their shares: of 2048, or of 1 in floating point.
-function places(source, target, deep) {
+// For each target pixel its two neighbours and their shares: of 2048, or of 1 in floating point. Outside the image both
+// neighbours are the border; OpenCV then sets the shares to 1 and 0 across, but not down, which rounds differently.
+function places(source, target, deep, across) {
   const unit = deep ? 1 : 2048;
   return Array.from({ length: target }, (_, to) => {
     const exact = Math.fround((to + 0.5) * (source / target) - 0.5);
-    let first = Math.floor(exact);
-    let part = Math.fround(exact - first);
-    if (first < 0) [first, part] = [0, 0];
-    if (first >= source - 1) [first, part] = [source - 1, 0];
+    const start = Math.floor(exact);
+    const outside = across && (start < 0 || start >= source - 1);
+    const part = outside ? 0 : Math.fround(exact - start);
     const [before, after] = [Math.fround(1 - part) * unit, part * unit].map((v) => (deep ? v : roundHalfToEven(v)));
-    return { first, next: Math.min(first + 1, source - 1), before, after };
+    const inside = (from) => Math.max(0, Math.min(source - 1, from));
+    return { first: inside(start), next: inside(start + 1), before, after };
   });
 }
 

@@ -39,8 +39,6 @@ const STRINGS = {
   detail: "{finding}: scores before calibration",
   system: "Ensemble",
   single: "Network",
-  member: "Member",
-  score: "Score",
   spread: "Spread of the members: {low} to {high}, standard deviation {deviation}.",
   threshold: "The line marks the threshold of “{point}”, {threshold}.",
   reversed: "The calibration reverses the order of these scores: high scores were rarely positive on validation.",

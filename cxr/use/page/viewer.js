@@ -38,6 +38,11 @@ class Viewer {
     this.draw();
   }
 
+  clear() {
+    this.film = null;
+    this.draw();
+  }
+
   // Maps of `attentionOf`, each drawn where its network saw the film.
   showMaps(maps) {
     this.heat = maps.map((map) => ({ canvas: colour(map), ...map.preprocessing, share: 1 / maps.length }));

@@ -1,0 +1,318 @@
+"""The page in Chromium: it scores what Python scores, says what is wrong with a file, and is reached by keyboard."""
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr.errors import CxrError
+from cxr.imaging.decode import read_gray
+from cxr.imaging.preprocessing import Preprocessing
+from cxr.metrics.scaling import Scaling
+from cxr.use import load_bundle
+from cxr.use.description import describe
+from cxr.use.page.runtime import runtime
+from cxr.use.page.write import write_page
+from cxr.use.system import Member, Rule
+from tests.use.made import FINDINGS, bundle, model
+
+pytestmark = pytest.mark.browser
+POINTS = {"half": {"Mass": 0.5, "Effusion": None}, "youden": {"Mass": 0.25, "Effusion": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed; make setup EXTRAS=browser")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium and chromedriver are not installed; on Debian: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    window.set_script_timeout(120)
+    yield window
+    window.quit()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of two members, with its page."""
+    folder = tmp_path_factory.mktemp("page") / "bundle"
+    digest = bundle(folder, operating_points=POINTS)
+    try:
+        web = runtime()
+    except CxrError as error:
+        pytest.skip(str(error))
+    card = "---\nlicense: other\n---\n# made\n\nA **bold** word.\n\n| a | b |\n| --- | ---: |\n| 1 | 2\\_3 |\n\n- one\n- `two`\n"
+    (folder / "MODEL_CARD.md").write_text(card)
+    write_page(folder / "page.html", json.loads((folder / "bundle.json").read_text()), digest, web)
+    (folder / "MODEL_CARD.md").write_text("a card")
+    return folder
+
+
+@pytest.fixture
+def page(browser: Any, folder: Path) -> Any:
+    browser.get((folder / "page.html").as_uri())
+    return browser
+
+
+def wait(page: Any, condition: str) -> None:
+    script = "const done = arguments[0]; const look = () => (%s) ? done() : setTimeout(look, 20); look();"
+    page.execute_async_script(script % condition)
+
+
+def open_file(page: Any, path: Path) -> str:
+    """Opens a file as a user does; returns the status line."""
+    page.find_element("id", "file").send_keys(str(path))
+    wait(page, f"$('status').textContent.startsWith({json.dumps(path.name)})")
+    return str(page.find_element("id", "status").text)
+
+
+def rows(page: Any) -> list[dict[str, str]]:
+    return page.execute_script("return [...document.querySelectorAll('.row')].map((row) => ({...row.dataset}))")
+
+
+def film(shape: tuple[int, int] = (45, 61), seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rough = rng.integers(30, 226, (6, 8)).astype(np.uint8)
+    smooth = np.asarray(Image.fromarray(rough).resize(shape[::-1], Image.Resampling.BICUBIC), np.int16)
+    return np.clip(smooth + rng.integers(-9, 10, shape), 0, 255).astype(np.uint8)
+
+
+def pngs() -> dict[str, Image.Image]:
+    gray, other = film(), film(seed=1)
+    colour = np.stack([gray, other, film(seed=2)], axis=-1)
+    deep = gray.astype(np.uint16) * 257 - other
+    palette = Image.fromarray(colour).quantize(200)
+    return {
+        "gray": Image.fromarray(gray), "deep": Image.fromarray(deep), "colour": Image.fromarray(colour),
+        "gray-alpha": Image.merge("LA", [Image.fromarray(gray), Image.fromarray(other)]),
+        "alpha": Image.fromarray(np.dstack([colour, other])), "palette": palette,
+        "four-bit": Image.fromarray(colour).quantize(13), "one-bit": Image.fromarray(gray).convert("1"),
+        "large": Image.fromarray(film((384, 401))), "twice": Image.fromarray(film((32, 32))),
+        "whole-factors": Image.fromarray(film((48, 80))), "small": Image.fromarray(film((7, 12))),
+    }  # fmt: skip
+
+
+def test_png_scores_are_those_of_python(page: Any, folder: Path, tmp_path: Path) -> None:
+    scorer = load_bundle(folder)
+    for name, image in pngs().items():
+        image.save(tmp_path / f"{name}.png")
+        assert "2 findings scored" in open_file(page, tmp_path / f"{name}.png")
+        found = scorer.score_image(read_gray(tmp_path / f"{name}.png"))
+        assert found.calibrated is not None
+        shown = rows(page)
+        assert {row["finding"] for row in shown} == set(FINDINGS)
+        for row in shown:
+            k = FINDINGS.index(row["finding"])
+            assert float(row["score"]) == pytest.approx(found.score[0, k], abs=1e-6), name
+            assert float(row["shown"]) == pytest.approx(found.calibrated[0, k], abs=1e-6), name
+        assert [float(row["shown"]) for row in shown] == sorted((float(row["shown"]) for row in shown), reverse=True)
+
+
+def test_jpeg_scores_are_those_of_python(page: Any, folder: Path, tmp_path: Path) -> None:
+    scorer = load_bundle(folder)
+    colour = np.stack([film((90, 80)), film((90, 80), 1), film((90, 80), 2)], axis=-1)
+    rotated = Image.Exif()
+    rotated[0x0112] = 6  # a viewer would turn it; training does not
+    for name, image in (("gray", Image.fromarray(film((90, 80)))), ("colour", Image.fromarray(colour))):
+        image.save(tmp_path / f"{name}.jpg", exif=rotated, quality=90)
+        open_file(page, tmp_path / f"{name}.jpg")
+        found = scorer.score_image(read_gray(tmp_path / f"{name}.jpg")).score[0]
+        for row in rows(page):
+            assert float(row["score"]) == pytest.approx(found[FINDINGS.index(row["finding"])], abs=1e-2)
+
+
+VIEWS = """
+const [base64, cases, done] = arguments;
+const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+decode(new File([bytes], "film.png"))
+  .then((image) => done(cases.map((one) => Array.from(view(reduced(image, one.cached), one)))))
+  .catch((error) => done(String(error)));
+"""
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("shape", [(401, 384), (64, 96), (192, 128), (40, 50), (33, 64)])
+def test_networks_see_the_pixels_that_python_shows_them(page: Any, shape: tuple[int, int], deep: bool) -> None:
+    pixels = film(shape).astype(np.uint16) * 250 + 11 if deep else film(shape)
+    cases = [Preprocessing(32, 32), Preprocessing(24, 32), Preprocessing(21, 32, crop=True), Preprocessing(16, 64),
+             Preprocessing(48, 32)]  # fmt: skip
+    members = tuple(Member(f"m{k}", case) for k, case in enumerate(cases))
+    expected = model(members=members).views(pixels)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    about = [{"size": case.size, "cached": case.cached, "crop": case.crop} for case in cases]
+    found = page.execute_async_script(VIEWS, base64.b64encode(file.getvalue()).decode(), about)
+    for case, seen, shown in zip(cases, found, expected, strict=True):
+        difference = np.abs(np.array(seen).reshape(shown.shape) - shown.astype(int))
+        assert difference.max() == 0, (case, difference.max(), (difference > 0).mean())
+
+
+RULES = """
+const [system, scores] = arguments;
+return scores.map((members) => {
+  const score = ordered(system, system.findings.map((_, k) => combine(system.rule, members, k)));
+  return [score, ordered(system, score.map((value, k) => calibrate(system, value, k)))];
+});
+"""
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [Rule("mean", ((0.25, 0.75), (0.5, 0.5))), Rule("logit", ((1.5, -0.5), (0.2, 0.9)), (0.3, -1.0)), Rule("max"),
+     Rule("vote")],
+)  # fmt: skip
+def test_rule_calibration_and_hierarchy_are_those_of_python(page: Any, rule: Rule) -> None:
+    scaling = Scaling("platt", FINDINGS, (1.7, -0.4), (0.1, -0.2), ())
+    system = model(rule=rule, scaling=scaling, parents=(-1, 0)).system
+    scores = np.random.default_rng(0).random((2, 50, 2)).astype(np.float32)
+    scores[:, :2] = [[0, 1], [1, 0]]
+    found = np.array(page.execute_script(RULES, describe(system), scores.transpose(1, 0, 2).tolist()))
+    expected = system.combine(scores)
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(found[:, 1], system.calibrate(expected), atol=1e-6)
+
+
+def test_bars_mark_thresholds_and_calls_follow_them(page: Any, tmp_path: Path) -> None:
+    Image.fromarray(film() // 2).save(tmp_path / "film.png")
+    open_file(page, tmp_path / "film.png")
+    scores = {row["finding"]: float(row["score"]) for row in rows(page)}
+    for point, thresholds in POINTS.items():
+        page.find_element("css selector", f"#point option[value={point}]").click()
+        for finding, threshold in thresholds.items():
+            row = page.find_element("css selector", f"[data-finding={finding}]")
+            call = "No threshold" if threshold is None else "At or above" if scores[finding] >= threshold else "Below"
+            assert f"% {call}".replace("% ", "%. ") in row.accessible_name
+            assert len(row.find_elements("css selector", ".mark.chosen")) == (threshold is not None)
+    page.find_element("css selector", "[data-finding=Mass]").click()
+    detail = page.find_element("id", "detail").text
+    assert all(name in detail for name in ("Ensemble", "a", "b", "standard deviation"))
+
+
+def test_attention_window_and_zoom_change_the_picture(page: Any, tmp_path: Path) -> None:
+    Image.fromarray(film((200, 180))).save(tmp_path / "film.png")
+    open_file(page, tmp_path / "film.png")
+
+    def picture() -> str:
+        return page.execute_script("return $('canvas').toDataURL()")
+
+    seen = {picture()}
+    for name, value in (("opacity", 70), ("level", 90), ("width", 120), ("zoom", 100)):
+        page.execute_script(
+            "const e = $(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))", name, value
+        )
+        seen.add(picture())
+    canvas = page.find_element("id", "canvas")
+    for key in ("\ue012", "+", "i"):  # left arrow
+        canvas.send_keys(key)
+        seen.add(picture())
+    assert len(seen) == 8
+    page.find_element("id", "reset").click()
+    assert page.execute_script("return [viewer.zoom, viewer.level, viewer.width, viewer.inverted]") == [
+        1,
+        128,
+        256,
+        False,
+    ]
+
+
+def test_a_file_that_cannot_be_used_is_named(page: Any, tmp_path: Path) -> None:
+    good = io.BytesIO()
+    Image.fromarray(film()).save(good, "PNG")
+    cases = {
+        "text.png": (b"text", "is not a PNG or JPEG"), "cut.png": (good.getvalue()[:300], "is damaged"),
+        "film.dcm": (b"\0" * 128 + b"DICM", "is a DICOM file"), "empty.jpg": (b"", "is not a PNG or JPEG"),
+    }  # fmt: skip
+    blank = io.BytesIO()
+    Image.new("L", (50, 50), 128).save(blank, "PNG")
+    cases["blank.png"] = (blank.getvalue(), "is blank")
+    huge = bytearray(good.getvalue())
+    huge[16:24] = (60000).to_bytes(4, "big") * 2
+    cases["huge.png"] = (bytes(huge), "is too large: 60000 × 60000 pixels")
+    for name, (content, words) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        assert words in open_file(page, tmp_path / name)
+        assert rows(page) == []
+    (tmp_path / "good.png").write_bytes(good.getvalue())
+    assert "2 findings scored" in open_file(page, tmp_path / "good.png"), "the page works on"
+
+
+def test_a_film_can_be_dropped(page: Any) -> None:
+    file = io.BytesIO()
+    Image.fromarray(film()).save(file, "PNG")
+    script = """
+    const bytes = Uint8Array.from(atob(arguments[0]), (one) => one.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], "dropped.png"));
+    $("stage").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    """
+    page.execute_script(script, base64.b64encode(file.getvalue()).decode())
+    wait(page, "$('status').textContent.startsWith('dropped.png: 2 findings scored')")
+
+
+def test_patient_facts_reach_the_networks(page: Any, folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(film()).save(tmp_path / "film.png")
+    open_file(page, tmp_path / "film.png")
+    age = page.find_element("id", "age")
+    assert age.is_displayed()
+    age.send_keys("60")
+    for name, value in (("sex", "female"), ("view", "ap")):
+        page.find_element("css selector", f"#{name} option[value={value}]").click()
+    found = page.execute_script("return attributes()")
+    assert found == pytest.approx([0.6, 0, 1, 0, 1])
+
+
+def test_controls_have_names_and_are_reached_by_the_keyboard(page: Any, tmp_path: Path) -> None:
+    Image.fromarray(film()).save(tmp_path / "film.png")
+    open_file(page, tmp_path / "film.png")
+    controls = [one for one in page.find_elements("css selector", "button, input, select, canvas, summary")
+                if one.is_displayed()]  # fmt: skip
+    assert len(controls) > 14 and all(control.accessible_name for control in controls)
+    page.execute_script("document.activeElement.blur()")
+    reached = set()
+    for _ in controls:
+        page.switch_to.active_element.send_keys("\ue004")  # tab
+        reached.add(page.switch_to.active_element.id)
+    assert {control.id for control in controls} <= reached
+    second = page.find_elements("css selector", ".row")[1]
+    finding = second.get_attribute("data-finding")
+    second.send_keys("\ue007")  # enter
+    focused = page.switch_to.active_element
+    assert (focused.get_attribute("data-finding"), focused.get_attribute("aria-pressed")) == (finding, "true")
+    assert page.find_element("id", "status").get_attribute("aria-live") == "polite"
+
+
+def test_nothing_is_requested(page: Any, folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(film()).save(tmp_path / "film.png")
+    page.get_log("performance")
+    page.get((folder / "page.html").as_uri())
+    open_file(page, tmp_path / "film.png")
+    assert (
+        page.execute_async_script("fetch('http://127.0.0.1:9/').then(() => arguments[0](1), () => arguments[0](0))")
+        == 0
+    )
+    events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert any(url.endswith("page.html") for url in sent)
+    assert {url.partition(":")[0] for url in sent} <= {"file", "blob", "data", "http"}
+    assert [url for url in sent if url.startswith("http")] in ([], ["http://127.0.0.1:9/"])
+    assert [url for url in sent if url.startswith("file")] == [(folder / "page.html").as_uri()]
+
+
+def test_the_model_card_is_rendered(page: Any) -> None:
+    page.find_element("css selector", "#card summary").click()
+    card = page.find_element("css selector", "#card article")
+    assert "license" not in card.text and card.find_element("css selector", "strong").text == "bold"
+    assert [cell.text for cell in card.find_elements("css selector", "td")] == ["1", "2_3"]
+    assert [one.text for one in card.find_elements("css selector", "li")] == ["one", "two"]
