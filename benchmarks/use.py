@@ -12,20 +12,15 @@ sys.path.pop(0)  # this folder, whose numbers.py is not Python's
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
-import importlib.util
 import json
 import os
-<<<<<<< HEAD
+import shutil
 import signal
 import subprocess
-=======
-import shutil
->>>>>>> main
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -37,20 +32,16 @@ import torch
 from PIL import Image
 
 from benchmarks.made import configured, row, say
+from benchmarks.unusual import ood
 from cxr.cli import conf_dir
-from cxr.export.detectors import fit
 from cxr.export.networks import Calibrated, to_onnx
 from cxr.export.opened import Scorer, forward_with
 from cxr.export.quantise import quantise
 from cxr.findings import NIH14
-from cxr.imaging.decode import BadImage, gray, read_gray, reduced, resize
+from cxr.imaging.decode import gray, read_gray, resize
 from cxr.training.build import build_network, build_task
 from cxr.training.checkpoint import LoadedNetwork
-<<<<<<< HEAD
 from cxr.use.bundle import forward_of, load_bundle
-=======
-from cxr.use.bundle import forward_of
->>>>>>> main
 from cxr.use.description import describe
 from cxr.use.files import Inputs, score_files
 from cxr.use.page.runtime import runtime
@@ -173,7 +164,6 @@ def parity(paths: list[str]) -> None:
     row("parity", worst, 1e-5, 1e-5 / worst, "probability")
 
 
-<<<<<<< HEAD
 def write_bundle(folder: Path, network: Network, content: bytes) -> Path:
     folder.mkdir()
     about = describe(network.model(network.forward).system) | {"files": {}}
@@ -233,45 +223,6 @@ def load(work: Callable[[], object]) -> float:
         return float(np.median(list(clients.map(timed, range(100)))))
 
 
-def ood(paths: list[str]) -> None:
-    """Fitted on half of the patients of nih_mini, thresholds of a fifth, measured on the others."""
-    films = sorted((SHARED / "nih_mini" / "images").glob("*.png"))
-    if not films:
-        say(f"{SHARED}/nih_mini is absent: no rows ood_*")
-        return
-    patients = np.random.default_rng(0).permutation(sorted({path.name[:8] for path in films}))
-    places = {patient: number / len(patients) for number, patient in enumerate(patients)}
-    images = [(places[path.name[:8]], read_gray(path)) for path in films]
-    train, val, held = (
-        [image for place, image in images if low <= place < high] for low, high in ((0, 0.5), (0.5, 0.7), (0.7, 1))
-    )
-    detectors = fit(train, val)
-
-    def share(given: list[np.ndarray]) -> float:
-        return float(np.mean([bool(detectors.warnings(np.ascontiguousarray(image))) for image in given]))
-
-    say(f"false alarms on {len(held)} radiographs of other patients: {share(held):.3f}")
-    noise = list(np.random.default_rng(0).integers(0, 256, (100, 256, 256), np.uint8))
-    photographs = []
-    for package, folder in (("sklearn", "datasets/images"), ("skimage", "data")):
-        found = importlib.util.find_spec(package)
-        for place in (found and found.submodule_search_locations) or ():
-            for path in sorted((Path(place) / folder).glob("*")):
-                with suppress(BadImage, IsADirectoryError):
-                    photographs.append(reduced(read_gray(path), 256))
-    say(f"{len(photographs)} photographs: {share(photographs):.3f}; scikit-image adds its own where it is installed")
-    turned = [np.rot90(image, turns) for image in held for turns in (1, 2, 3)]
-    inverted = [255 - image for image in held]
-    for name, given, least in (
-        ("noise", noise + photographs, 0.99),
-        ("inverted", inverted, 0.98),
-        ("rotated", turned, 0.95),
-    ):
-        row(f"ood_{name}", share(given), least, share(given) / least, "share")
-
-
-ROWS = {each.__name__: each for each in (predict, onnx, int8_size, parity, serve, ood)}
-=======
 def page_of(folder: str, paths: list[str]) -> Path:
     """The page of MobileNet, 224 px, in float32."""
     network = network_of("mobilenet", 224, paths)
@@ -313,8 +264,7 @@ def page_first(paths: list[str]) -> None:
     row("page_first", min(seconds), 5, 5 / min(seconds), "s")
 
 
-ROWS = {each.__name__: each for each in (predict, onnx, int8_size, parity, page_size, page_first)}
->>>>>>> main
+ROWS = {each.__name__: each for each in (predict, onnx, int8_size, parity, page_size, page_first, serve, ood)}
 
 
 def main() -> None:
