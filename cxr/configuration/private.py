@@ -14,8 +14,8 @@ _SECRET = re.compile(r"(.*_)?(token|secret|password|passwd|api_?key|access_key|c
 ELSEWHERE = "elsewhere:"  # and a path's last part, in place of an absolute path
 _SHORTEST = 12  # characters of an environment value that is searched; shorter values may occur in any path
 PATHS = (
-    "data.root", "data.train_list", "data.val_list", "data.test_list", "data.file", "data.roles", "cache.dir",
-    "backbone.weights", "text.file", "text.model", "init",
+    "data.root", "data.train_list", "data.val_list", "data.test_list", "data.file", "data.roles",
+    "cache.dir", "cache.local", "backbone.weights", "text.file", "text.model", "init",
 )  # fmt: skip
 
 

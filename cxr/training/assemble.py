@@ -21,6 +21,7 @@ from cxr.configuration.private import without_places
 from cxr.configuration.targets import accepted_arguments, build
 from cxr.data.attributes import ATTRIBUTES
 from cxr.data.augment import Augmentation
+from cxr.data.cache.local import local_copy
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sampling import BalancedSets, Order
@@ -93,6 +94,8 @@ class Parts:
             attribute_dropout=getattr(self.task.network.fusion, "attribute_dropout", 0.0),
         )
         catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
+        if local := self.config["cache"]["local"]:
+            cache = local_copy(cache, local)
         partners = self.task.mix.partners if self.task.mix else None
         return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start, partners)
 
@@ -152,6 +155,8 @@ def assemble(
     if first:
         _check_forward(network, loss)
     freeze(network, config["freeze"])
+    if config["trainer"]["compile"] and trains:
+        network.compile()
     provenance = {
         "version": __version__,
         "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
