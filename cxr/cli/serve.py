@@ -42,6 +42,7 @@ def job(config: DictConfig) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, chosen["port"]), family=family, backlog=2048)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else answers are up to 40 ms late
     except OSError as error:
         raise CxrError(f"host={host} port={chosen['port']} cannot be used: {error.strerror or error}") from None
     shown = f"[{host}]" if ":" in host else host
