@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from cxr.errors import CxrError, first_line
@@ -35,12 +36,12 @@ def serve_parent(worker: int) -> None:
 
 
 def alive(process: int) -> bool:
-    """Whether a process of this host runs."""
+    """Whether a process of this host runs; one that has ended and was not waited for does not."""
     try:
         os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-    return True
 
 
 def how_it_ended(code: int | None) -> str:
