@@ -23,7 +23,10 @@ from cxr.training.groups import build_optimizer
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 OPTIONS = sorted(
-    (group, path.stem) for group in GROUPS if group != "method" for path in (conf_dir() / group).glob("*.yaml")
+    (group, path.stem)
+    for group in GROUPS
+    if group not in ("method", "space")
+    for path in (conf_dir() / group).glob("*.yaml")
 )
 
 
@@ -66,6 +69,9 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
     assert set(order(np.eye(3, dtype=np.float32)[[0, 1, 2, 1]], 0, 0).tolist()) <= {0, 1, 2, 3}
     if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
         with pytest.raises(CxrError, match="this machine has no CUDA GPU"):
+            resolve_devices(config["trainer"])
+    elif option == "slurm":
+        with pytest.raises(CxrError, match="SLURM_JOB_ID is not set"):
             resolve_devices(config["trainer"])
     else:
         devices = resolve_devices(config["trainer"])
