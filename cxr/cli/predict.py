@@ -29,7 +29,7 @@ def job(config: DictConfig) -> None:
     maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
     refused = score_files(model, inputs, out, chosen["batch_size"], workers, maps)
     why = "; their rows have status refused and a reason" if refused else ""
-    print(f"{out}: {len(inputs.paths)} images, {refused} of them could not be used{why}", flush=True)
+    print(f"{out}: {len(inputs.paths)} files, {refused} of them could not be used{why}", flush=True)
 
 
 def _model(chosen: dict[str, Any]) -> "Model":

@@ -94,7 +94,8 @@ def _divide(catalog: Catalog, folds: int | None, fold: int | None, val_list: str
     """Fills the column `split` of training and validation images: one fold validates, the others train."""
     if folds is None or fold is None or not 0 <= fold < folds:
         raise CxrError(
-            f"data.folds={folds} with data.fold={fold}: pass both, such as data.folds=5 data.fold=0,1,2,3,4 with -m"
+            f"data.folds={folds} with data.fold={fold}: pass both, with a fold from 0 to data.folds - 1, such as "
+            "data.folds=5 data.fold=0,1,2,3,4 with -m"
         )
     if val_list is not None:
         raise CxrError(f"data.val_list={val_list} and data.folds={folds} both choose the validation images; pass one")

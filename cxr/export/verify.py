@@ -86,7 +86,7 @@ def verify(bundle: Model, opened: Opened, sample: Sample, folder: Path, limit: f
 
     Returns:
         The content of `verify.json`: images, batch sizes and the largest differences. Those of calibrated scores are
-        divided by slopes above 1, by which a calibration multiplies the rounding of scores.
+        divided by the absolute slope where it is above 1, by which a calibration multiplies the rounding of scores.
 
     Raises:
         CxrError: a difference is `limit` or more.
@@ -100,7 +100,7 @@ def verify(bundle: Model, opened: Opened, sample: Sample, folder: Path, limit: f
         for name, values in outputs.items():
             difference = np.abs(values - reference[name.removesuffix(" in the network")])
             if name.startswith("calibrated") and opened.system.scaling is not None:
-                difference /= np.maximum(1, opened.system.scaling.slope)
+                difference /= np.maximum(1, np.abs(opened.system.scaling.slope))
             worst[name] = max(worst.get(name, 0.0), float(difference.max()))
     for name, difference in worst.items():
         if limit is not None and not difference < limit:
