@@ -15,7 +15,7 @@ SMALL := backbone=timm backbone.name=test_resnet backbone.pretrained=false atten
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .NOTPARALLEL: # pip must not run twice in one environment
-.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu bench bench-data format sheet page-assets test-page
+.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu test-cluster bench bench-data format sheet page-assets test-page
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ test-faults: setup $(TESTED) ## run all tests of kills, signals and full disks
 
 test-page: $(DONE)-browser page-assets ## run the tests of the page in Chromium, which the system provides
 	$(RUN) -m pytest -m browser tests/use/test_page_browser.py
+
+test-cluster: setup ## run the tests with SLURM's own daemons on this host; says which Debian packages are missing
+	$(RUN) -m pytest -m cluster -rs tests/cluster
 
 check: setup ## check style, types and known vulnerabilities of the locked packages
 	$(RUN) -m ruff check .

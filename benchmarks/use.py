@@ -12,29 +12,38 @@ sys.path.pop(0)  # this folder, whose numbers.py is not Python's
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
+import importlib.util
+import json
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 
 import cv2
+import httpx
 import numpy as np
 import torch
 from PIL import Image
 
 from benchmarks.made import configured, row, say
 from cxr.cli import conf_dir
+from cxr.export.detectors import fit
 from cxr.export.networks import Calibrated, to_onnx
 from cxr.export.opened import Scorer, forward_with
 from cxr.export.quantise import quantise
 from cxr.findings import NIH14
-from cxr.imaging.decode import read_gray, resize
+from cxr.imaging.decode import BadImage, gray, read_gray, reduced, resize
 from cxr.training.build import build_network, build_task
 from cxr.training.checkpoint import LoadedNetwork
-from cxr.use.bundle import forward_of
+from cxr.use.bundle import forward_of, load_bundle
 from cxr.use.description import describe
 from cxr.use.files import Inputs, score_files
 from cxr.use.page.runtime import runtime
@@ -44,6 +53,8 @@ from cxr.use.system import Member, Rule, System
 
 SHARED = Path(os.environ.get("CXR_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 SMALLEST = {"inception_v3": 96, "inception_resnet_v2": 96, "swin_tiny": 224}  # pixels; 64 for the others
+CLIENTS = 4
+CLIENT = httpx.Client(timeout=60)
 FILES = 48  # that are scored in a round
 
 
@@ -196,7 +207,103 @@ def page_first(paths: list[str]) -> None:
     row("page_first", min(seconds), 5, 5 / min(seconds), "s")
 
 
-ROWS = {each.__name__: each for each in (predict, onnx, int8_size, parity, page_size, page_first)}
+def write_bundle(folder: Path, network: Network, content: bytes) -> Path:
+    folder.mkdir()
+    about = describe(network.model(network.forward).system) | {"files": {}}
+    about["members"][0] |= {"file": "1.onnx", "sha256": sha256(content).hexdigest()}
+    (folder / "1.onnx").write_bytes(content)
+    (folder / "bundle.json").write_text(json.dumps(about))
+    return folder
+
+
+def serve(paths: list[str]) -> None:
+    """The reference of serve_p50 calls the model in as many threads, on the same bytes."""
+    network = network_of("mobilenet", 224, paths)
+    shades = resize(read_gray(paths[0]), 1024) + np.random.default_rng(0).normal(0, 12, (1024, 1024))
+    film = cv2.imencode(".png", np.clip(shades, 0, 255).astype(np.uint8))[1].tobytes()  # noise fills a megabyte
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(Path(folder) / "bundle", network, network.onnx())
+        command = [sys.executable, "-m", "cxr", "serve", f"bundle={bundle}", "port=0"]
+        starts = []
+        for last in (False, False, True):
+            began = time.perf_counter()
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                address = process.stdout.readline().split(": ")[0]
+                httpx.get(f"{address}/readyz", timeout=60).raise_for_status()
+                starts.append(time.perf_counter() - began)
+                if last:
+                    send = partial(post, address, film)
+                    load(send)
+                    over_http = load(send)
+                process.send_signal(signal.SIGTERM)
+        model, pool = load_bundle(bundle), ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+        def direct() -> None:
+            pool.submit(lambda: model.score_image(gray(film))).result()
+
+        load(direct)
+        alone = load(direct)
+    row("serve_start", min(starts), 2.0, 2.0 / min(starts), "s")
+    say(f"p50 of {len(film) / 1e6:.1f} MB with {CLIENTS} clients: {over_http:.0f} ms over HTTP, {alone:.0f} ms without")
+    beyond = over_http - alone
+    row("serve_p50", beyond, 30.0, 30.0 / max(beyond, 0.1), "ms beyond decoding and network")
+
+
+def post(address: str, film: bytes) -> None:
+    CLIENT.post(f"{address}/v1/predict", files={"file": film}).raise_for_status()
+
+
+def load(work: Callable[[], object]) -> float:
+    """The median milliseconds of 100 calls by a number of clients at once."""
+
+    def timed(_: int) -> float:
+        began = time.perf_counter()
+        work()
+        return 1000 * (time.perf_counter() - began)
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        return float(np.median(list(clients.map(timed, range(100)))))
+
+
+def ood(paths: list[str]) -> None:
+    """Fitted on half of the patients of nih_mini, thresholds of a fifth, measured on the others."""
+    films = sorted((SHARED / "nih_mini" / "images").glob("*.png"))
+    if not films:
+        say(f"{SHARED}/nih_mini is absent: no rows ood_*")
+        return
+    patients = np.random.default_rng(0).permutation(sorted({path.name[:8] for path in films}))
+    places = {patient: number / len(patients) for number, patient in enumerate(patients)}
+    images = [(places[path.name[:8]], read_gray(path)) for path in films]
+    train, val, held = (
+        [image for place, image in images if low <= place < high] for low, high in ((0, 0.5), (0.5, 0.7), (0.7, 1))
+    )
+    detectors = fit(train, val)
+
+    def share(given: list[np.ndarray]) -> float:
+        return float(np.mean([bool(detectors.warnings(np.ascontiguousarray(image))) for image in given]))
+
+    say(f"false alarms on {len(held)} radiographs of other patients: {share(held):.3f}")
+    noise = list(np.random.default_rng(0).integers(0, 256, (100, 256, 256), np.uint8))
+    photographs = []
+    for package, folder in (("sklearn", "datasets/images"), ("skimage", "data")):
+        found = importlib.util.find_spec(package)
+        for place in (found and found.submodule_search_locations) or ():
+            for path in sorted((Path(place) / folder).glob("*")):
+                with suppress(BadImage, IsADirectoryError):
+                    photographs.append(reduced(read_gray(path), 256))
+    say(f"{len(photographs)} photographs: {share(photographs):.3f}; scikit-image adds its own where it is installed")
+    turned = [np.rot90(image, turns) for image in held for turns in (1, 2, 3)]
+    inverted = [255 - image for image in held]
+    for name, given, least in (
+        ("noise", noise + photographs, 0.99),
+        ("inverted", inverted, 0.98),
+        ("rotated", turned, 0.95),
+    ):
+        row(f"ood_{name}", share(given), least, share(given) / least, "share")
+
+
+ROWS = {each.__name__: each for each in (predict, onnx, int8_size, parity, page_size, page_first, serve, ood)}
 
 
 def main() -> None:

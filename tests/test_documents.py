@@ -34,6 +34,7 @@ from cxr.cli.compose import read_command_line
 from cxr.cli.entry import run
 from cxr.cli.options import plain
 from cxr.cli.program import program_of
+from cxr.cli.tune import own_words
 from cxr.configuration.plugins import trust
 from cxr.configuration.targets import SOURCES, build
 from cxr.data.catalog import Catalog, check
@@ -90,7 +91,14 @@ def test_files_of_the_code_that_are_named_exist(page: str) -> None:
         r"`((?:cxr|conf|tests|benchmarks|examples)/[\w/.]+|\w+/\w+\.py)(?: \w+)?`", FENCE.sub("", PAGES[page])
     ):
         ours = name.startswith(
-            ("my_package/", "conf/loss/mine", "conf/logger/mine", "conf/callbacks/mine", "conf/experiment/mine")
+            (
+                "my_package/",
+                "conf/loss/mine",
+                "conf/logger/mine",
+                "conf/callbacks/mine",
+                "conf/experiment/mine",
+                "conf/space/mine",
+            )
         )
         assert ours or (ROOT / name).exists() or (ROOT / "cxr" / name).exists(), f"{page}: {name}"
 
@@ -112,6 +120,7 @@ def test_the_reference_lists_every_option_file() -> None:
 
 NAMES = (
     "train",
+    "tune",
     "ensemble",
     "evaluate",
     "compare",
@@ -191,16 +200,20 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
     if command.startswith("python benchmarks/"):
         assert (ROOT / shlex.split(command)[1]).exists()
         return
+    command = re.sub(r"^(torchrun|srun) (--\S+ )+(python )?", "python ", command)
     if command.startswith("curl "):
         path = re.search(r"http://127\.0\.0\.1:8000(\S*)$", command)
         assert path and f'"{path[1]}"' in (ROOT / "cxr" / "use" / "api.py").read_text(encoding="utf-8")
         return
     if command.startswith("sbatch "):
-        script, *words = shlex.split(command)[1:]
+        script, *words = [word for word in shlex.split(command)[1:] if not word.startswith("--")]
         assert (ROOT / script).exists()
         program = "train"
     else:
         program, words = program_and_words(command)
+    if program == "tune":
+        words, passed = own_words(words)
+        assert read_command_line("train", passed, str(conf_dir())).config is not None
     overrides = [word.replace("/home/me", str(package)) for word in words if word not in SHOWS]
     parsed = OverridesParser.create().parse_overrides(overrides)
     swept = [
@@ -364,7 +377,7 @@ def test_the_roles_file_of_a_table_is_read_as_printed(tmp_path: Path) -> None:
 def test_option_files_are_composed_as_printed(name: str, package: Path) -> None:
     _, group, option = name.removesuffix(".yaml").split("/")
     chosen = f"{group}=[{option}]" if group in ("callbacks", "logger") else f"{group}={option}"
-    config = composed("train", [f"hydra.searchpath=[file://{package}/conf]", chosen])
+    config = composed("tune" if group == "space" else "train", [f"hydra.searchpath=[file://{package}/conf]", chosen])
     part = config if group == "experiment" else config[group]
     part = part[option] if group in ("callbacks", "logger") else part
     for key, value in yaml.safe_load(OPTIONS[name]).items():
@@ -449,8 +462,11 @@ SCRIPT = ROOT / "examples" / "train.sbatch"
 
 
 def environment(folder: Path, python: str, scontrol: str = "exit 0") -> Mapping[str, str]:
-    """With stand-ins for the two programs, which write down what they are called with."""
+    """With stand-ins for the programs; `srun` runs its command, the others write down their arguments."""
     (folder / "bin").mkdir()
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "bin" / "srun").write_text('#!/bin/bash\nexec "${@:2}"\n')
+    (folder / "bin" / "srun").chmod(0o755)
     for name, does in (("python", python), ("scontrol", scontrol)):
         program = folder / "bin" / name
         program.write_text(f'#!/bin/bash\necho "$0" "$@" | sed "s|.*/||" >> "{folder}/calls"\n{does}\n')
@@ -473,7 +489,7 @@ def test_the_cluster_script_ends_as_the_training_does_and_requeues_what_was_stop
     ended = subprocess.run([*shell, SCRIPT, "data.root=a b", "loss=mae"], cwd=tmp_path, env=where, timeout=60)
     assert ended.returncode == code
     assert calls(tmp_path) == [
-        "python train.py name=job-17 resume=auto data.root=a b loss=mae",
+        "python train.py trainer=slurm resume=auto name=job-17 data.root=a b loss=mae",
         *["scontrol requeue 17"] * requeues,
     ]
 

@@ -28,6 +28,7 @@ PROGRAMS = {
     "evaluate": "evaluates the predictions of a run: intervals, operating points, subgroups",
     "compare": "ranks runs on the same images and tests their differences",
     "transfer": "tabulates runs on other data sets: AUROC, calibration, sensitivity",
+    "tune": "searches options of a training on validation, with Optuna",
     "predict": "scores new images with a run, an ensemble or a bundle",
     "export": "writes a run as a bundle that works without PyTorch: ONNX networks, model card, checksums",
     "serve": "answers HTTP requests with a bundle's scores; nothing is stored",
@@ -133,7 +134,15 @@ def run(program: str, words: Sequence[str]) -> int:
         from cxr.cli.options import plain
         from cxr.cli.program import program_of
 
+        passed: list[str] = []
+        if program == "tune":
+            from cxr.cli.tune import own_words
+
+            words, passed = own_words(words)
+            read_command_line("train", passed, str(conf_dir()))  # an error now, not in the first trial
         line = read_command_line(program, words, str(conf_dir()))
+        if line.hydra is not None and passed:
+            line.hydra.train = passed
         arguments = line.arguments
         if line.flags.help:
             from cxr.cli.help import help_text

@@ -27,7 +27,7 @@ def evaluate(options: Mapping[str, Any]) -> float:
     from cxr.evaluation.run import evaluate_run
     from cxr.training.finished_run import FinishedRun
 
-    if options["zero_shot"]:
+    if options.get("zero_shot"):
         from cxr.training.zero_shot import write_zero_shot
 
         made = write_zero_shot(Run(Path(options["run"])), options["zero_shot"], options)

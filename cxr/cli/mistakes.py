@@ -25,7 +25,7 @@ ADDABLE = (
 )  # fmt: skip
 SET_BY_RUNS = (
     "accumulate_grad_batches", "callbacks", "default_root_dir", "enable_checkpointing", "enable_model_summary",
-    "enable_progress_bar", "logger", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
+    "enable_progress_bar", "logger", "num_nodes", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
 )  # fmt: skip
 WITHOUT_VALIDATION = ("max_steps", "max_time", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch")
 

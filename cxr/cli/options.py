@@ -18,8 +18,8 @@ from cxr.run.directory import Run
 
 _ON_RESUME = (
     "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer", "data.workers",
-    "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.processes", "logger.wandb.offline",
-    "score_test",
+    "checkpoint.every_steps", "checkpoint.every_seconds", "cache.dir", "cache.local", "cache.processes",
+    "logger.wandb.offline", "score_test",
 )  # fmt: skip
 _HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir", "plugins")
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 from ipaddress import ip_address
 
 from omegaconf import DictConfig
@@ -48,10 +49,8 @@ def job(config: DictConfig) -> None:
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS, ws="none")
     )
-    try:
+    with suppress(KeyboardInterrupt, Stopped):  # the signal that stopped it, raised again after the last answer
         server.run([listening])
-    except (KeyboardInterrupt, Stopped):  # the signal that stopped it, raised again after the last answer
-        print("stopped", flush=True)
 
 
 def _is_loopback(host: str) -> bool:

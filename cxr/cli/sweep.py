@@ -21,6 +21,7 @@ from cxr.files.naming import check_name, free_name, legal_name
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
 from cxr.processes.isolation import alive, in_child
+from cxr.processes.ranks import given_rank
 from cxr.processes.stopping import Stopped, pass_on, requests
 from cxr.run.directory import Run
 from cxr.run.folds import fold_of
@@ -37,8 +38,12 @@ def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[st
         The folder, and further overrides that exclude constant keys from the names of jobs.
 
     Raises:
-        CxrError: `name` is the same for all jobs, or the folder exists.
+        CxrError: `name` is the same for all jobs, the folder exists, or torchrun or srun started several sweeps.
     """
+    if config.trainer.strategy == "slurm" or given_rank(""):
+        raise CxrError(
+            "a sweep is started once, not by torchrun or srun; use hydra/launcher=submitit_slurm trainer=ddp"
+        )
     if config.name is not None and not any(o.startswith("name=") and "," in o for o in arguments):
         raise CxrError(f"name={config.name} would be the name of every job of the sweep; use sweep={config.name}")
     checked(Train, {key: config[key] for key in ("name", "sweep", "runs_dir", "resume")})

@@ -14,8 +14,8 @@ _SECRET = re.compile(r"(.*_)?(token|secret|password|passwd|api_?key|access_key|c
 ELSEWHERE = "elsewhere:"  # and a path's last part, in place of an absolute path
 _SHORTEST = 12  # characters of an environment value that is searched; shorter values may occur in any path
 PATHS = (
-    "data.root", "data.train_list", "data.val_list", "data.test_list", "data.file", "data.roles", "cache.dir",
-    "backbone.weights", "text.file", "text.model", "init",
+    "data.root", "data.train_list", "data.val_list", "data.test_list", "data.file", "data.roles",
+    "cache.dir", "cache.local", "backbone.weights", "text.file", "text.model", "init",
 )  # fmt: skip
 
 
@@ -37,9 +37,11 @@ def refuse_secrets(config: DictConfig) -> None:
 def shorten_home(config: DictConfig) -> None:
     """Replaces the user's home folder by `~` in the paths of a configuration."""
     home = str(Path.home())
-    lists = OmegaConf.select(config, "data.test_lists")
-    named = lists if isinstance(lists, DictConfig) else {}
-    for key in (*PATHS, *(f"data.test_lists.{name}" for name in named)):
+    lists, sets = OmegaConf.select(config, "data.test_lists"), OmegaConf.select(config, "data.sets")
+    keys = [*PATHS, *(f"data.test_lists.{name}" for name in lists or {})]
+    for name in sets or {}:
+        keys += [key.replace("data.", f"data.sets.{name}.", 1) for key in PATHS if key.startswith("data.")]
+    for key in keys:
         value = OmegaConf.select(config, key)
         if isinstance(value, str) and len(home) > 1 and (value == home or value.startswith(f"{home}/")):
             OmegaConf.update(config, key, f"~{value.removeprefix(home)}")

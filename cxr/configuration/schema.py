@@ -41,7 +41,6 @@ class Data:
     val_list: str | None
     test_list: str | None
     test_lists: dict[str, Any] = field(default_factory=dict)
-    sets: dict[str, Any] = field(default_factory=dict)
     val_share: Between
     split_seed: Count
     folds: Folds | None = None
@@ -62,6 +61,13 @@ class Cache:
     dir: str | None = None
     on_error: Literal["fail", "skip"] = "fail"
     processes: Processes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCache(Cache):
+    """`cache` of a training."""
+
+    local: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,7 @@ class Trainer:
     deterministic: bool | Literal["warn"]
     limit_train_batches: Above0 | None
     log_every_n_steps: Positive
+    compile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +165,24 @@ class Train:
     batch_size: Positive
     synthetic_batch_size: Positive | None
     crop: bool = False
-    cache: Cache
+    cache: TrainingCache
     checkpoint: Checkpoint
     callbacks: dict[str, Any] | None = field(default_factory=dict)
     early_stopping: EarlyStopping | None = field(default_factory=lambda: None)  # none without that callback
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune:
+    """The program `tune`."""
+
+    space: dict[str, Any]
+    study: Annotated[str, Kind("text", example="study=NAME")]
+    trials: Positive
+    metric: str
+    mode: Literal["max", "min"]
+    seeds: Positive
+    runs_dir: str
+    train: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)

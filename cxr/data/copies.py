@@ -83,7 +83,7 @@ def without_copies(catalog: Catalog, usable: Catalog, cache: Cache, on_error: st
     count = f"{len(shown)} radiographs are in several sets for different patients or on two sides: {some(shown)}"
     if on_error == "fail":
         raise CxrError(
-            f"{count}; leave one of the sets out, or pass cache.on_error=skip to leave the copies out (all pairs are in "
+            f"{count}; leave one of the sets out, or pass cache.on_error=skip to leave copies out (all pairs are in "
             f"{cache.folder / COPIES})"
         )
     kept = ~(usable.table["image"].isin(images) | usable.table["patient"].isin(patients)).to_numpy()

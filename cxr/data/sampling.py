@@ -126,9 +126,9 @@ class BalancedSets:
     def __init__(self, source: Sequence[str] | None = None) -> None:
         self.source = source
 
-    def over(self, source: Sequence[str] | None) -> "BalancedSets":
-        """The order for images of these sets; None without sets, which raises CxrError."""
-        if source is None:
+    def over(self, source: Sequence[str]) -> "BalancedSets":
+        """The order for images of these sets; raises CxrError if there are none."""
+        if not source:
             raise CxrError("sampler=balanced_sets draws from the sets of data=merged; choose another sampler")
         return BalancedSets(source)
 

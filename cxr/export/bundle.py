@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from cxr.errors import CxrError
 from cxr.export.card import model_card
+from cxr.export.detectors import fit_detectors
 from cxr.export.networks import Calibrated, to_onnx
 from cxr.export.opened import Opened, open_run
 from cxr.export.quantise import IMAGES as RANGES
@@ -48,10 +50,11 @@ def export_bundle(options: Mapping[str, Any]) -> str:
         raise CxrError(f"{target} exists; remove it, or choose another folder with out=DIR")
     images, int8 = RunImages(opened, options), bool(options["int8"])
     sample = images.sample(images.names("val", "train")[:IMAGES])
+    detectors = fit_detectors(images)
     ranges = images.sample(images.names("train")[:RANGES]) if int8 else None
     try:
         with staged(target) as folder:
-            about = describe(opened.system) | _results(opened)
+            about = describe(replace(opened.system, detectors=detectors)) | _results(opened)
             for number, described in enumerate(about["members"]):
                 described["file"] = f"{number + 1}-{file_name(described['name'])}.onnx"
                 content = _network(opened, number)

@@ -151,6 +151,7 @@ def _limits(opened: Opened, about: Mapping[str, Any], verified: Mapping[str, Any
         "",
         f"- {calibrated} A calibration holds for the prevalence of the data that it was fitted on.",
         "- Thresholds were chosen on validation images of the same data; elsewhere sensitivity and specificity differ.",
+        f"- {_unusual(about['detectors'])}",
         "- Aspect ratio is not kept, and 16-bit images are reduced to 8 bits.",
         *[f"- Too few validation images for a threshold of: {', '.join(map(escaped, absent))}."] * bool(absent),
         *["- Age, sex and view are inputs; scores without them differ."] * joins,
@@ -165,6 +166,15 @@ def _limits(opened: Opened, about: Mapping[str, Any], verified: Mapping[str, Any
         + ".",
         "",
     ]  # fmt: skip
+
+
+def _unusual(detectors: Mapping[str, Any] | None) -> str:
+    if detectors is None:
+        return "Unusual images are not detected: the run has too few images."
+    return (
+        "`predict` and `serve` warn of rotated, inverted and other unusual images, and of "
+        f"{detectors['false_alarms']:.1%} of the validation images. They do not detect mirrored ones."
+    )
 
 
 def _without_threshold(opened: Opened) -> Sequence[str]:

@@ -20,6 +20,7 @@ from cxr.imaging.limits import MOST_PIXELS as MOST_PIXELS
 from cxr.imaging.limits import BadImage as BadImage
 
 DECODER = 3  # version of the decoding and resizing below; a new number makes new caches
+COLOUR = 4.0  # gray levels between the channels, on average, above which an image is in colour
 BLANK = 1.0  # gray levels of standard deviation, below which an image is blank
 
 # The formats that Pillow decodes itself. It would pass EPS to Ghostscript, whatever the file's extension.
@@ -46,7 +47,7 @@ class Decoded:
         source: SHA-256 of the file.
         width: of the file in pixels.
         height: of the file in pixels.
-        remark: what a DICOM file has that a reader should know; see `cxr.imaging.dicom`.
+        remark: that it is in colour, or what a DICOM file has that a reader should know; see `cxr.imaging.dicom`.
     """
 
     pixels: np.ndarray
@@ -79,7 +80,7 @@ def gray(content: bytes) -> np.ndarray:
 
 
 def gray_with_remarks(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Pixels as `gray` returns them, and what a reader of a DICOM file should know, with the same errors.
+    """Pixels as `gray` returns them, and what a reader of the file should know, with the same errors.
 
     OpenCV decodes gray PNG, and RGBA with equal colours; pydicom decodes DICOM, and Pillow everything else. OpenCV
     and Pillow ignore checksums of PNG chunks, which are checked here first.
@@ -100,7 +101,7 @@ def gray_with_remarks(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(*image.size)
             image.load()
-            return _to_gray(image), ()
+            return _to_gray(image)
     except UnidentifiedImageError:
         raise UnknownFormat(f"not an image of a known format (DICOM, {', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
@@ -217,15 +218,16 @@ def _equal_channels(colour: np.ndarray) -> bool:
     return bool((colour[..., 0] == colour[..., 1]).all() and (colour[..., 1] == colour[..., 2]).all())
 
 
-def _to_gray(image: Image.Image) -> np.ndarray:
+def _to_gray(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).all():
             raise BadImage("damaged: a pixel is not a number")
-        return np.clip(np.rint(values), 0, 65535).astype(np.uint16)
+        return np.clip(np.rint(values), 0, 65535).astype(np.uint16), ()
     if image.mode in _EIGHT_BIT_GRAY:
-        return np.asarray(image.getchannel(0))
+        return np.asarray(image.getchannel(0)), ()
     colour = np.asarray(image.convert("RGB"))
     if _equal_channels(colour):
-        return np.ascontiguousarray(colour[..., 0])
-    return np.asarray(Image.fromarray(colour).convert("L"))
+        return np.ascontiguousarray(colour[..., 0]), ()
+    strength = (colour.max(axis=2) - colour.min(axis=2)).mean()
+    return np.asarray(Image.fromarray(colour).convert("L")), ("in colour",) * bool(strength > COLOUR)

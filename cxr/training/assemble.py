@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import pandas as pd
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -20,9 +21,11 @@ from cxr.configuration.private import without_places
 from cxr.configuration.targets import accepted_arguments, build
 from cxr.data.attributes import ATTRIBUTES
 from cxr.data.augment import Augmentation
+from cxr.data.cache.local import local_copy
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sampling import BalancedSets, Order
+from cxr.data.sources.merged import ids_of
 from cxr.errors import CxrError, first_line
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.loss.terms import LossTerms
@@ -91,6 +94,8 @@ class Parts:
             attribute_dropout=getattr(self.task.network.fusion, "attribute_dropout", 0.0),
         )
         catalog, cache, preprocessing = self.prepared.catalog, self.prepared.cache, self.task.network.preprocessing
+        if local := self.config["cache"]["local"]:
+            cache = local_copy(cache, local)
         partners = self.task.mix.partners if self.task.mix else None
         return RadiographData(catalog, cache, preprocessing, settings, self.augmentation, self.order, start, partners)
 
@@ -136,8 +141,6 @@ def assemble(
         _check_without_data(config, task, backbone, batches)
     catalog = prepared.catalog if prepared else read_catalog(config)
     task.check(catalog)
-    if isinstance(order, BalancedSets):
-        order = order.over(catalog.rows("train").get("source"))
     stored = restored.content["cxr"].get("label_vectors") if restored else None
     vectors = label_vectors(config, catalog.findings) if stored is None else stored
     torch.set_rng_state(random_state)  # initial weights depend on the seed alone
@@ -146,12 +149,14 @@ def assemble(
     prepared = prepared or cached(catalog, config)
     catalog = prepared.catalog
     if isinstance(order, BalancedSets):
-        order = order.over(catalog.rows("train").get("source"))
+        order = order.over(catalog.rows("train").get("source", pd.Series(dtype=str)).tolist())
     loss = build_loss(config, catalog.targets("train"), catalog.findings, network.embedding, vectors)
     check_loss(loss, task, batches)
     if first:
         _check_forward(network, loss)
     freeze(network, config["freeze"])
+    if config["trainer"]["compile"] and trains:
+        network.compile()
     provenance = {
         "version": __version__,
         "config": OmegaConf.to_yaml(OmegaConf.create(without_places(config)[0])),
@@ -217,7 +222,7 @@ def _network(
         return network, _as_plain(ancestry if known else ancestry.extended(*training))
     init = config["init"]
     network = build_network(config, findings, backbone=backbone, label_vectors=vectors)
-    evaluated = {split: table for split, table in rows.items() if split != "train"}
+    evaluated = {split: ids_of(catalog.rows(split)) for split in rows if split != "train"}
     ancestry = (
         start_from(network, init, catalog.findings, evaluated, config["init_head"])
         if init

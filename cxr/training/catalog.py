@@ -47,6 +47,8 @@ def _parts(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:
     check_set_names(sets)
     parts = {}
     for name, options in sets.items():
+        if not isinstance(options, Mapping) or not isinstance(options.get("source"), Mapping):
+            raise CxrError(f"data.sets.{name} is no data set; pass data.sets.{name}=OPTION, an option of data")
         try:
             config = {"data": checked(Data, options)}
             if config["data"]["source"]["_target_"] == MERGED:

@@ -11,6 +11,7 @@ from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import Data
 from cxr.data.catalog import Catalog, check_images_exist, some
 from cxr.data.datamodule import LoaderSettings, RadiographData
+from cxr.data.sources.merged import ids_of, owner
 from cxr.errors import CxrError
 from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry
@@ -65,9 +66,9 @@ class External:
                 f"{self.source.path} and {catalog.origin} have no finding in common: {some(loaded.findings, 20)}; "
                 f"{some(catalog.findings, 20)}"
             )
-        rows = catalog.rows("test")
-        who = str(self.source.path)
-        self.ancestry.check(who, "test", rows["patient"].tolist(), rows["image"].tolist())
+        ids = ids_of(catalog.rows("test"))
+        self.ancestry.check(str(self.source.path), "test", ids["patient"].tolist(), ids["image"].tolist())
+        self._check_merged(loaded.config["data"], ids["patient"].tolist())
         absent = [name for name in loaded.findings if name not in catalog.findings]
         table = catalog.table.drop(columns=[name for name in catalog.findings if name not in common])
         catalog = replace(catalog, table=table.assign(**dict.fromkeys(absent, np.nan)), findings=loaded.findings)
@@ -85,6 +86,15 @@ class External:
         if unscored:
             print(f"not in {self.name}: {some(unscored, 20)}", flush=True)
         return {"val": only(val, common), "test": only(test, common)}, frozenset({"val", "test"})
+
+    def _check_merged(self, trained: Mapping[str, Any], patients: Sequence[str]) -> None:
+        """Refuses patients that the run was trained with under the name of a merged set with the same reader."""
+        source = self.options["data"]["source"]
+        for name, options in (trained.get("sets") or {}).items():
+            owners = owner(name, options["source"]), owner(name, source)
+            if owners[0] == owners[1] and (owners[0] != name or options["source"]["_target_"] == source["_target_"]):
+                named = [f"{owners[0]}/{patient}" for patient in patients]
+                self.ancestry.check(str(self.source.path), "test", named, [])
 
     def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
         """None: the metrics of a task are those of all its findings."""

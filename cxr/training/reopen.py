@@ -43,9 +43,13 @@ def open_data(run: Run, loaded: LoadedNetwork, named: Mapping[str, Any]) -> Radi
     try:
         config = here(run, loaded, named)
         data, trained = config["data"], loaded.config["data"].get("test_lists") or {}
-        root = Path(str(data["root"])).expanduser()
-        if "root" not in places and not (root.is_dir() and any(root.iterdir())):
-            raise CxrError(f"{run.path} cannot be scored: its data.root={root} does not exist; pass data.root=DIR")
+        sets = {f"data.sets.{name}.root": options["root"] for name, options in (data.get("sets") or {}).items()}
+        roots = sets or ({} if "root" in places else {"data.root": data["root"]})
+        for key, root in roots.items():
+            folder = Path(str(root)).expanduser()
+            if not (folder.is_dir() and any(folder.iterdir())):
+                remedy = "restore the folder" if sets else "pass data.root=DIR"
+                raise CxrError(f"{run.path} cannot be scored: its {key}={folder} does not exist; {remedy}")
         prepared = prepare(config, build=bool(directory or "root" in places))
         _check_split(run, loaded, prepared, data["test_lists"].keys() - trained.keys())
         settings = LoaderSettings(int(config["batch_size"]), loader_processes(data["workers"], "cpu"))

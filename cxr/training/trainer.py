@@ -49,7 +49,7 @@ def build_trainer(
     options = {
         key: value
         for key, value in config["trainer"].items()
-        if key not in ("accelerator", "devices", "strategy", "precision")
+        if key not in ("accelerator", "devices", "strategy", "precision", "compile")
     }
     try:
         return pl.Trainer(

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.exceptions import HTTPException
 
 from cxr.errors import CxrError
-from cxr.imaging.decode import gray
+from cxr.imaging.decode import gray_with_remarks
 from cxr.imaging.limits import BadImage, UnknownFormat
 from cxr.use.description import describe
 from cxr.use.posted import MOST_FILES, Refused, read_form
@@ -97,7 +97,8 @@ def create_app(model: Model, token: str | None = None, queue: int = 64, megabyte
     @app.get("/v1/model")
     async def about() -> dict[str, Any]:
         """What the bundle says about its system, and the digest of the bundle."""
-        return describe(model.system) | {"digest": model.digest}
+        described = describe(model.system)
+        return {key: value for key, value in described.items() if key != "detectors"} | {"digest": model.digest}
 
     @app.get("/healthz")
     async def health() -> dict[str, str]:
@@ -176,7 +177,8 @@ class _Service:
 
 def _score(model: Model, content: bytes, attributes: Floats) -> dict[str, Any]:
     try:
-        views = model.views(gray(content))
+        pixels, remarks = gray_with_remarks(content)
+        views = model.views(pixels)
     except UnknownFormat as error:
         raise Refused(415, f"the file is {error}") from None
     except CxrError as error:  # DICOM, and no package for it
@@ -184,7 +186,8 @@ def _score(model: Model, content: bytes, attributes: Floats) -> dict[str, Any]:
     except BadImage as error:
         raise Refused(422, f"the image cannot be used: {' '.join(str(error).split())}") from None
     scores = model.score_views([views], attributes)
-    return {"sha256": sha256(content).hexdigest(), "model": model.system.model} | _plain(model.system, scores)
+    about = {"sha256": sha256(content).hexdigest(), "model": model.system.model}
+    return about | _plain(model.system, scores) | {"warnings": [*remarks, *model.warnings(pixels, views)]}
 
 
 def _plain(system: System, scores: Scores) -> dict[str, Any]:

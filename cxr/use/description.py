@@ -8,6 +8,7 @@ from cxr.errors import CxrError
 from cxr.findings import check_names
 from cxr.imaging.preprocessing import read_preprocessing
 from cxr.use.system import RULES, Member, Rule, System, downwards, is_numbers, read_scaling
+from cxr.use.unusual import read_detectors
 
 FORMAT = 1
 _MOST_MEMBERS, _MOST_FINDINGS = 100, 1000
@@ -31,6 +32,7 @@ def describe(system: System) -> dict[str, Any]:
         "operating_points": {
             name: dict(zip(system.findings, thresholds, strict=True)) for name, thresholds in system.points.items()
         },
+        "detectors": None if system.detectors is None else system.detectors.as_plain(),
     }
 
 
@@ -51,7 +53,7 @@ def read_system(about: Any, origin: str) -> System:
     if not isinstance(parents, list) or len(parents) != len(findings) or not all(type(p) is int for p in parents):
         raise _wrong(origin, "parents")
     downwards(parents)
-    calibration = about.get("calibration")
+    calibration, detectors = about.get("calibration"), about.get("detectors")
     return System(
         _text(about, "name", origin),
         _text(about, "model", origin),
@@ -61,6 +63,7 @@ def read_system(about: Any, origin: str) -> System:
         _rule(about.get("rule"), len(findings), len(members), origin),
         None if calibration is None else read_scaling(calibration, findings, origin),
         _points(about.get("operating_points"), findings, origin),
+        None if detectors is None else read_detectors(detectors, origin),
     )
 
 

@@ -49,11 +49,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class _Read:
-    """A file that was read: its SHA-256, and the views of its image with remarks, or why it is refused."""
+    """A file that was read: its SHA-256, the views of its image with warnings, or why it is refused."""
 
     source: str = ""
     views: Views | None = None
     reason: str = ""
+    warnings: str = ""
 
 
 def score_files(
@@ -107,7 +108,8 @@ def _score_rows(
     system = model.system
     kinds = ["score", *["calibrated"] * (system.scaling is not None), *(f"call:{name}" for name in system.points)]
     values = {kind: np.full((len(rows), len(system.findings)), np.nan, np.float32) for kind in kinds}
-    states, reasons, sources, waiting = list[str](), list[str](), list[str](), dict[int, Views]()
+    states, reasons, warnings, sources = list[str](), list[str](), list[str](), list[str]()
+    waiting = dict[int, Views]()
 
     def score() -> None:
         taken = list(waiting)
@@ -125,6 +127,7 @@ def _score_rows(
         sources.append(one.source)
         states.append("refused" if one.views is None else "ok")
         reasons.append(one.reason)
+        warnings.append(one.warnings)
         if one.views is not None:
             waiting[row] = one.views
         if len(waiting) == batch_size:
@@ -135,6 +138,7 @@ def _score_rows(
         "image": [_text(inputs.names[row]) for row in rows],
         "status": states,
         "reason": [_text(why) for why in reasons],
+        "warnings": [_text(warning) for warning in warnings],
         "sha256": sources,
         "model": [system.model] * len(rows),
     }
@@ -172,7 +176,8 @@ def _read(model: Model, path: str) -> _Read:
         content = read_file(path)
         source = sha256(content).hexdigest()
         pixels, remarks = gray_with_remarks(content)
-        return _Read(source, model.views(pixels), "; ".join(remarks))
+        views = model.views(pixels)
+        return _Read(source, views, warnings="; ".join([*remarks, *model.warnings(pixels, views)]))
     except BadImage as error:
         why = " ".join(str(error).replace(path or "\0", "it").split())
         return _Read(source, reason=why)

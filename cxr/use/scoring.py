@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cxr.imaging.decode import gray, read_file, reduced
 from cxr.use.system import System
+from cxr.use.unusual import stretched
 
 Floats = NDArray[np.float32]
 Views = tuple[NDArray[np.uint8], ...]
@@ -64,6 +65,11 @@ class Model:
                 small[size] = reduced(pixels, size)
             shown.append(member.preprocessing.view(small[size]))
         return tuple(shown)
+
+    def warnings(self, pixels: NDArray[np.uint8], views: Views) -> list[str]:
+        """What is unusual about a decoded image (H, W) and its `views`; its scores may mean nothing."""
+        detectors = self.system.detectors
+        return stretched(*pixels.shape) + ([] if detectors is None else detectors.warnings(views[0]))
 
     def score_views(self, views: Sequence[Views], attributes: Floats | None = None) -> Scores:
         """Scores N images.

@@ -11,6 +11,7 @@ from scipy.special import expit, logit
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.metrics.scaling import Scaling
+from cxr.use.unusual import Detectors
 
 RULES = ("mean", "logit", "max", "vote")
 _EDGE = 1e-7  # scores are clipped to this distance from 0 and 1 before their logits are combined
@@ -80,6 +81,7 @@ class System:
         rule: how their scores are combined.
         scaling: for calibrated scores; none if nothing was fitted.
         points: operating points chosen on validation: thresholds (L,) by name, None where undefined.
+        detectors: of unusual images; none in a run, and where there were too few images to fit them.
     """
 
     name: str
@@ -90,6 +92,7 @@ class System:
     rule: Rule
     scaling: Scaling | None = None
     points: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    detectors: Detectors | None = None
 
     def combine(self, scores: _Scores) -> _Scores:
         """Scores of the members (M, N, L) to scores (N, L), where a child's is at most its parent's."""

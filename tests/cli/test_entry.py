@@ -19,6 +19,7 @@ PROGRAMS = (
     "evaluate",
     "compare",
     "transfer",
+    "tune",
     "predict",
     "export",
     "serve",

@@ -12,6 +12,9 @@ import yaml
 from cxr.errors import CxrError
 from cxr.export import networks, verify
 from cxr.export.bundle import export_bundle
+from cxr.export.detectors import fit_detectors
+from cxr.export.opened import open_run
+from cxr.export.verify import RunImages
 from cxr.imaging.decode import read_gray
 from cxr.run.predictions import read_predictions
 from cxr.use import load_bundle
@@ -44,13 +47,31 @@ def check_scores(runs: Runs, name: str, folder: Path, attributes: bool = False) 
         np.testing.assert_allclose(found.score[0], stored.score[row], atol=1e-5, rtol=0)
 
 
-def test_a_bundle_of_a_run(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def check_detectors(runs: Runs, folder: Path) -> None:
+    """The bundle warns of the share of validation images that it states."""
+    model, warned = load_bundle(folder), []
+    for name in read_predictions(runs["a"].predictions("val")).image:
+        pixels = read_gray(runs.data / "images" / name)
+        warned.append(bool(model.warnings(pixels, model.views(pixels))))
+    assert model.system.detectors is not None
+    assert np.mean(warned) == pytest.approx(model.system.detectors.false_alarms)
+
+
+def test_a_run_with_few_images_has_no_detectors(runs: Runs) -> None:
+    assert fit_detectors(RunImages(open_run(str(runs["a"].path)), {"data": DATA, "cache": {"dir": None}})) is None
+
+
+def test_a_bundle_of_a_run(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "bundle"
+    monkeypatch.setattr("cxr.export.detectors.FEWEST", 2)
     digest = export_bundle(options(runs, "a", folder))
     assert f"digest {digest}" in capsys.readouterr().out and load_bundle(folder, digest).digest == digest
     assert sorted(path.name for path in folder.iterdir()) == ["1-a.onnx", "MODEL_CARD.md", "bundle.json", "verify.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     check_scores(runs, "a", folder)
+    check_detectors(runs, folder)
     verified = json.loads((folder / "verify.json").read_text())
     assert verified["images"] == 60, "validation and training have no more"
     assert set(verified["largest_difference"]) == {

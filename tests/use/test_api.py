@@ -222,7 +222,7 @@ def test_the_program_serves_without_pytorch_and_stops_with_code_0(tmp_path: Path
         process.send_signal(signal.SIGTERM)
         rest = process.communicate(timeout=60)[0]
     assert answer.status_code == 200 and refused.status_code == 401
-    assert (process.returncode, rest) == (0, "stopped\n[]\n")
+    assert (process.returncode, rest) == (0, "[]\n")
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 

@@ -150,4 +150,4 @@ def test_remarks_on_an_accepted_file_are_in_the_table(tmp_path: Path, monkeypatc
     monkeypatch.setattr(files, "gray_with_remarks", lambda content: (shades, ("a lateral view", "of a hand")))
     assert score_files(model(), inputs(film(tmp_path / "a.png")), tmp_path / "out.csv") == 0
     (row,) = pd.read_csv(tmp_path / "out.csv").itertuples(index=False)
-    assert (row.status, row.reason) == ("ok", "a lateral view; of a hand") and row[-1] in (0, 1)
+    assert (row.status, row.warnings) == ("ok", "a lateral view; of a hand") and row[-1] in (0, 1)

@@ -74,7 +74,8 @@ def merge(parts: Mapping[str, Part], root: str | None = None, combine: str = "un
         raise CxrError(f"data.combine={combine} is unknown; choose union or intersection")
     _check_shared(parts)
     sides: dict[str, str] = {}
-    tables, boxes, tests, absent = {}, [], {}, []
+    tests: dict[str, tuple[str, ...]] = {}
+    tables, boxes, absent = {}, [], []
     for name in sorted(parts, key=lambda name: parts[name].drawn):  # a stable order
         catalog, ids = parts[name].catalog, f"{name}/"
         table = catalog.table.assign(
@@ -101,8 +102,16 @@ def merge(parts: Mapping[str, Part], root: str | None = None, combine: str = "un
     return check(Catalog(whole, findings, f"the merged sets {', '.join(parts)}", tuple(absent), tests, marks))
 
 
-def check_set_names(names: Mapping[str, object]) -> None:
-    """Raises CxrError for a name of a set that cannot be that of a test split."""
+def ids_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """`patient` and `image` of rows; of merged sets also as the sets have them, for weights trained on one of them."""
+    ids = rows[["patient", "image"]]
+    return pd.concat([ids, ids.apply(lambda column: column.str.partition("/")[2])]) if "source" in rows else ids
+
+
+def check_set_names(names: object) -> None:
+    """Raises CxrError unless `data.sets` is a dictionary, whose keys can be names of test splits."""
+    if not isinstance(names, Mapping):
+        raise CxrError(f"data.sets={names} names no options; pass data.sets.NAME=OPTION for each set")
     for name in names:
         if not is_test_name(name):
             raise CxrError(

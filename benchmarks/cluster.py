@@ -1,0 +1,140 @@
+"""What several processes cost: `python benchmarks/cluster.py [ROW ...]`; docs/benchmarks.md explains the rows.
+
+`parallel_sweep` and `tune_overhead` need the extras `joblib` and `tune`.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.pop(0)  # this folder, whose numbers.py is not Python's
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+from benchmarks.faults import LOADED, environment
+from benchmarks.made import row, say
+from cxr.phantom import write_phantoms
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = ("agent_start", "rank_end", "parallel_sweep", "tune_overhead")
+SMALL = ("backbone=resnet10", "image_size=32", "batch_size=16", "trainer.accelerator=cpu", "data.workers=0",
+         "data.images=90", "data.phantom_size=64", "trainer.log_every_n_steps=1")  # fmt: skip
+
+# The same packages and a network of two processes; prints its process and waits after the first step.
+BARE = """
+import importlib, os, signal, sys, time
+for name in sys.argv[1].split(","):
+    importlib.import_module(name)
+import torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+dist.init_process_group("gloo")
+network = DistributedDataParallel(torch.nn.Linear(8, 8))
+network(torch.ones(2, 8)).sum().backward()
+if dist.get_rank() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    open(sys.argv[2], "w").write(str(os.getpid()))
+while True:
+    time.sleep(0.1)
+"""
+
+
+def train(data: Path, scratch: Path, *options: str) -> list[str]:
+    own = [sys.executable, str(ROOT / "train.py"), *SMALL, f"data.root={data}", f"runs_dir={scratch / 'runs'}"]
+    return [*own, *options]
+
+
+def torchrun(scratch: Path, imports: str) -> list[str]:
+    (scratch / "bare.py").write_text(BARE)
+    agent = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+    return [sys.executable, *agent, str(scratch / "bare.py"), imports, str(scratch / "pid")]
+
+
+def seconds_until(process: "subprocess.Popen[bytes]", path: Path, lines: int = 0) -> float:
+    began = time.monotonic()
+    while not path.exists() or path.read_text().count("\n") < lines:
+        assert process.poll() is None and time.monotonic() - began < 300, f"{path} does not appear"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def rank_of(process: int) -> int:
+    """The second child process that is a rank."""
+    found = subprocess.run(["pgrep", "-P", str(process), "-f", "training.worker"], capture_output=True, text=True)
+    return int(found.stdout.split()[-1])
+
+
+def agent_start_and_rank_end(data: Path, scratch: Path) -> None:
+    """`trainer=ddp` against torchrun; then one rank is killed, while torchrun's other rank ignores SIGTERM."""
+    loaded = subprocess.run([sys.executable, "-c", LOADED], env=environment(1), capture_output=True, text=True)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment(1)}
+    ours = subprocess.Popen(train(data, scratch, "trainer=ddp", "trainer.max_epochs=500", "name=ddp"), **quiet)
+    start = seconds_until(ours, scratch / "runs" / "ddp" / "steps.csv", lines=2)
+    os.kill(rank_of(ours.pid), signal.SIGKILL)
+    began = time.monotonic()
+    ours.wait()
+    end = time.monotonic() - began
+    bare = subprocess.Popen(torchrun(scratch, loaded.stdout.strip()), **quiet)
+    reference = seconds_until(bare, scratch / "pid")
+    time.sleep(1)
+    os.kill(int((scratch / "pid").read_text()), signal.SIGKILL)
+    began = time.monotonic()
+    bare.wait()
+    row("agent_start", start, reference, start / reference, "s")
+    row("rank_end", end, time.monotonic() - began, end / (time.monotonic() - began), "s")
+
+
+def parallel_sweep(data: Path, scratch: Path) -> None:
+    """Eight jobs, two at a time with one thread each, against one at a time with two threads."""
+    times = []
+    for name, threads, more in (
+        ("parallel", 1, ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")),
+        ("series", 2, ()),
+    ):
+        command = train(data, scratch, "-m", "trainer=cpu", "trainer.max_epochs=2", "seed=0,1,2,3,4,5,6,7", *more)
+        began = time.monotonic()
+        subprocess.run([*command, f"sweep={name}"], env=environment(threads), check=True, stdout=subprocess.DEVNULL)
+        times.append(time.monotonic() - began)
+    say(f"parallel_sweep: {times} s")
+    row("parallel_sweep", times[0], times[1], times[1] / times[0], "s")
+
+
+def tune_overhead(data: Path, scratch: Path) -> None:
+    """Seconds that Optuna, its storage and reading the metrics add to a trial."""
+    options = train(data, scratch, "trainer=cpu", "trainer.max_epochs=2")[2:]
+    tune = [sys.executable, "-m", "cxr", "tune", *options, "study=study", "trials=3"]
+    began = time.monotonic()
+    subprocess.run(tune, env=environment(1), check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    ours = (time.monotonic() - began) / 3
+    began = time.monotonic()
+    for number in range(3):
+        words = [*options, f"name={number}", "score_test=false"]
+        alone = [sys.executable, "-m", "cxr", "train", *words]
+        subprocess.run(alone, env=environment(1), check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    reference = (time.monotonic() - began) / 3
+    row("tune_overhead", ours - reference, reference, (ours - reference) / reference, "s")
+
+
+def main(chosen: list[str]) -> None:
+    unknown = sorted(set(chosen) - set(ROWS))
+    if unknown:
+        raise SystemExit(f"error: unknown row {', '.join(unknown)}; rows are {', '.join(ROWS)}")
+    chosen = chosen or list(ROWS)
+    with tempfile.TemporaryDirectory(prefix="cxr-cluster-") as place:
+        data, scratch = Path(place) / "data", Path(place)
+        write_phantoms(data, images=90, size=64, processes=1)
+        if {"agent_start", "rank_end"} & set(chosen):
+            agent_start_and_rank_end(data, scratch)
+        if "parallel_sweep" in chosen:
+            parallel_sweep(data, scratch)
+        if "tune_overhead" in chosen:
+            tune_overhead(data, scratch)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,85 @@
+"""Tuning with stand-ins for trainings: which words reach them, how trials are pruned, retried and reported."""
+
+import sqlite3
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxr.cli.tune import own_words, suggest
+from cxr.errors import CxrError
+from tests.end_to_end.conftest import Program
+
+optuna = pytest.importorskip("optuna")
+
+TRAINING = """#!{python}
+import sys, time
+from pathlib import Path
+words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+run = Path(words["runs_dir"]) / words["sweep"] / words["name"]
+run.mkdir(parents=True)
+(run / "words").write_text(" ".join(sys.argv[1:]))
+lr = float(words["optimizer.lr"])
+if lr > 0.5:
+    sys.exit("error: the loss is not finite")
+(run / "metrics.csv").write_text("epoch,val/macro_auroc\\n0,0.5\\n1," + str(0.9 - lr) + "\\n2,0.6\\n")
+"""
+
+
+@pytest.fixture
+def tune(program: Program, here: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    python = here / "python"
+    python.write_text(TRAINING.format(python=sys.executable))
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.delenv("CXR_STORAGE", raising=False)
+    monkeypatch.setattr(sys, "executable", str(python))
+    return program
+
+
+def test_the_best_of_the_trials_is_reported_with_the_command_that_trains_it(tune: Program, here: Path) -> None:
+    result = tune("tune", "study=s", "trials=4", "image_size=32", "space=default", "experiment=demo")
+    assert result.code == 0, result.err
+    runs = sorted((here / "runs" / "s").glob("trial-*"))
+    assert len(runs) == 4
+    words = [(run / "words").read_text().split() for run in runs]
+    assert all({"score_test=false", "image_size=32", "experiment=demo"} <= set(line) for line in words)
+    rates = [float(next(word for word in line if word.startswith("optimizer.lr=")).split("=")[1]) for line in words]
+    assert f"val/macro_auroc {0.9 - min(rates):.4f}" in result.out and "4 trials" in result.out
+    command = result.out.strip().splitlines()[-1]
+    assert command.startswith("python train.py -m image_size=32 experiment=demo ") and f"lr={min(rates)}" in command
+    assert "seed=0,1,2,3,4" in command and "score_test" not in command
+    assert (here / "runs" / "s" / "history.png").stat().st_size > 5000
+    again = tune("tune", "study=s", "trials=5", "image_size=32", "experiment=demo")
+    assert again.code == 0 and len(list((here / "runs" / "s").glob("trial-*"))) == 5
+
+
+def test_a_trial_that_fails_is_one_sentence_and_three_end_the_study(tune: Program, here: Path, tmp_path: Path) -> None:
+    space = tmp_path / "conf" / "space"
+    space.mkdir(parents=True)
+    (space / "bad.yaml").write_text("optimizer.lr: {low: 0.6, high: 0.9}\n")
+    result = tune("tune", f"hydra.searchpath=[file://{tmp_path}/conf]", "space=bad", "study=s")
+    assert result.code == 1 and result.err.count("failed: the loss is not finite") == 3
+    assert "3 trials in succession failed" in result.err
+    with sqlite3.connect(here / "runs" / "s" / "study.db") as database:
+        assert database.execute("select distinct state from trials").fetchall() == [("FAIL",)]
+
+
+def test_words_of_the_trainings_are_checked_before_the_first_trial(tune: Program) -> None:
+    assert "image_sise" in tune("tune", "study=s", "image_sise=3").err
+    assert "tune sets score_test" in tune("tune", "study=s", "score_test=true").err
+
+
+def test_options_of_tune_and_of_the_trainings_are_told_apart() -> None:
+    own, passed = own_words(["study=a", "+trainer.benchmark=true", "space=b", "experiment=demo", "trials=3", "seed=1"])
+    assert own == ["study=a", "space=b", "trials=3"]
+    assert passed == ["+trainer.benchmark=true", "experiment=demo", "seed=1"]
+
+
+def test_a_search_space_becomes_overrides() -> None:
+    space: dict[str, Any] = {"a.b": {"low": 2, "high": 8, "step": 2}, "c": {"choices": [None, "x"]}}
+    trial = optuna.trial.FixedTrial({"a.b": 4, "c": None})
+    assert suggest(trial, space) == ["a.b=4", "c=null"]
+    with pytest.raises(CxrError, match=r"space\.a=3 has neither choices nor low and high"):
+        suggest(trial, {"a": 3})
