@@ -53,8 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         web = runtime()
     except CxrError as error:
         pytest.skip(str(error))
-    card = "---\nlicense: other\n---\n# made\n\nA **bold** word.\n"
-    card += "\n| a | b |\n| --- | ---: |\n| 1 | 2\\_3 |\n\n- one\n- `two`\n"
+    table = "| a | b |\n| --- | ---: |\n| 1 | 2\\_3 |"
+    card = f"---\nlicense: other\n---\n# made\n\nA **bold** word.\n\n{table}\n\n- one\n- `two`\n"
     (folder / "MODEL_CARD.md").write_text(card)
     write_page(folder / "page.html", json.loads((folder / "bundle.json").read_text()), digest, web)
     (folder / "MODEL_CARD.md").write_text("a card")
