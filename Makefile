@@ -35,7 +35,7 @@ demo: setup ## three CNNs and their ensemble on drawn phantoms; 2 to 7 minutes o
 	@if test -e runs/demo-ensemble; then cat runs/demo-ensemble/table.md; \
 	else $(RUN) ensemble.py method=weighted name=demo-ensemble runs='runs/demo/*'; fi
 	@page=false; if $(RUN) -m cxr.use.page.runtime; then page=true; fi; test -e runs/demo-ensemble/bundle || \
-	$(RUN) -m cxr export run=runs/demo-ensemble page=$$page
+	$(RUN) -m cxr export run=runs/demo-ensemble page=$$page || echo 'No bundle and no page were written; the line above gives the reason.'
 	@if test -e runs/demo-ensemble/bundle/page.html; then \
 	echo 'To score an image in a browser, open runs/demo-ensemble/bundle/page.html'; fi
 	@printf '%s\n' '' 'Done. The figures are in runs/demo/*/figures and runs/demo-ensemble/figures. To try next:' \
