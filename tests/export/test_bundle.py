@@ -1,10 +1,12 @@
 """An exported bundle computes what its run computes, and does not appear if it does not."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -16,6 +18,7 @@ from cxr.export.detectors import fit_detectors
 from cxr.export.opened import open_run
 from cxr.export.verify import RunImages
 from cxr.imaging.decode import read_gray
+from cxr.run.directory import Run
 from cxr.run.predictions import read_predictions
 from cxr.use import load_bundle
 from tests.export.conftest import Runs
@@ -85,6 +88,20 @@ def test_a_bundle_of_a_run(
     check_card((folder / "MODEL_CARD.md").read_text(), runs)
     with pytest.raises(CxrError, match="bundle exists; remove it, or choose another folder with out=DIR"):
         export_bundle(options(runs, "a", folder))
+
+
+def test_a_steep_calibration_of_either_sign_is_exported(runs: Runs, tmp_path: Path) -> None:
+    run = Run(tmp_path / "steep")
+    shutil.copytree(runs["a"].path, run.path)
+    scores = pd.read_parquet(run.predictions("val")).filter(like="score:").to_numpy(np.float64)
+    middle = np.log(scores / (1 - scores)).mean(axis=0)
+    slope = np.array([-5000.0, 5000.0, -5000.0])
+    fitted = open_run(str(run.path)).system.scaling
+    assert fitted is not None
+    content = fitted.as_plain() | {"slope": slope.tolist(), "intercept": (-slope * middle).tolist(), "identity": []}
+    (run.path / "calibration.json").write_text(json.dumps(content))
+    export_bundle(options(runs, "a", tmp_path / "bundle") | {"run": str(run.path)})
+    assert json.loads((tmp_path / "bundle" / "verify.json").read_text())["largest_difference"]["calibrated"] < 1e-5
 
 
 def check_card(card: str, runs: Runs) -> None:
