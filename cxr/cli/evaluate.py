@@ -1,6 +1,5 @@
 """The program `evaluate`: metrics, tables and figures of a run."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
 from cxr.files.naming import check_name
 from cxr.files.reading import check_links
-from cxr.files.writing import write_text
 from cxr.run.directory import Run
 from cxr.run.smoke import smoke_refused
 
@@ -49,10 +47,6 @@ def evaluate_elsewhere(options: Mapping[str, Any], name: str) -> float:
     check_links(source.path)
     target = source.path / "external" / folder
     target.mkdir(parents=True, exist_ok=True)
-    about = {key: source.metrics().get(key) for key in ("split_fingerprint", "labels_sha256")}
-    about |= {"hierarchy": source.hierarchy} if source.hierarchy else {}
-    about["external"] = {"run": source.path.name, "data": name, "images": options["images"]}
-    write_text(Run(target).metrics_path, json.dumps(Run(target).metrics() | about, indent=1) + "\n")
     return evaluate_run({**options, "run": str(target)}, lambda run, chosen: External(source, chosen, name))
 
 

@@ -32,6 +32,10 @@ class Scored(Protocol):
     """A run with its scores; what needs its network is implemented in `cxr.training`."""
 
     @property
+    def about(self) -> dict[str, Any]:
+        """Further keys of `metrics.json`."""
+
+    @property
     def ancestry(self) -> Ancestry:
         """The data its weights were trained on."""
 
@@ -77,7 +81,7 @@ def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, 
 
 def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
     predictions, made = scored.predictions()
-    plan, saved, val = Resampling(config["resamples"], config["seed"]), run.metrics(), predictions["val"]
+    plan, saved, val = Resampling(config["resamples"], config["seed"]), run.metrics() | scored.about, predictions["val"]
     tests = {name: p for name, p in predictions.items() if name != "val"}
     check_together(val, tests)
     if scored.ancestry.unknown:
@@ -115,10 +119,10 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
 def _calibrate(
     run: Run, val: Predictions, tests: Mapping[str, Predictions], method: str, metrics: dict[str, Any]
 ) -> None:
-    scaling = fit_scaling(val, method)
+    scaling, tree = fit_scaling(val, method), run.hierarchy or metrics.get("hierarchy")
     write_text(run.path / "calibration.json", json.dumps(scaling.as_plain(), indent=1) + "\n")
     for name, test in tests.items():
-        scaled, of_test(metrics, name)["calibration"] = calibrate(test, scaling, method, run.hierarchy)
+        scaled, of_test(metrics, name)["calibration"] = calibrate(test, scaling, method, tree)
         scaled.write(run.predictions(f"{name}{CALIBRATED}"))
 
 

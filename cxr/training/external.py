@@ -42,6 +42,14 @@ class External:
         self._finished = FinishedRun(source, {**options, "data": {**nothing, "test_lists": {}}})
 
     @property
+    def about(self) -> dict[str, Any]:
+        """For `metrics.json`: the run, the data set, and what evaluation needs of the run."""
+        known = {key: self.source.metrics().get(key) for key in ("split_fingerprint", "labels_sha256")}
+        tree = {"hierarchy": self.source.hierarchy} if self.source.hierarchy else {}
+        place = {"run": self.source.path.name, "data": self.name, "images": self.options["images"]}
+        return known | tree | {"external": place}
+
+    @property
     def ancestry(self) -> Ancestry:
         """The data that the weights were trained on."""
         return self._finished.ancestry

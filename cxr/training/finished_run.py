@@ -32,6 +32,11 @@ class FinishedRun:
     def __init__(self, run: Run, options: Mapping[str, Any]) -> None:
         self.run, self.options = run, options
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """Nothing: `metrics.json` of a run has all that evaluation needs."""
+        return {}
+
     @cached_property
     def provenance(self) -> dict[str, str]:
         """`checkpoint_sha256` of `best.ckpt`, with `split_fingerprint` and `labels_sha256` of its data.

@@ -69,6 +69,8 @@ def test_a_run_is_evaluated_on_another_data_set(
         "images=all",
     )  # fmt: skip
     assert trained.code == 1 and "of the test split" in trained.err
+    listed = program("transfer", "runs=runs/*", f"out={here / 'again'}")
+    assert listed.code == 0 and (here / "again.csv").read_text() == (here / "runs" / "transfer.csv").read_text()
     unknown = program("evaluate", "run=runs/a", *other, "external=../b")
     assert unknown.code == 1 and "external=../b is not a name" in unknown.err
     alone = program("evaluate", "run=runs/a", "images=all")
