@@ -1,6 +1,7 @@
 """The program `tune`: trials of a search space with Optuna, each a training of its own process, without test scores."""
 
 import csv
+import math
 import os
 import shlex
 import signal
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _OWN = ("space", "study", "trials", "metric", "mode", "seeds", "runs_dir")
 _SET = {"name": "study=NAME", "sweep": "study=NAME", "score_test": "python -m cxr evaluate", "resume": "study=NAME"}
-_HEARTBEAT, _GRACE = 30, 120  # seconds between signs of life, and after which a trial without them has failed
+_HEARTBEAT, _GRACE = 30, 120  # seconds between heartbeats, and after which a trial without one has failed
 _FAILURES = 3  # in succession, which end the program
 
 
@@ -72,7 +73,7 @@ def job(config: DictConfig) -> None:
         failed = len(study.get_trials(deepcopy=False, states=(states.FAIL,))) > before
         failures = failures + 1 if failed else 0
     else:
-        raise CxrError(f"{_FAILURES} trials in succession failed; their messages stand above")
+        raise CxrError(f"{_FAILURES} trials in succession failed; their messages are above")
     _report(study, content, folder, words)
 
 
@@ -151,7 +152,7 @@ def _train(trial: "Trial", content: Mapping[str, Any], run: Path, words: list[st
                 code = child.poll()
                 values = _column(run / "metrics.csv", content["metric"])
                 for epoch in range(len(seen), len(values)):
-                    if prunes:
+                    if prunes and not math.isnan(values[epoch]):
                         trial.report(values[epoch], epoch)
                 seen = values
                 if code is not None:
@@ -168,12 +169,13 @@ def _train(trial: "Trial", content: Mapping[str, Any], run: Path, words: list[st
                 child.wait()
     if code == REQUEUE:
         raise Stopped(f"trial {trial.number} was stopped")
-    if code or not seen:
+    defined = [value for value in seen if not math.isnan(value)]
+    if code or not defined:
         said = (Path(log.name).read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
         reason = said.removeprefix("error: ") or how_it_ended(code)
         print(f"error: trial {trial.number} failed: {reason}", file=sys.stderr, flush=True)
         raise TrialFailed(reason)
-    return best(seen)
+    return best(defined)
 
 
 def folder_of_logs(run: Path) -> Path:

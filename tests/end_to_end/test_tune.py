@@ -24,7 +24,7 @@ run.mkdir(parents=True)
 lr = float(words["optimizer.lr"])
 if lr > 0.5:
     sys.exit("error: the loss is not finite")
-(run / "metrics.csv").write_text("epoch,val/macro_auroc\\n0,0.5\\n1," + str(0.9 - lr) + "\\n2,0.6\\n")
+(run / "metrics.csv").write_text("epoch,val/macro_auroc\\n0,\\n1," + str(0.9 - lr) + "\\n2,0.6\\n")
 """
 
 
