@@ -33,6 +33,7 @@ _RATIO, _SPARE = 100, 1 << 24  # what an archive holds, in lengths of the archiv
 _MOST_AT_ONCE = 1 << 24  # bytes of a header
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError,
             RuntimeError, OverflowError)  # fmt: skip
+_REMEDY = "unpack it, and keep what you trust in a folder"
 
 
 def split_path(path: str) -> tuple[str, str] | None:
@@ -106,9 +107,6 @@ def _listed(archive: str) -> dict[str, int]:
     except _DAMAGED as error:
         raise _broken(archive, error) from None
     return found
-
-
-_REMEDY = "unpack it, and keep what you trust in a folder"
 
 
 def _broken(archive: str, error: Exception) -> CxrError:

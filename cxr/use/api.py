@@ -131,7 +131,7 @@ class _Service:
 
     def __init__(self, model: Model, queue: int) -> None:
         self.model, self.queue = model, queue
-        self.pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=_step_back)
+        self.pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=_lower_priority)
         self.registry = CollectorRegistry()
         self.requests = Counter("cxr_requests", "Requests.", ["path", "status"], registry=self.registry)
         self.seconds = Histogram("cxr_request_seconds", "Seconds of requests.", ["path"], registry=self.registry)
@@ -178,8 +178,8 @@ class _Service:
             return {"status": "refused", "reason": error.reason}
 
 
-def _step_back() -> None:
-    """Lets the thread that answers run before this one, which computes; Linux has priorities of threads."""
+def _lower_priority() -> None:
+    """Gives this computing thread a lower priority than the one that answers requests; on Linux only."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 

@@ -1,4 +1,4 @@
-"""Configurations of strangers: they name parts of this framework, look nothing up and make no other object."""
+"""Untrusted configurations: they name parts of this framework, look nothing up and make no other object."""
 
 import json
 import time

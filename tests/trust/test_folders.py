@@ -1,4 +1,4 @@
-"""Folders of strangers: names that lead elsewhere, links under a build, pipes without end, images too large."""
+"""Untrusted folders: names that lead elsewhere, links under a build, pipes without end, images too large."""
 
 import json
 import os

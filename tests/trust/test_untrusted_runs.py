@@ -1,4 +1,4 @@
-"""Runs of strangers: nothing is written through their links or where they say, and nothing in them is waited for."""
+"""Untrusted runs: nothing is written through their links or where they say, and nothing in them is waited for."""
 
 import os
 from collections.abc import Callable

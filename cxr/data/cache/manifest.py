@@ -91,7 +91,7 @@ def state_of(names: Sequence[str], paths: Sequence[str], size: int) -> State:
 def _status(path: str) -> tuple[int, int]:
     try:
         file = os.stat(path)
-        if os.access(path, os.R_OK):  # a file whose rights are mended must be looked at again
+        if os.access(path, os.R_OK):  # a later change of permissions changes the fingerprint
             return file.st_size, file.st_mtime_ns
     except (OSError, ValueError):
         pass
