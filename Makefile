@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 # One stamp file per lock file and extra marks what an environment contains, also for other clones that share it.
 DONE := $(VENV)/.complete-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 comma := ,
-TESTED := $(DONE)-wandb $(DONE)-tensorboard
+TESTED := $(addprefix $(DONE)-,wandb tensorboard joblib slurm tune)
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
 RUNS := runs
 PHANTOMS := data
