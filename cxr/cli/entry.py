@@ -50,37 +50,12 @@ def start(program: str) -> None:
     sys.exit(run(program, sys.argv[1:]))
 
 
-def renamed(program: str, old: str) -> None:
-    """Starts a program by its former command, which will be removed in the next version.
-
-    Args:
-        program: its name.
-        old: the former command.
-    """
-    print(
-        f"{old} is now {command_of(program)}; the old command will be removed in the next version",
-        file=sys.stderr,
-        flush=True,
-    )
-    start(program)
-
-
-def cxr_train() -> None:
-    """The former console script `cxr-train`."""
-    renamed("train", "cxr-train")
-
-
-def cxr_ensemble() -> None:
-    """The former console script `cxr-ensemble`."""
-    renamed("ensemble", "cxr-ensemble")
-
-
 def command_of(program: str) -> str:
     """The command that starts a program, in the same way as this process was started."""
     started = Path(sys.argv[0]).stem if sys.argv[0] else ""
     if started in ("train", "ensemble"):
         return f"python {program}.py" if program == started else f"python -m cxr {program}"
-    return f"cxr {program}" if started in ("cxr", "cxr-train", "cxr-ensemble") else f"python -m cxr {program}"
+    return f"cxr {program}" if started == "cxr" else f"python -m cxr {program}"
 
 
 def _without_program(word: str, rest: Sequence[str]) -> int:
