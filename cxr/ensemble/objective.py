@@ -139,7 +139,7 @@ def _values(
 
     def of_finding(k: int) -> _Floats:
         known = np.flatnonzero(~np.isnan(data.target[:, k]))
-        target, scores = data.target[known, k], data.read(k)[:, known].astype(np.float64)
+        target, scores = data.target[known, k], data.scores[k][:, known].astype(np.float64)
         resamples = (None, None) if drawn is None else (drawn.number[known], drawn.times)
         values = [OBJECTIVES[objective](target, weighted_mean(point, scores), *resamples) for point in weights]
         return np.stack(values, axis=1)

@@ -236,7 +236,7 @@ def without_member(method: Method, data: Validation, fit: Fit, member: int) -> f
 
 def _macro(data: Validation, combine: Callable[[NDArray[np.float32], int], NDArray[np.float32]]) -> float:
     """Macro AUROC of a function of the scores (M, N) and the number of a finding."""
-    scores = [combine(data.read(k), k) for k in range(len(data.findings))]
+    scores = [combine(data.scores[k], k) for k in range(len(data.findings))]
     return macro(auroc(data.target, np.stack(scores, axis=1)))
 
 

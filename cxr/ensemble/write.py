@@ -132,7 +132,7 @@ def combine(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.floa
     parents = parent_columns(tree, split.findings) if tree else [-1] * len(split.findings)
     roots = [k for k, parent in enumerate(parents) if parent < 0]
     for k in (*roots, *downwards(parents)):
-        scores = split.read(k)
+        scores = split.scores[k]
         own = method.combine(scores, fit, k) if held_out is None else held_out[:, k].astype(np.float32)
         columns = [*scores, *(other.combine(scores, learnt, k) for other, learnt in others.items())]
         columns += [*(weighted_mean(weights[k], scores) for _, weights in alternative), own]
