@@ -93,10 +93,6 @@ def _complete(words: Sequence[str]) -> int:
 def run(program: str, words: Sequence[str]) -> int:
     """Runs a program.
 
-    Args:
-        program: one of `PROGRAMS`.
-        words: its flags and overrides.
-
     Returns:
         The exit code.
     """
@@ -160,8 +156,6 @@ def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | 
     """Runs the jobs of a program with Hydra, or prints the information that flags request.
 
     Args:
-        program: its name.
-        arguments: flags and overrides.
         composed: the configuration of a single job with Hydra's own part, to avoid composing it again (0.2 s).
 
     Returns:
@@ -215,12 +209,7 @@ def _ignore_signals() -> None:
 
 
 def print_error(sentence: str, code: int = 1) -> int:
-    """Prints an error without control characters, which names may contain; returns the exit code.
-
-    Args:
-        sentence: the message.
-        code: the exit code.
-    """
+    """Prints an error without control characters, which names may contain; returns the exit code."""
     shown = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in sentence)
     print(f"error: {shown}", file=sys.stderr, flush=True)
     return code

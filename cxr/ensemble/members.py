@@ -92,8 +92,6 @@ def gather(keys: Sequence[str], accelerator: str, named: Mapping[str, Any] = _NO
     """Loads members, records their test scores in the ledgers beside them, and aligns them with the first one.
 
     Args:
-        keys: run directories.
-        accelerator: for predictions that must be computed again.
         named: folders that the user gave for their images, see `open_finished`.
 
     Raises:
@@ -136,11 +134,6 @@ def load_member(
     key: str, accelerator: str, named: Mapping[str, Any] = _NOTHING
 ) -> tuple[Origin, dict[str, Predictions]]:
     """Reads the stored predictions of a run if they belong to its checkpoint; otherwise computes them from it.
-
-    Args:
-        key: the run directory.
-        accelerator: for predictions that must be computed again.
-        named: folders that the user gave for its images, see `open_finished`.
 
     Returns:
         Its origin, and its predictions of validation and test.

@@ -106,7 +106,6 @@ def evaluate(
 
     Args:
         weights: (P, M).
-        data: the members.
         objective: a key of `OBJECTIVES`.
         findings: numbers of those to evaluate, None for all; the others are NaN.
         show: a progress bar, on a terminal.
@@ -122,7 +121,6 @@ def evaluate_resamples(weights: _Floats, data: Split, objective: str, drawn: Res
 
     Args:
         weights: (P, M).
-        data: the members.
         objective: a key of `OBJECTIVES`.
         drawn: R resamples of the patients of `data`.
 

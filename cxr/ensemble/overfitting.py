@@ -153,7 +153,6 @@ def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, see
 
     Args:
         method: for its objective, its shrinkage and whether it is robust.
-        data: the members on validation.
         fit: of the method, with weights.
         resamples: R.
         seed: of the draws.

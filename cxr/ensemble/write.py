@@ -75,13 +75,7 @@ class Written:
 
 
 def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: bool, seed: int) -> Written:
-    """Writes every file; `metrics.json` last.
-
-    Args:
-        run: the directory.
-        ensemble: what to write.
-        resamples, leave_one_out, seed: see `overfitting_report`.
-    """
+    """Writes every file; `metrics.json` last."""
     members, fit, method = ensemble.members, ensemble.fit, ensemble.method
     run.save_config(ensemble.config)
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}

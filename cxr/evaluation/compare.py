@@ -138,7 +138,6 @@ def _rows(
     Args:
         runs: with their predictions; of a cross-validation, its first fold with the out-of-fold predictions.
         folds: all folds of a cross-validation, by the path of its first.
-        metric, plan: of the macro averages.
     """
     by_configuration = defaultdict(list)
     for run, p in runs:

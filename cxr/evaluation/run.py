@@ -55,10 +55,6 @@ class Scored(Protocol):
 def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, Any]], Scored]) -> float:
     """Evaluates a run directory and returns its test macro AUROC.
 
-    Args:
-        config: see `conf/evaluate.yaml`.
-        scored: opens a run, given the options.
-
     Raises:
         CxrError: no scores, a run that is being trained or evaluated, an option, or a full disk.
     """

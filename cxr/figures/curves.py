@@ -24,7 +24,6 @@ def roc_curves(target: _Floats, score: _Floats, findings: Sequence[str], name: s
         target: (N, L), 1 present, 0 absent, NaN unknown and left out of that finding's curve.
         score: (N, L), higher for present.
         findings: L names.
-        name: of the run and split, for the title.
     """
     areas = auroc(target, score)
     order = np.argsort(-areas, kind="stable")  # NaN last
@@ -69,7 +68,6 @@ def reliability(
         target: (N, L), NaN unknown.
         score: (N, L), probabilities.
         findings: L names.
-        name: of the run and split, for the title.
         patient: (N,), each image's patient; by default every image counts as a patient.
     """
     curves = reliability_bins(target, score, np.arange(len(target)) if patient is None else patient)

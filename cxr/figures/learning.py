@@ -29,7 +29,6 @@ def learning_curves(
     Args:
         log: one row per epoch: `epoch`, from 0, `lr`, and any of `train/` and `val/` `loss`, `macro_auroc`, `accuracy`,
             and other metrics; NaN where a value was not computed or is undefined.
-        name: of the run, for the title.
         monitor: the column that selects the best epoch.
         mode: `max` or `min`, whichever is better.
         selected: the best epoch, from 0, where not all epochs were compared.

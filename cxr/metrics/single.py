@@ -84,7 +84,6 @@ def bootstrap_single(
         target: (N, L), exactly one 1 an image; an image with NaN is left out.
         score: (N, L).
         patient: (N,), the patient's id of every image.
-        plan: how to resample.
         groups: (L,) which findings belong to each; a group without images has NaN.
 
     Raises:

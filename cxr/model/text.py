@@ -126,12 +126,7 @@ class SentenceVectors:
 
 
 class Projection(nn.Sequential):
-    """Two layers with ReLU between them into a common space, and a length of 1.
-
-    Args:
-        features: of the input vector.
-        width: of the hidden layer and of the common space.
-    """
+    """Two layers with ReLU between them into a common space, and a length of 1."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width))

@@ -164,7 +164,6 @@ class Run:
         """Writes `config.yaml`.
 
         Args:
-            config: plain values.
             folder: the folder in which the run is being created; by default `path`.
         """
         write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))

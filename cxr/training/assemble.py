@@ -111,9 +111,7 @@ def assemble(
     """Builds and checks all parts of a training.
 
     Args:
-        config: resolved.
         run: the run directory, which need not exist yet.
-        devices: of the run.
         restored: checkpoint to resume from, in place of initial weights.
         rank: of this process if `launch` started it; by default that of torchrun or SLURM, or the only one.
         prepared: data that the parent process has read and checked; by default they are read, and cached if necessary.

@@ -114,10 +114,6 @@ def check_frozen(config: Mapping[str, Any]) -> None:
 def freeze(network: Network, parts: Sequence[str]) -> None:
     """Freezes parts of a network: no gradients, and batch norm in evaluation mode, which keeps its buffers.
 
-    Args:
-        network: in training mode.
-        parts: of `PARTS`.
-
     Raises:
         CxrError: nothing is left to train.
     """

@@ -103,8 +103,6 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
     """Writes a checkpoint atomically, synced, with its SHA-256.
 
     Args:
-        content: of the checkpoint.
-        path: of the file.
         previous: where an existing file at `path` is moved; by default it is replaced.
 
     Raises:
@@ -159,7 +157,6 @@ def newest_verified(run: Run, show: bool = True) -> VerifiedCheckpoint | None:
     A damaged `last.ckpt` is renamed, so that it does not overwrite `previous.ckpt` at the next save.
 
     Args:
-        run: the run.
         show: report and rename a damaged checkpoint.
 
     Returns:

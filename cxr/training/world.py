@@ -56,9 +56,6 @@ class OwnProcesses(LightningEnvironment):
     """Gives Lightning the rank of this process; it reads no variables of SLURM, torchrun, LSF or MPI itself.
 
     Each process is a node with one device to Lightning, so that hosts may have different numbers of processes.
-
-    Args:
-        rank: of this process. Rank 0 writes Lightning's logs.
     """
 
     def __init__(self, rank: Rank) -> None:
