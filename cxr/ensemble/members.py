@@ -31,9 +31,6 @@ class Members:
     """Members that fit together.
 
     Attributes:
-        origins: what is known of each.
-        validation: their scores on it.
-        test: their scores on it.
         patients_in_both: patients with validation and test images; should be empty.
         folds: whether they are the folds of a cross-validation; each then has the out-of-fold scores on validation.
     """

@@ -106,9 +106,7 @@ def evaluate(
 
     Args:
         weights: (P, M).
-        objective: a key of `OBJECTIVES`.
         findings: numbers of those to evaluate, None for all; the others are NaN.
-        show: a progress bar, on a terminal.
     """
     chosen = range(len(data.findings)) if findings is None else findings
     value = np.full((len(weights), len(data.findings)), np.nan)
@@ -121,7 +119,6 @@ def evaluate_resamples(weights: _Floats, data: Split, objective: str, drawn: Res
 
     Args:
         weights: (P, M).
-        objective: a key of `OBJECTIVES`.
         drawn: R resamples of the patients of `data`.
 
     Returns:

@@ -105,14 +105,8 @@ def overfitting_report(
     """Examines a fitted method.
 
     Args:
-        method: the method.
-        data: the members on validation, which it was fitted on.
-        fit: the result.
-        names: of the members.
         macros: validation and test macro AUROC by model or method.
         resamples: of validation patients; 0 skips the spread of the weights.
-        leave_one_out: whether to compute the value of each member.
-        seed: of the resamples.
     """
     gap = pd.DataFrame([{"model": n, "validation": v, "test": t, "gap": v - t} for n, (v, t) in macros.items()])
     weights = _spread(method, data, fit, names, resamples, seed) if resamples else None
@@ -152,10 +146,7 @@ def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, see
     these weights; their standard errors come from the same resamples.
 
     Args:
-        method: for its objective, its shrinkage and whether it is robust.
-        fit: of the method, with weights.
         resamples: R.
-        seed: of the draws.
 
     Returns:
         (R, L, M).

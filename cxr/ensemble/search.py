@@ -89,10 +89,8 @@ def explore(
         search: one of `SEARCHES`; each evaluates equal weights too. `grid` evaluates the whole grid if it has at most
             60,000 points, and these times images times findings are at most `max_work`; otherwise a coarser one, then
             coordinate search from its best points, down to below the grid's step.
-        objective: see `cxr.ensemble.objective`.
         steps: of the grid, 1 / step.
         aims: findings, or None for the mean over the findings.
-        max_work: see `search`.
         seed: of differential evolution.
     """
     members = data.members

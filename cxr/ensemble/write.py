@@ -42,15 +42,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A fitted ensemble.
-
-    Attributes:
-        title: of its figures.
-        config: resolved.
-        method: how it combines.
-        fit: the result of fitting the method.
-        members: the runs.
-    """
+    """A fitted ensemble."""
 
     title: str
     config: Mapping[str, Any]

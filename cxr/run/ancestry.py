@@ -49,7 +49,6 @@ class Ancestry:
 
         Args:
             origin: name of the weights in errors.
-            split: the evaluated split, `val` or a test split.
             patients: (N,) ids in the split.
             images: (N,) ids in the split.
 

@@ -58,19 +58,7 @@ from cxr.training.trainer import build_trainer, silence_lightning
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a training in one process.
-
-    Attributes:
-        config: resolved.
-        run: the run directory.
-        devices: of the whole run.
-        rank: of this process.
-        prepared: the data.
-        task: with network, loss and optimizer.
-        trainer: Lightning's Trainer.
-        augmentation: of training images.
-        order: of training images.
-    """
+    """The parts of a training in one process."""
 
     config: Mapping[str, Any]
     run: Run

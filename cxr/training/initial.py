@@ -50,7 +50,6 @@ def start_from(
     same; otherwise it keeps its random initialization, which is printed.
 
     Args:
-        network: receives the weights.
         init: a run directory or a checkpoint file.
         findings: L names of the network's outputs.
         evaluated: rows (`patient`, `image`) of the splits on which the network will be evaluated, by name.

@@ -94,8 +94,6 @@ class Restored:
     """The checkpoint that training resumes from.
 
     Attributes:
-        path: of the file.
-        content: of the file.
         start: epoch, and number of its batches that are done, counted in batches of the current number of processes.
     """
 

@@ -128,12 +128,7 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
 
 @dataclass(frozen=True)
 class VerifiedCheckpoint:
-    """A checkpoint file that matches the SHA-256 in its sidecar.
-
-    Attributes:
-        path: of the file.
-        content: the bytes that were checked.
-    """
+    """A checkpoint file that matches the SHA-256 in its sidecar."""
 
     path: Path
     content: bytes
