@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,18 +33,6 @@ DEFINITIONS = {
     "Subcutaneous Emphysema": "air in the tissue below the skin",
     "No Finding": "a chest radiograph without an abnormality",
 }
-
-
-class LabelText(Protocol):
-    """An option of the group `text`."""
-
-    def vectors(self, findings: Sequence[str]) -> Tensor:
-        """(L, E) float32, one vector per finding."""
-        ...
-
-    def prompts(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32, one vector per text."""
-        ...
 
 
 class FileVectors:

@@ -18,7 +18,7 @@ from cxr.errors import CxrError
 from cxr.files.writing import staged, unwritable, write_text
 from cxr.findings import check_known
 from cxr.model.network import Network
-from cxr.model.text import FileVectors, LabelText, LabelVectorHead, SentenceVectors
+from cxr.model.text import FileVectors, LabelVectorHead, SentenceVectors
 from cxr.run.ancestry import UNKNOWN, read_ancestry
 from cxr.run.directory import Run, name_taken_error
 from cxr.run.smoke import smoke_refused
@@ -109,7 +109,8 @@ def _texts(loaded: LoadedNetwork, findings: Sequence[str], named: Mapping[str, A
         raise CxrError(f"zero_shot names {trained[0]}, which the run was trained on; evaluate it without zero_shot")
     if (named["file"] is None) == (named["model"] is None):
         raise CxrError("zero_shot needs the encoder of the run's text: pass text.model=DIR, or text.file=FILE")
-    text: LabelText = FileVectors(named["file"]) if named["file"] else SentenceVectors(named["model"])
+    text: FileVectors | SentenceVectors
+    text = FileVectors(named["file"]) if named["file"] else SentenceVectors(named["model"])
     known = text.vectors(loaded.findings)
     if known.shape != head.vectors.shape or not np.allclose(known, head.vectors.cpu(), atol=1e-4):
         raise CxrError(
