@@ -14,11 +14,10 @@ from cxr.ensemble.guard import Origin, check_origins, check_patients, shared_pat
 from cxr.ensemble.splits import Test, Validation
 from cxr.errors import CxrError
 from cxr.evaluation.folds import out_of_fold
-from cxr.run.directory import Run
+from cxr.run.directory import Run, runs_of
 from cxr.run.folds import check_complete, fold_of
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions
-from cxr.run.smoke import print_skipped, smoke_refused
 from cxr.run.splits import check_chosen_on_validation
 from cxr.training.finished_run import FinishedRun
 
@@ -62,18 +61,14 @@ def expand(runs: str | Sequence[str]) -> list[str]:
     """
     keys: list[str] = []
     for pattern in [runs] if isinstance(runs, str) else list(runs):
+        found = runs_of(pattern)
         if glob.has_magic(pattern):
-            runs_of = {path: Run(Path(path)) for path in sorted(glob.glob(pattern))}
-            trained = {path: run for path, run in runs_of.items() if run.best.exists() and run.metrics_path.exists()}
-            print_skipped([run.path for run in trained.values() if run.smoke])
-            found = [path for path, run in trained.items() if not run.smoke]
+            found = [run for run in found if run.best.exists() and run.metrics_path.exists()]
             if not found:
                 raise CxrError(f"runs={pattern} matches no finished run")
-            keys += found
-        elif not Path(pattern).is_dir():
+            keys += [str(run.path) for run in found]
+        elif not found[0].path.is_dir():
             raise CxrError(f"runs contains {pattern}, which is not a run directory")
-        elif Run(Path(pattern)).smoke:
-            raise smoke_refused(Path(pattern))
         else:
             keys.append(pattern)
     places = [Path(key).resolve() for key in keys]

@@ -24,7 +24,6 @@ from cxr.run.ancestry import UNKNOWN, Ancestry
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
 from cxr.run.predictions import Predictions
-from cxr.run.smoke import smoke_refused
 from cxr.run.splits import describe_split
 
 
@@ -64,8 +63,7 @@ def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, 
         raise CxrError(f"run={config['run']} is not a directory; give one of runs/")
     check_links(run.path)
     ledger_beside(run.path)
-    if run.smoke:
-        raise smoke_refused(run.path)
+    run.refuse_smoke()
     with run.held():
         if run.unfinished:
             raise CxrError(

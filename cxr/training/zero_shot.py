@@ -21,7 +21,6 @@ from cxr.model.network import Network
 from cxr.model.text import FileVectors, LabelVectorHead, SentenceVectors
 from cxr.run.ancestry import UNKNOWN, read_ancestry
 from cxr.run.directory import Run, name_taken_error
-from cxr.run.smoke import smoke_refused
 from cxr.training.catalog import read_source
 from cxr.training.checkpoint import LoadedNetwork, read_checkpoint
 from cxr.training.devices import device_of
@@ -40,8 +39,7 @@ def write_zero_shot(run: Run, findings: Sequence[str], options: Mapping[str, Any
     Raises:
         CxrError: the folder exists, the run has another head, or a finding or the encoder does not fit.
     """
-    if run.smoke:
-        raise smoke_refused(run.path)
+    run.refuse_smoke()
     made = Run(run.path.with_name(f"{run.path.name}-zero_shot"))
     if os.path.lexists(made.path):
         raise name_taken_error(made.path, "rename it, or evaluate it with run=")
