@@ -80,11 +80,6 @@ class CommandLine:
 def read_command_line(program: str, arguments: Sequence[str], folder: str) -> CommandLine:
     """Parses arguments and composes their configuration; of a sweep, each swept value is composed once.
 
-    Args:
-        program: name of the primary configuration.
-        arguments: without the program's own name.
-        folder: of the configuration.
-
     Raises:
         CxrError: a flag, key or option does not exist or cannot be parsed, or a value is a secret.
     """

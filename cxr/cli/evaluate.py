@@ -14,7 +14,6 @@ from cxr.errors import CxrError
 from cxr.files.naming import check_name
 from cxr.files.reading import check_links
 from cxr.run.directory import Run
-from cxr.run.smoke import smoke_refused
 
 
 def evaluate(options: Mapping[str, Any]) -> float:
@@ -41,8 +40,7 @@ def evaluate_elsewhere(options: Mapping[str, Any], name: str) -> float:
     source, folder = Run(Path(options["run"])), str(options["external"] or name)
     if not source.path.is_dir():
         raise CxrError(f"run={options['run']} is not a directory; give one of runs/")
-    if source.smoke:
-        raise smoke_refused(source.path)
+    source.refuse_smoke()
     check_name(folder, "external")
     check_links(source.path)
     target = source.path / "external" / folder

@@ -39,13 +39,7 @@ _MESSAGES = {
 
 
 def explain(error: Exception, program: str, overrides: Sequence[Override] = ()) -> str:
-    """Turns an exception during composition into a sentence. Hydra must be initialised.
-
-    Args:
-        error: of Hydra or OmegaConf.
-        program: name of the primary configuration.
-        overrides: of the command line.
-    """
+    """Turns an exception during composition into a sentence. Hydra must be initialised."""
     if isinstance(error, OverrideParseException):
         return unreadable(str(error.override), program, error.message)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

@@ -27,10 +27,6 @@ _HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir", "plugins")
 def plain(config: DictConfig, schema: type) -> dict[str, Any]:
     """The resolved and checked configuration as plain values, without keys that only start a run.
 
-    Args:
-        config: composed.
-        schema: of its program, from `cxr.configuration.schema`.
-
     Raises:
         CxrError: a value of the wrong type, or an interpolation that cannot be resolved.
     """
@@ -58,8 +54,6 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     """The saved configuration of a run with the changes that are allowed on resuming.
 
     Args:
-        run: the run to resume.
-        config: composed from the command line.
         choices: group to the chosen option.
         overrides: of the command line.
 

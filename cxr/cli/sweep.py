@@ -30,10 +30,6 @@ from cxr.run.folds import fold_of
 def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[str]]:
     """Chooses the folder of a sweep.
 
-    Args:
-        config: of its first job.
-        arguments: the overrides.
-
     Returns:
         The folder, and further overrides that exclude constant keys from the names of jobs.
 
@@ -64,8 +60,6 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
     """Runs a job in a child process and records how it ended, whichever launcher of Hydra started this process.
 
     Args:
-        config: of the job.
-        context: Hydra's own configuration.
         begin: starts or resumes the training; it may set `config.name` in the child.
 
     Returns:
@@ -147,7 +141,6 @@ def summarise(sweep: Path, began: float) -> list[str]:
     """Writes `summary.csv` of the jobs that ran and prints a table of them.
 
     Args:
-        sweep: the folder.
         began: seconds since the epoch; jobs of earlier calls are left out.
 
     Returns:

@@ -106,10 +106,7 @@ def evaluate(
 
     Args:
         weights: (P, M).
-        data: the members.
-        objective: a key of `OBJECTIVES`.
         findings: numbers of those to evaluate, None for all; the others are NaN.
-        show: a progress bar, on a terminal.
     """
     chosen = range(len(data.findings)) if findings is None else findings
     value = np.full((len(weights), len(data.findings)), np.nan)
@@ -122,8 +119,6 @@ def evaluate_resamples(weights: _Floats, data: Split, objective: str, drawn: Res
 
     Args:
         weights: (P, M).
-        data: the members.
-        objective: a key of `OBJECTIVES`.
         drawn: R resamples of the patients of `data`.
 
     Returns:
@@ -139,7 +134,7 @@ def _values(
 
     def of_finding(k: int) -> _Floats:
         known = np.flatnonzero(~np.isnan(data.target[:, k]))
-        target, scores = data.target[known, k], data.read(k)[:, known].astype(np.float64)
+        target, scores = data.target[known, k], data.scores[k][:, known].astype(np.float64)
         resamples = (None, None) if drawn is None else (drawn.number[known], drawn.times)
         values = [OBJECTIVES[objective](target, weighted_mean(point, scores), *resamples) for point in weights]
         return np.stack(values, axis=1)

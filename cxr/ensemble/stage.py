@@ -1,7 +1,6 @@
 """The ensemble stage: loads members, fits a method on validation, and writes a run directory."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     ledger_beside(run.path)
     try:
         with staged(run.path) as staging:
-            scratch = staging / ".members"
-            members = gather(keys, config["accelerator"], scratch, config)
+            members = gather(keys, config["accelerator"], config)
             if members.patients_in_both:
                 print(f"WARNING: {overlap_warning(members.patients_in_both)}", flush=True)
             fit = method.fit(members.validation)
@@ -62,7 +60,6 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
             ensemble = Ensemble(run.path.name, {**saved, "runs": keys}, method, fit, members)
             resamples, seed = config["bootstrap"], config["seed"]
             written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
-            shutil.rmtree(scratch, ignore_errors=True)  # written by `gather`
             if run.path.exists():
                 raise name_taken_error(run.path, "choose another name=")
             os.rename(staging, run.path)

@@ -42,15 +42,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A fitted ensemble.
-
-    Attributes:
-        title: of its figures.
-        config: resolved.
-        method: how it combines.
-        fit: the result of fitting the method.
-        members: the runs.
-    """
+    """A fitted ensemble."""
 
     title: str
     config: Mapping[str, Any]
@@ -75,13 +67,7 @@ class Written:
 
 
 def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: bool, seed: int) -> Written:
-    """Writes every file; `metrics.json` last.
-
-    Args:
-        run: the directory.
-        ensemble: what to write.
-        resamples, leave_one_out, seed: see `overfitting_report`.
-    """
+    """Writes every file; `metrics.json` last."""
     members, fit, method = ensemble.members, ensemble.fit, ensemble.method
     run.save_config(ensemble.config)
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
@@ -132,7 +118,7 @@ def combine(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.floa
     parents = parent_columns(tree, split.findings) if tree else [-1] * len(split.findings)
     roots = [k for k, parent in enumerate(parents) if parent < 0]
     for k in (*roots, *downwards(parents)):
-        scores = split.read(k)
+        scores = split.scores[k]
         own = method.combine(scores, fit, k) if held_out is None else held_out[:, k].astype(np.float32)
         columns = [*scores, *(other.combine(scores, learnt, k) for other, learnt in others.items())]
         columns += [*(weighted_mean(weights[k], scores) for _, weights in alternative), own]

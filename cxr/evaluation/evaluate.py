@@ -114,10 +114,6 @@ def of_test(metrics: dict[str, Any], split: str) -> dict[str, Any]:
 def fit_scaling(val: Predictions, method: str) -> Scaling:
     """Fits a scaling of scores on validation.
 
-    Args:
-        val: predictions of validation.
-        method: `temperature` or `platt`.
-
     Raises:
         CxrError: the method is unknown, or `val` is not validation.
     """
@@ -133,9 +129,6 @@ def calibrate(
     """Applies a scaling to test scores.
 
     Args:
-        test: predictions of a test split.
-        scaling: fitted on validation.
-        method: its name.
         hierarchy: tree of findings; a scaled score above that of its parent is set to it.
 
     Returns:

@@ -59,7 +59,6 @@ def load_network(path: Path, content: dict[str, Any] | None = None) -> LoadedNet
     """Rebuilds a network from one checkpoint file; no object in it is unpickled.
 
     Args:
-        path: of the file.
         content: the result of `read_checkpoint`; by default the file is read.
 
     Raises:

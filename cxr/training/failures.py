@@ -13,10 +13,6 @@ def readable_error(error: RuntimeError | OSError | CxrError, run: Run) -> Except
     """A `CxrError` with a remedy for an error of a loader process, memory or disk; any other error is returned as is.
 
     PyTorch raises the error of a loader process with its traceback in the message; the last line is kept.
-
-    Args:
-        error: as PyTorch or the system raised it.
-        run: the run that was training.
     """
     text = str(error)
     if isinstance(error, CxrError):

@@ -23,10 +23,8 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
     """Scores every image of a split once, in the order of the table. All ranks call it and get all predictions.
 
     Args:
-        loaded: the network and the hash of its weights.
         data: loaders, already sharded if there are several ranks.
         split: `val`, `test` or a further test split.
-        device: on which the network runs, in float32.
     """
     network = loaded.network.to(device)
     index, score = [], []
@@ -58,11 +56,9 @@ def attention_of(
     """The attention map of an image for a finding: that of the finding if the network has one, else the heads' mean.
 
     Args:
-        network: the network.
         images: of a split.
         positions: (N,), indices of images.
         findings: (N,), for each image the index of a finding among the outputs.
-        device: on which the network runs.
 
     Returns:
         Maps (N, h, w); none if the network has no attention.

@@ -22,7 +22,7 @@ from cxr.training.keeping import RunCheckpoints
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.resumption import MidEpoch
 from cxr.training.saving import CheckpointFiles
-from cxr.training.world import OwnProcesses, ProcessCountCheck
+from cxr.training.world import OwnProcesses
 
 
 def build_trainer(
@@ -35,7 +35,6 @@ def build_trainer(
     if run:
         saves = config["checkpoint"]
         callbacks = [
-            ProcessCountCheck(rank),
             EpochLog(run.log, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),
@@ -102,11 +101,7 @@ def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list
 
 
 class Profile(Callback):
-    """Writes the results of `trainer.profiler` to `profile.txt` in the run directory.
-
-    Args:
-        run: the run.
-    """
+    """Writes the results of `trainer.profiler` to `profile.txt` in the run directory."""
 
     def __init__(self, run: Run) -> None:
         self.run = run

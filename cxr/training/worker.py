@@ -64,7 +64,6 @@ def train_as(rank: Rank, begin: Callable[[], float]) -> float:
     """Trains a run in the processes that torchrun or SLURM started.
 
     Args:
-        rank: of this process.
         begin: starts or resumes the run, in rank 0; the others get the run and its data from there.
 
     Returns:
