@@ -122,6 +122,13 @@ def attributes(
         notes.append(
             f"{len(images.moved)} images were found by the end of their path or by their UID, such as {name} at {path}"
         )
+    if not ("patient" in columns or one_image_a_patient) and (images.paths == "").all():
+        raise CxrError(
+            f"none of the {len(table)} images of {origin} is below data.root={folder}: no file has the name or "
+            f"SOPInstanceUID {text['image'][0]!r} (column {columns['image']!r}), so that no DICOM header names the "
+            "patients; give the folder of the images, or, for a table without them, `patient: HEADING` in "
+            "data.roles=FILE or data.one_image_a_patient=true"
+        )
     fill(text, images.paths, notes, ["patient"] if one_image_a_patient else [])
     table["patient"] = _patients(text, images, columns, origin, one_image_a_patient)
     table["followup"] = 0
