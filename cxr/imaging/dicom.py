@@ -32,8 +32,8 @@ _PLUGINS = {
     JPEGBaseline8Bit: "pillow",
 }  # fmt: skip
 
-# Markers of a JPEG header: frames (baseline, extended, progressive, lossless, JPEG-LS) with the bits that they may have;
-# and tables, restart intervals, parameters of JPEG-LS, comments and data of applications.
+# Markers of a JPEG header: frames (baseline, extended, progressive, lossless, JPEG-LS) with the bits they may have, and
+# tables, restart intervals, parameters of JPEG-LS, comments and data of applications.
 _FRAMES = {0xC0: (8,), 0xC1: (8, 12), 0xC2: (8, 12), 0xC3: range(2, 17), 0xF7: range(2, 17)}
 _TABLES = (0xC4, 0xDB, 0xDD, 0xF8, 0xFE, *range(0xE0, 0xF0))
 
