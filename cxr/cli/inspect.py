@@ -1,5 +1,7 @@
 """The program `inspect`: prints how a data set is read, and the errors that training would report."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +38,11 @@ def job(config: DictConfig) -> float:
         print(f"\nnot opened, because every image is a file: {some(archives)}", flush=True)
     refused, split = [], None
     for missing in dict.fromkeys((data["on_missing"], "skip")):  # other errors besides missing images
+        told = StringIO()  # shown once
         try:
-            split = split_source(read, {**chosen, "data": {**data, "on_missing": missing}})
+            with redirect_stdout(told):
+                split = split_source(read, {**chosen, "data": {**data, "on_missing": missing}})
+            print(told.getvalue(), end="", flush=True)
             break
         except CxrError as error:
             refused += [str(error)] if str(error) not in refused else []

@@ -314,7 +314,7 @@ def test_a_patient_with_two_sexes_has_none(read: Read, capsys: Any) -> None:
         True,
     ]
     shown = capsys.readouterr().out
-    assert "1 patients have two sexes, which count as unknown: 1" in shown
+    assert "the sex of patients with two sexes is unknown: 1" in shown
     assert "2 cells of 'age' are no age and count as unknown, such as '85 or more' (row 2)" in shown
 
 

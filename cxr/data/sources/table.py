@@ -203,6 +203,6 @@ def _one_sex(table: pd.DataFrame, notes: list[str]) -> pd.Series:
     female, male = (np.bincount(codes, sex == letter) > 0 for letter in "FM")
     both = np.asarray(patients)[female & male]
     if len(both):
-        notes.append(f"{len(both)} patients have two sexes, which count as unknown: {some(both.tolist())}")
+        notes.append(f"the sex of patients with two sexes is unknown: {some(both.tolist())}")
         sex = sex.where(~table["patient"].isin(both), "")
     return sex
