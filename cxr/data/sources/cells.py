@@ -32,8 +32,11 @@ SEXES: Mapping[str, str] = {
     **dict.fromkeys(("m", "male", "man"), "M"),
     **dict.fromkeys(("", "u", "unknown", "o", "other", "nan", "na", "n/a"), ""),
 }
-VIEWS: Mapping[str, str] = {"posteroanterior": "PA", "posterior-anterior": "PA", "anteroposterior": "AP",
-                            "anterior-posterior": "AP", "p.a.": "PA", "a.p.": "AP", "nan": "", "unknown": ""}  # fmt: skip
+VIEWS: Mapping[str, str] = {
+    **dict.fromkeys(("posteroanterior", "posterior-anterior", "p.a."), "PA"),
+    **dict.fromkeys(("anteroposterior", "anterior-posterior", "a.p."), "AP"),
+    **dict.fromkeys(("nan", "unknown"), ""),
+}
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?")
 _DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 _MOST_FOLLOWUPS = 1000
