@@ -8,10 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
+import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed.rendezvous import rendezvous
 
+from cxr.errors import CxrError
 from cxr.processes.ranks import Rank
 
 _FILES = "cxr/files"  # key in the store
@@ -75,3 +79,23 @@ class OwnProcesses(LightningEnvironment):
     def node_rank(self) -> int:
         """The rank."""
         return self.rank.number
+
+
+class ProcessCountCheck(Callback):
+    """Checks that as many processes are connected as were started.
+
+    Args:
+        rank: of this process.
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raises CxrError if they are not."""
+        number, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        if (number, count) != (self.rank.number, self.rank.count):
+            raise CxrError(
+                f"process {self.rank.number} of {self.rank.count} is connected as process {number} of {count}; start "
+                "the run again, with trainer.devices=1 if the error persists"
+            )

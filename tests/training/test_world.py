@@ -13,8 +13,9 @@ import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.utilities import rank_zero_only
 
+from cxr.errors import CxrError
 from cxr.processes.ranks import Rank
-from cxr.training.world import OwnProcesses, connect, receive, send
+from cxr.training.world import OwnProcesses, ProcessCountCheck, connect, receive, send
 from tests.end_to_end.conftest import ROOT, SMALL
 
 SLURM = {
@@ -64,6 +65,11 @@ def test_one_process_trains_the_same_whatever_a_scheduler_set(
         assert result.code == 0, result.err
     ours, theirs = (json.loads((here / "runs" / name / "metrics.json").read_text()) for name in ("plain", "set"))
     assert ours == theirs
+
+
+def test_a_rank_that_is_alone_where_two_were_started_stops() -> None:
+    with pytest.raises(CxrError, match="process 1 of 2 is connected as process 0 of 1"):
+        ProcessCountCheck(Rank(1, 2)).setup(pl.Trainer(logger=False, accelerator="cpu"), pl.LightningModule(), "fit")
 
 
 @pytest.mark.slow
