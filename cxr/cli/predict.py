@@ -1,22 +1,37 @@
 """The program `predict`: scores new images."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from cxr.cli.options import plain
 from cxr.cli.program import Program
 from cxr.configuration.programs import Predict
 from cxr.errors import CxrError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from cxr.use.scoring import Model
 
 
-def job(config: DictConfig) -> None:
+def job(config: "DictConfig") -> None:
     """Writes the table of scores."""
+    from cxr.cli.options import plain
+
     chosen = plain(config, Predict)
+    predict(chosen, lambda: _model(chosen))
+
+
+def predict(chosen: dict[str, Any], load: "Callable[[], Model]") -> None:
+    """Writes the table of scores.
+
+    Args:
+        chosen: see `conf/predict.yaml`.
+        load: the model; called after the files were found.
+
+    Raises:
+        CxrError: the files or the model cannot be read, or the table cannot be written.
+    """
     from cxr.data.sources.inputs import list_images
     from cxr.use.files import Inputs, score_files
     from cxr.use.parts import check_out
@@ -24,7 +39,7 @@ def job(config: DictConfig) -> None:
     out = Path(chosen["out"]).expanduser()
     check_out(out)
     inputs = Inputs(*list_images(chosen["images"], chosen["root"]))
-    model = _model(chosen)
+    model = load()
     workers = 0 if chosen["workers"] == "auto" else chosen["workers"]
     maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
     refused = score_files(model, inputs, out, chosen["batch_size"], workers, maps)
