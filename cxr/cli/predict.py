@@ -11,6 +11,7 @@ from cxr.errors import CxrError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from cxr.run.directory import Run
     from cxr.use.scoring import Model
 
 
@@ -51,15 +52,34 @@ def _model(chosen: dict[str, Any]) -> "Model":
     if (chosen["run"] is None) == (chosen["bundle"] is None):
         raise CxrError("pass either run=runs/a or bundle=runs/a/bundle")
     if chosen["bundle"] is not None:
+        if chosen["tta"] != "none":
+            raise CxrError(
+                "a bundle scores as it was exported; leave out tta, or export the run that evaluate tta=flip made"
+            )
         from cxr.use.bundle import load_bundle
 
         return load_bundle(chosen["bundle"], chosen["digest"])
     if chosen["digest"] is not None:
         raise CxrError(f"digest={chosen['digest']} is for a bundle; leave it out with run")
     from cxr.export.opened import open_run
+    from cxr.run.directory import Run
     from cxr.training.devices import device_of
 
-    return open_run(chosen["run"]).model(device_of(chosen["accelerator"]))
+    run = str(_averaging(Run(Path(chosen["run"]))).path) if chosen["tta"] == "flip" else chosen["run"]
+    return open_run(run).model(device_of(chosen["accelerator"]))
+
+
+def _averaging(run: "Run") -> "Run":
+    """The run `<run>-flip`, which has operating points and calibration for such scores."""
+    from cxr.training.mirrored import mirrored
+
+    made = mirrored(run)
+    if "val" not in made.metrics():
+        raise CxrError(
+            f"{made.path} has no operating points for scores with tta=flip; run python -m cxr evaluate run={run.path} "
+            "tta=flip first"
+        )
+    return made
 
 
 PROGRAM = Program(
@@ -69,7 +89,7 @@ PROGRAM = Program(
         ("run=runs/both images=films.csv root=DIR out=scores.csv", "an ensemble; age, sex and view from the table"),
         ("bundle=runs/a/bundle images=film.png out=film.csv", "without PyTorch"),
     ),
-    options=("run", "bundle", "digest", "images", "root", "out", "maps", "batch_size", "workers", "accelerator"),
+    options=("run", "bundle", "digest", "images", "root", "out", "maps", "batch_size", "workers", "tta", "accelerator"),
     schema=Predict,
     job=job,
 )

@@ -20,7 +20,7 @@ PROGRAMS = {
     "check": "verifies the checksums and operators of a bundle and prints its digest",
 }
 _CHECK = ("bundle", "digest")
-_OF_RUNS = ("run", "accelerator", "plugins")  # which need PyTorch
+_OF_RUNS = ("run", "tta", "accelerator", "plugins")  # which need PyTorch
 
 
 def run(words: Sequence[str]) -> None:

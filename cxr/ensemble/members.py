@@ -66,7 +66,9 @@ class Members:
 
 
 def expand(runs: str | Sequence[str]) -> list[str]:
-    """The run directories of a list of paths and globs; a glob skips unfinished runs, smoke runs and ensembles.
+    """The run directories of a list of paths and globs.
+
+    A glob skips unfinished runs, smoke runs, ensembles and runs with `tta`.
 
     Raises:
         CxrError: a glob finds nothing, a path is not a folder or is a smoke run, a run is given twice, or there is only
@@ -76,7 +78,11 @@ def expand(runs: str | Sequence[str]) -> list[str]:
     for pattern in [runs] if isinstance(runs, str) else list(runs):
         if glob.has_magic(pattern):
             runs_of = {path: Run(Path(path)) for path in sorted(glob.glob(pattern))}
-            trained = {path: run for path, run in runs_of.items() if run.best.exists() and run.metrics_path.exists()}
+            trained = {
+                path: run
+                for path, run in runs_of.items()
+                if run.best.exists() and run.metrics_path.exists() and not run.mirrors
+            }
             print_skipped([run.path for run in trained.values() if run.smoke])
             found = [path for path, run in trained.items() if not run.smoke]
             if not found:
