@@ -28,6 +28,7 @@ Root = Annotated[str, Kind("text", example="data.root=DIR, the folder of the dat
 Several = Annotated[list[str], Kind("a list of them", lambda value: value != [])]
 Plugins = str | list[str]
 _EARLY_STOPPING = "cxr.training.callbacks.early_stopping.EarlyStopping"
+Tta = Literal["none", "flip"]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 
@@ -250,6 +251,7 @@ class Ensemble:
     bootstrap: Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, 10**6)]
     leave_one_out: bool
     seed: Seed
+    tta: Tta = "none"
     accelerator: Accelerator
     data: DataHere
     cache: CacheHere
