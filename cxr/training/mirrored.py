@@ -12,7 +12,6 @@ from cxr.errors import CxrError
 from cxr.files.writing import staged, unwritable, write_text
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, name_taken_error
-from cxr.run.smoke import smoke_refused
 from cxr.training.checkpoint import read_checkpoint, state_sha256
 from cxr.training.saving import write_checkpoint
 
@@ -34,8 +33,7 @@ def mirrored(run: Run) -> Run:
     if run.mirrors:
         return run
     made = Run(run.path.with_name(f"{run.path.name}-flip"))
-    if run.smoke:
-        raise smoke_refused(run.path)
+    run.refuse_smoke()
     if run.unfinished or not run.best.exists():
         raise CxrError(
             f"tta=flip needs a finished training, and {run.path} is none; for an ensemble, pass it to ensemble"
