@@ -219,7 +219,9 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
     if program == "tune":
         words, passed = own_words(words)
         assert read_command_line("train", passed, str(conf_dir())).config is not None
-    overrides = [word.replace("/home/me", str(package)) for word in words if word not in SHOWS]
+    words = [word.replace("/home/me", str(package)) for word in words]
+    flags = [word for word in words if word.startswith("--config-dir=")]
+    overrides = [word for word in words if word not in (*SHOWS, *flags)]
     parsed = OverridesParser.create().parse_overrides(overrides)
     swept = [
         [f"{one.key_or_group}={value}" for value in one.sweep_string_iterator()]
@@ -229,7 +231,7 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
     assert "-m" in words or not swept, "several values without -m"
     fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
     for number in range(max(map(len, swept), default=1)):  # each value once
-        chosen = [*fixed, *(values[number % len(values)] for values in swept)]
+        chosen = [*flags, *fixed, *(values[number % len(values)] for values in swept)]
         config = read_command_line(program, chosen, str(conf_dir())).config
         assert config is not None
         if words or program in ("train", "cache"):  # the others need arguments, and are only mentioned

@@ -182,6 +182,7 @@ class Tune:
     metric: str
     mode: Literal["max", "min"]
     seeds: Positive
+    warm_start: str | list[str]
     runs_dir: str
     train: list[str]
 
