@@ -86,7 +86,6 @@ def split_source(read: Catalog, config: Mapping[str, Any]) -> Catalog:
     data = config["data"]
     if "test_share" in data and not (data["train_list"] or data["val_list"] or data["test_list"]):
         read = draw_test(read, data["test_share"], int(data["split_seed"]))
-    every = set(read.table["image"])
     catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
     if data["single_finding"]:
         catalog = single_finding(catalog)
@@ -102,7 +101,7 @@ def split_source(read: Catalog, config: Mapping[str, Any]) -> Catalog:
         data["test_list"],
         float(data["val_share"]),
         int(data["split_seed"]),
-        skipped=sorted(every - set(catalog.table["image"])),
+        skipped=sorted(set(read.table["image"]).difference(catalog.table["image"])) if len(catalog) < len(read) else (),
         test_lists=data["test_lists"],
         folds=data.get("folds"),
         fold=data.get("fold"),
