@@ -100,13 +100,14 @@ def test_a_body_without_a_length_is_bounded(client: TestClient) -> None:
     assert answer.status_code == 413
 
 
-def test_odd_bodies_are_never_an_error_of_the_server(client: TestClient) -> None:
+@pytest.mark.parametrize("bodies", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_odd_bodies_are_never_an_error_of_the_server(client: TestClient, bodies: int) -> None:
     rng = np.random.default_rng(1)
     form = client.build_request("POST", "/v1/predict", files={"file": ("a", PNG)}, data={"age": "40"})
     whole, kind = form.read(), form.headers["content-type"]
     formats = [cv2.imencode(suffix, FILM)[1].tobytes() for suffix in (".jpg", ".png", ".bmp", ".tiff", ".webp", ".pgm")]
     seen = set()
-    for number in range(300):
+    for number in range(bodies):
         body, header = bytearray(whole), kind
         if number % 3 == 0:
             body = bytearray(whole.replace(PNG, formats[number % len(formats)]))
