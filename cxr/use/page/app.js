@@ -198,6 +198,8 @@ function prepare() {
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   $("name").textContent = text("title", { name: SYSTEM.name });
   $("about").textContent = text("about", { name: SYSTEM.name, digest: SYSTEM.digest });
+  $("local").textContent = text(SYSTEM.served ? "localServed" : "local");
+  $("api").hidden = !SYSTEM.served;
   $("canvas").setAttribute("aria-label", text("empty"));
   $("axis-title").textContent = text(SYSTEM.calibration ? "calibratedAxis" : "scoreAxis");
   $("axis").append(...TICKS.map((value) => Object.assign(part("", { left: place(value) }), { textContent: `${100 * value}%` })));

@@ -41,7 +41,7 @@ def runtime() -> Runtime:
     try:
         contents = {name: (_folder() / name).read_bytes() for name in _FILES}
     except FileNotFoundError:
-        raise CxrError(f"page=true needs {PACKAGE} in {_folder()}; run make page-assets, which uses npm") from None
+        raise CxrError(f"the page needs {PACKAGE} in {_folder()}; run make page-assets, which uses npm") from None
     _check(contents)
     return Runtime(*contents.values())
 

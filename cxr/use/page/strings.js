@@ -6,6 +6,8 @@ const STRINGS = {
   open: "Open a radiograph",
   drop: "Drop a DICOM, PNG or JPEG file here, or press “Open a radiograph”",
   local: "The image stays on this computer; the page makes no network request.",
+  localServed: "The image stays on this computer; only the networks come from the server.",
+  api: "HTTP API",
   loading: "Loading the networks…",
   ready: "Ready.",
   scoring: "Scoring {file}…",
