@@ -113,13 +113,13 @@ function row(k) {
     make("span", finding, { class: "name" }),
     bar,
     make("span", percent(value), { class: "value" }),
-    make("span", isAbove(k) ? text("aboveShort") : "", { class: "call" }),
+    make("span", isAbove(k) ? text("aboveShort") : "", { class: "call", "aria-hidden": true }),
+    make("span", call, { class: "hidden" }),
   ];
   const button = make("button", content, {
     type: "button",
     class: isAbove(k) ? "row above" : "row",
     "aria-pressed": k === state.chosen,
-    "aria-label": text("rowLabel", { finding, value: percent(value), call }),
     title: call,
     "data-place": k,
     "data-finding": SYSTEM.findings[k],

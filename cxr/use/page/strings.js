@@ -34,7 +34,6 @@ const STRINGS = {
   empty: "No radiograph is open.",
   calibratedAxis: "Calibrated probability, square-root scale. Bold line: threshold of the operating point; thin lines: other points.",
   scoreAxis: "Score, not calibrated, square-root scale. Bold line: threshold of the operating point; thin lines: other points.",
-  rowLabel: "{finding}: {value}. {call}.",
   above: "At or above the threshold {threshold}",
   below: "Below the threshold {threshold}",
   undefined: "No threshold",
