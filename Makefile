@@ -77,7 +77,7 @@ test-slow: setup $(TESTED) ## run the slow tests except those of faults
 test-faults: setup $(TESTED) ## run all tests of kills, signals and full disks
 	$(RUN) -m pytest -m 'not gpu' tests/faults
 
-test-page: $(DONE)-browser page-assets ## run the tests of the page in Chromium, which the system provides
+test-page: $(DONE)-browser page-assets ## run the tests of the page in Chromium and Firefox, which the system provides
 	$(RUN) -m pytest -m browser tests/use
 
 test-cluster: setup ## run the tests with SLURM's own daemons on this host; says which Debian packages are missing

@@ -2,6 +2,12 @@
 
 async function bytesOf(id) {
   const element = document.getElementById(id);
+  const { source } = element.dataset;
+  if (source) {
+    const answer = await fetch(new URL(source, location.origin + location.pathname)); // without a password in the address
+    if (!answer.ok) throw new Error(`${source}: ${answer.status}`);
+    return new Uint8Array(await answer.arrayBuffer());
+  }
   const base64 = element.textContent.trim();
   const packed = Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
   const found = await inflate([packed], "gzip", Number(element.dataset.length));
