@@ -98,9 +98,11 @@ def images_per_second(run: Path) -> float:
         return statistics.median(float(line["images_per_second"]) for line in list(csv.DictReader(file))[1:])
 
 
-def two_hosts(data: Path, scratch: Path) -> None:
+def two_hosts(scratch: Path) -> None:
     """Two hosts, which are network namespaces, with one process each, in turns with one host with two processes."""
-    options = ("trainer=ddp", "trainer.max_epochs=6", "callbacks=[]", "image_size=64", "data.phantom_size=64")
+    data = scratch / "more-data"
+    write_phantoms(data, images=400, size=64, processes=2)
+    options = ("trainer=ddp", "trainer.max_epochs=4", "callbacks=[]", "image_size=64", "data.images=400")
     rates: dict[str, list[float]] = {"two": [], "one": []}
     with connected_hosts() as hosts:
         for turn in range(3):
@@ -157,7 +159,7 @@ def main(chosen: list[str]) -> None:
         data, scratch = Path(place) / "data", Path(place)
         write_phantoms(data, images=90, size=64, processes=1)
         if "two_hosts" in chosen:
-            two_hosts(data, scratch)
+            two_hosts(scratch)
         if {"agent_start", "rank_end"} & set(chosen):
             agent_start_and_rank_end(data, scratch)
         if "parallel_sweep" in chosen:

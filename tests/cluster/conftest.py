@@ -1,4 +1,4 @@
-"""A small training, and a SLURM of this host alone in a temporary folder: munged, slurmctld, one slurmd with four CPUs."""
+"""A small training, and a SLURM of this host alone in a temporary folder: munged, slurmctld and slurmd."""
 
 import json
 import os
