@@ -16,7 +16,7 @@ SMALL := backbone=timm backbone.name=test_resnet backbone.pretrained=false atten
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .NOTPARALLEL: # pip must not run twice in one environment
-.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu test-cluster bench bench-data format sheet use-wheel page-assets test-page
+.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu check-cluster test-cluster bench bench-data format sheet use-wheel page-assets test-page
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -80,14 +80,18 @@ test-faults: setup $(TESTED) ## run all tests of kills, signals and full disks
 test-page: $(DONE)-browser page-assets ## run the tests of the page in Chromium and Firefox, which the system provides
 	$(RUN) -m pytest -m browser tests/use
 
-test-cluster: setup ## run the tests with SLURM's own daemons on this host; says which Debian packages are missing
+test-cluster: setup $(TESTED) $(DONE)-postgres ## run the tests of SLURM, two hosts, sweeps and PostgreSQL; says which Debian packages are missing
 	$(RUN) -m pytest -m cluster -rs tests/cluster
 
-check: setup ## check style, types and known vulnerabilities of the locked packages
+check-cluster: setup ## run the tests of SLURM as jobs of your own cluster, on two nodes, from a clone that all nodes share
+	CXR_CLUSTER=1 $(RUN) -m pytest -m cluster -rs --basetemp=runs/.check-cluster tests/cluster/test_slurm.py
+
+check: setup ## check style, types, known vulnerabilities of the locked packages, and that all extras resolve beside them
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) tests/trust/audit.py
+	$(RUN) tests/trust/resolve.py
 
 check-gpu: setup ## run the tests that need a GPU: float32 against the CPU, mixed precision, resuming, all devices
 	$(RUN) -m pytest -m gpu tests/end_to_end

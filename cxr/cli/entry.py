@@ -142,6 +142,7 @@ def run(program: str, words: Sequence[str]) -> int:
                 folder, more = prepare(line.config, line.overrides)
                 arguments += more
                 sweep, requests.before = folder, lambda: stop_jobs(folder, began)
+                requests.listen(signal.SIGUSR2)  # submitit's signal; its jobs have handlers of their own
         single = line.runs and not line.flags.multirun
         failures = _run_with_hydra(program, arguments, line.hydra if single else None)
     except CxrError as error:

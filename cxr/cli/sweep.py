@@ -20,7 +20,7 @@ from cxr.errors import CxrError, first_line
 from cxr.files.naming import check_name, free_name, legal_name
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
-from cxr.processes.isolation import alive, in_child
+from cxr.processes.isolation import alive, die_with_parent, in_child
 from cxr.processes.ranks import given_rank
 from cxr.processes.stopping import Stopped, pass_on, requests
 from cxr.run.directory import Run
@@ -71,6 +71,8 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
     if requests.received:
         raise Stopped(requests.received)
     trust([config.plugins] if isinstance(config.plugins, str) else config.plugins)
+    if context.runtime.choices.get("hydra/launcher") == "joblib":  # its worker processes would survive the sweep
+        die_with_parent()
     began, number = time.time(), int(context.job.num)
     record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "running"}
     record |= {
@@ -111,17 +113,18 @@ def _write(config: DictConfig, record: dict[str, Any]) -> None:
 
 
 def stop_jobs(sweep: Path, began: float) -> None:
-    """Sends SIGTERM to the running jobs of a sweep on this host and waits until they have written a checkpoint."""
+    """Sends SIGTERM to the running jobs of a sweep on this host and waits for their checkpoints and records."""
 
-    def running() -> list[int]:
+    def running() -> list[dict[str, Any]]:
         jobs = [record for record in _read(sweep, began) if record["status"] == "running"]
         here = [job for job in jobs if job["host"] == socket.gethostname() and job["parent"] != os.getpid()]
-        return [job["process"] for job in here if alive(job["process"])]
+        return [job for job in here if alive(job["process"]) or alive(job["parent"])]
 
     told: set[int] = set()
-    while jobs := set(running()):
-        pass_on(list(jobs - told))
-        told |= jobs
+    while jobs := running():
+        processes = {job["process"] for job in jobs}
+        pass_on(list(processes - told))
+        told |= processes
         time.sleep(0.2)
 
 

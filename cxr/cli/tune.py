@@ -39,7 +39,8 @@ def own_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     def own(word: str) -> bool:
         return word.startswith("-") or word.partition("=")[0].partition(".")[0].lstrip("+~") in (*_OWN, "hydra", "help")
 
-    return [word for word in words if own(word)], [word for word in words if not own(word)]
+    both = "hydra.searchpath="  # of a space, and of the options of trainings
+    return [word for word in words if own(word)], [word for word in words if not own(word) or word.startswith(both)]
 
 
 def job(config: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""A SLURM of this host alone, in a temporary folder: munged, slurmctld and one slurmd with four CPUs."""
+"""A small training, and a SLURM of this host alone in a temporary folder: munged, slurmctld and slurmd."""
 
 import json
 import os
@@ -92,7 +92,10 @@ def end(folder: Path, *daemons: str) -> None:
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment for SLURM's commands."""
+    """The environment for SLURM: of daemons of our own, or with `make check-cluster` of the user's cluster."""
+    if os.environ.get("CXR_CLUSTER"):
+        yield plain_environment() | {key: value for key, value in os.environ.items() if key == "SLURM_CONF"}
+        return
     needs(PROGRAMS)
     folder, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().partition(".")[0]
     for part in ("state", "spool"):

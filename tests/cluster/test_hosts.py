@@ -1,7 +1,6 @@
 """torchrun on two hosts, which are network namespaces: the same bytes as one host, and how a lost rank ends them."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import PATH, needs, plain_environment, sha, wait_for
+from tests.cluster.conftest import needs, plain_environment, sha, wait_for
+from tests.cluster.hosts import connected_hosts, torchrun
 
 pytestmark = pytest.mark.cluster
-ADDRESSES = ("10.77.0.1", "10.77.0.2")
 FAILING = """
 from lightning.pytorch.callbacks import Callback
 class Failing(Callback):
@@ -29,26 +28,11 @@ Start = Callable[..., list["subprocess.Popen[str]"]]
 def hosts() -> Iterator[list[str]]:
     """Names of two connected network namespaces."""
     needs({"ip": "iproute2"})
-    names = [f"cxr-{os.getpid()}-{letter}" for letter in "ab"]
-
-    def ip(*words: str) -> None:
-        subprocess.run([shutil.which("ip", path=PATH) or "ip", *words], check=True, capture_output=True)
-
     try:
-        for name in names:
-            ip("netns", "add", name)
+        with connected_hosts() as names:
+            yield names
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"network namespaces need root: {error.stderr.decode().strip()}")
-    try:
-        ip("link", "add", "eth0", "netns", names[0], "type", "veth", "peer", "name", "eth0", "netns", names[1])
-        for name, address in zip(names, ADDRESSES, strict=True):
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield names
-    finally:
-        for name in names:
-            ip("netns", "del", name)
+        pytest.skip(f"network namespaces need root: {error.stderr.strip()}")
 
 
 @pytest.fixture
@@ -57,18 +41,10 @@ def start(hosts: list[str], recipe: list[str], clone: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def both(*options: str) -> list["subprocess.Popen[str]"]:
-        environment = plain_environment() | {"GLOO_SOCKET_IFNAME": "eth0"}
+        environment = plain_environment()
         environment["PYTHONPATH"] += f":{clone}"
-        for number, (host, address) in enumerate(zip(hosts, ADDRESSES, strict=True)):
-            torchrun = [
-                sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1",
-                "--rdzv_backend=c10d", f"--rdzv_endpoint={ADDRESSES[0]}:29400", f"--rdzv_conf=is_host={1 - number}",
-                f"--local_addr={address}", "train.py", *recipe, "trainer=ddp", "trainer.accelerator=cpu", *options,
-            ]  # fmt: skip
-            command = [shutil.which("ip", path=PATH) or "ip", "netns", "exec", host, *torchrun]
-            started.append(
-                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            )
+        command = ["train.py", *recipe, "trainer=ddp", "trainer.accelerator=cpu", *options]
+        started.extend(torchrun(hosts, command, environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
         return started[-2:]
 
     yield both

@@ -119,6 +119,7 @@ def test_options_of_tune_and_of_the_trainings_are_told_apart() -> None:
     own, passed = own_words(["study=a", "+trainer.benchmark=true", "space=b", "experiment=demo", "trials=3", "seed=1"])
     assert own == ["study=a", "space=b", "trials=3"]
     assert passed == ["+trainer.benchmark=true", "experiment=demo", "seed=1"]
+    assert own_words(["hydra.searchpath=[file:///a]"]) == (["hydra.searchpath=[file:///a]"],) * 2
 
 
 def test_a_search_space_becomes_overrides() -> None:
