@@ -50,6 +50,19 @@ def start(program: str) -> None:
     sys.exit(run(program, sys.argv[1:]))
 
 
+def cxr_use() -> None:
+    """The console script of the distribution `cxr-use`."""
+    requests.listen()
+    try:
+        from cxr.cli.use import run as run_with_bundle
+
+        run_with_bundle(sys.argv[1:])
+    except CxrError as error:
+        sys.exit(print_error(str(error)))
+    except (KeyboardInterrupt, Stopped):
+        sys.exit(print_error("interrupted; run the command again", INTERRUPTED))
+
+
 def command_of(program: str) -> str:
     """The command that starts a program, in the same way as this process was started."""
     started = Path(sys.argv[0]).stem if sys.argv[0] else ""

@@ -1,5 +1,7 @@
 """The program `inspect`: prints how a data set is read, and the errors that training would report."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ _SHOWN = 3  # findings without a label that are named
 
 def job(config: DictConfig) -> float:
     """Prints the report; returns the number of images."""
+    from cxr.data.catalog import some
     from cxr.training.catalog import read_source, split_source
 
     chosen = plain(config, Inspect)
@@ -30,10 +33,16 @@ def job(config: DictConfig) -> float:
     with user_configuration():
         read = read_source(chosen)
     print("\n".join(["", *_images(read), "", *_findings(read)]), flush=True)
+    archives = _unopened(read, data["root"])
+    if archives:
+        print(f"\nnot opened, because every image is a file: {some(archives)}", flush=True)
     refused, split = [], None
     for missing in dict.fromkeys((data["on_missing"], "skip")):  # other errors besides missing images
+        told = StringIO()  # shown once
         try:
-            split = split_source(read, {**chosen, "data": {**data, "on_missing": missing}})
+            with redirect_stdout(told):
+                split = split_source(read, {**chosen, "data": {**data, "on_missing": missing}})
+            print(told.getvalue(), end="", flush=True)
             break
         except CxrError as error:
             refused += [str(error)] if str(error) not in refused else []
@@ -66,6 +75,17 @@ def _write_roles(path: Path, data: dict[str, Any]) -> None:
     _, roles = open_table(data["root"], data["file"], data["roles"])
     write_text(path, roles.as_yaml())
     print(f"the roles are written to {path}; pass data.roles={path}", flush=True)
+
+
+def _unopened(catalog: "Catalog", root: str) -> list[str]:
+    """Archives below a folder that were not read: all of them if each image is a file outside them, else none."""
+    from cxr.data.archives import SUFFIXES, split_path
+    from cxr.data.sources.images import files_below
+
+    folder = Path(root).expanduser()
+    if not folder.is_dir() or any(not path or split_path(path) for path in catalog.table["path"]):
+        return []
+    return sorted(name for name in files_below(str(folder)) if name.endswith(SUFFIXES))
 
 
 def _images(catalog: "Catalog") -> list[str]:

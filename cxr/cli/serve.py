@@ -4,23 +4,37 @@ import os
 import socket
 from contextlib import suppress
 from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from cxr.cli.options import plain
 from cxr.cli.program import Program
 from cxr.configuration.programs import Serve
 from cxr.errors import CxrError
 from cxr.processes.stopping import Stopped
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 TOKEN = "CXR_TOKEN"
 _SHORTEST = 16  # characters of a token
 _SECONDS = 10  # for the requests in progress when the server stops
 
 
-def job(config: DictConfig) -> None:
+def job(config: "DictConfig") -> None:
     """Serves until a signal."""
-    chosen = plain(config, Serve)
+    from cxr.cli.options import plain
+
+    serve(plain(config, Serve))
+
+
+def serve(chosen: dict[str, Any]) -> None:
+    """Serves until a signal.
+
+    Args:
+        chosen: see `conf/serve.yaml`.
+
+    Raises:
+        CxrError: the address cannot be used, the token is missing or too short, or the bundle is refused.
+    """
     host, token = chosen["host"], os.environ.get(TOKEN)
     if token is None and not _is_loopback(host):
         raise CxrError(
@@ -34,7 +48,9 @@ def job(config: DictConfig) -> None:
 
         from cxr.use.api import create_app
     except ImportError as error:
-        raise CxrError(f"serve needs {error.name}; run make setup EXTRAS=serve, or pip install 'cxr[serve]'") from None
+        raise CxrError(
+            f"serve needs {error.name}; run make setup EXTRAS=serve, or pip install 'cxr-use[serve]'"
+        ) from None
     from cxr.use.bundle import load_bundle
 
     model = load_bundle(chosen["bundle"], chosen["digest"])

@@ -77,8 +77,9 @@ def split_catalog(
     table = catalog.table.reset_index(drop=True)
     catalog = replace(catalog, table=table.assign(split=_sides(catalog, root, given, lists)), tests=tests)
     table = catalog.table
-    if folds is not None or fold is not None:
-        _divide(catalog, folds, fold, val_list, seed)
+    check_folds(folds, fold, val_list)
+    if folds is not None and fold is not None:
+        _divide(catalog, folds, fold, seed)
     elif val_list is None and not (table["split"] == "val").any():
         check_filled(catalog, ("train",))
         if not given:
@@ -90,15 +91,28 @@ def split_catalog(
     return catalog
 
 
-def _divide(catalog: Catalog, folds: int | None, fold: int | None, val_list: str | None, seed: int) -> None:
-    """Fills the column `split` of training and validation images: one fold validates, the others train."""
+def check_folds(folds: int | None, fold: int | None, val_list: str | None) -> None:
+    """Checks options of cross-validation before any data are read.
+
+    Raises:
+        CxrError: one option lacks the other, the fold does not exist, or a list chooses the validation images as well.
+    """
+    if folds is None and fold is None:
+        return
     if folds is None or fold is None or not 0 <= fold < folds:
+        given = " ".join(
+            f"{key}={value}" for key, value in (("data.folds", folds), ("data.fold", fold)) if value is not None
+        )
         raise CxrError(
-            f"data.folds={folds} with data.fold={fold}: pass both, with a fold from 0 to data.folds - 1, such as "
+            f"{given}: pass both options, with a fold from 0 to data.folds - 1, such as "
             "data.folds=5 data.fold=0,1,2,3,4 with -m"
         )
     if val_list is not None:
         raise CxrError(f"data.val_list={val_list} and data.folds={folds} both choose the validation images; pass one")
+
+
+def _divide(catalog: Catalog, folds: int, fold: int, seed: int) -> None:
+    """Fills the column `split` of training and validation images: one fold validates, the others train."""
     table = catalog.table
     free = table["split"].isin(["train", "val"])
     check_filled(catalog, ("train",))

@@ -53,7 +53,9 @@ class Members:
 
 
 def expand(runs: str | Sequence[str]) -> list[str]:
-    """The run directories of a list of paths and globs; a glob skips unfinished runs, smoke runs and ensembles.
+    """The run directories of a list of paths and globs.
+
+    A glob skips unfinished runs, smoke runs, ensembles and runs with `tta`.
 
     Raises:
         CxrError: a glob finds nothing, a path is not a folder or is a smoke run, a run is given twice, or there is only
@@ -63,7 +65,7 @@ def expand(runs: str | Sequence[str]) -> list[str]:
     for pattern in [runs] if isinstance(runs, str) else list(runs):
         found = runs_of(pattern)
         if glob.has_magic(pattern):
-            found = [run for run in found if run.best.exists() and run.metrics_path.exists()]
+            found = [run for run in found if run.best.exists() and run.metrics_path.exists() and not run.mirrors]
             if not found:
                 raise CxrError(f"runs={pattern} matches no finished run")
             keys += [str(run.path) for run in found]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxr.data.hierarchy import downwards, parent_columns
+from cxr.data.hierarchy import parent_columns
 from cxr.ensemble.combine import baselines
 from cxr.ensemble.guard import overlap_warning
 from cxr.ensemble.members import Members, short_names
@@ -27,6 +27,7 @@ from cxr.figures.landscape import ensemble_landscape
 from cxr.figures.tables import auroc_table, method_table
 from cxr.files.writing import replacing, write_text
 from cxr.metrics.auroc import auroc
+from cxr.metrics.tree import downwards
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, versions
 from cxr.run.predictions import Predictions

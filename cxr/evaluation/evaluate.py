@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.data.hierarchy import at_most_parents, parent_columns
+from cxr.data.hierarchy import parent_columns
 from cxr.errors import CxrError
 from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import bootstrap_rates
@@ -24,6 +24,7 @@ from cxr.metrics.scaling import Scaling, fit_platt, fit_temperature
 from cxr.metrics.subgroups import age_bands, divide, finding_counts, frequency_groups, macro_by_frequency, visits
 from cxr.metrics.summary import summarise
 from cxr.metrics.thresholds import choose_thresholds, rates
+from cxr.metrics.tree import at_most_parents
 from cxr.run.predictions import Predictions
 from cxr.run.splits import check_chosen_on_validation
 

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from cxr.figures.canvas import blank, heading, readable, wrapped
@@ -33,7 +32,8 @@ class AttentionCase:
         score: the network's probability of the finding.
         target: 1 present, 0 absent, NaN unknown.
         image_name: shown below the image.
-        boxes: (x, y, width, height) of marked regions in pixels of `image`, from its upper left corner.
+        boxes: (x, y, width, height) of rectangles that form the marked region, in pixels of `image`, from its upper
+            left corner.
         threshold: the finding's operating point; scores at or above it are positive.
     """
 
@@ -87,7 +87,7 @@ def attention_maps(cases: Sequence[AttentionCase], name: str, per_finding: bool 
     label = "attention relative to the map's maximum"
     figure.colorbar(bar, ax=grid, shrink=min(1.0, 2.4 / len(rows)), aspect=30, label=label)
     which = "one map per finding" if per_finding else "one map for all findings"
-    boxed = "; white boxes: marked regions of the named finding" if any(len(case.boxes) for case in cases) else ""
+    boxed = "; white lines: marked regions of the named finding" if any(len(case.boxes) for case in cases) else ""
     heading(figure, f"Attention maps: {name}", f"Right of each radiograph: the network's attention ({which}){boxed}.")
     return figure
 
@@ -104,10 +104,10 @@ def _attention_map(axes: Axes, case: AttentionCase) -> None:
     axes.imshow(attention, "viridis", vmin=0, vmax=1, alpha=opacity, extent=overlay, interpolation="bilinear")
     axes.set_xlim(0, right + width)
     axes.set_ylim(height, 0)
-    for x, y, box_width, box_height in case.boxes:
-        box = Rectangle((right + x, y), box_width, box_height, fill=False, edgecolor="white", linewidth=1.6)
-        box.set_path_effects([patheffects.withStroke(linewidth=3.2, foreground="black")])
-        axes.add_patch(box)
+    if len(case.boxes):
+        across, down = right + np.arange(-1, width + 1) + 0.5, np.arange(-1, height + 1) + 0.5
+        outline = axes.contour(across, down, np.pad(_region(case), 1), [0.5], colors="white", linewidths=1.6)
+        outline.set_path_effects([patheffects.withStroke(linewidth=3.2, foreground="black")])
     score = f"{case.score:.2f}".removeprefix("0")
     truth = UNKNOWN if isnan(case.target) else "present" if case.target == 1 else "absent"
     result = truth if truth == UNKNOWN else f"{truth} → {case.outcome}"
@@ -116,3 +116,13 @@ def _attention_map(axes: Axes, case: AttentionCase) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def _region(case: AttentionCase) -> NDArray[np.float64]:
+    """1 for the pixels (H, W) of the marked region, 0 for others."""
+    region = np.zeros(case.image.shape)
+    corners = np.array(case.boxes)
+    corners[:, 2:] += corners[:, :2]
+    for left, top, right, bottom in np.maximum(np.rint(corners).astype(int), 0).tolist():
+        region[top : max(bottom, top + 1), left : max(right, left + 1)] = 1
+    return region

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, JPEGLSNearLossless
+from pydicom.uid import (
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)  # fmt: skip
 
 from cxr.errors import CxrError
 from cxr.imaging.dicom_header import as_bad_image, read_dataset, remarks_of, text_of, whole_of
@@ -23,6 +31,11 @@ _PLUGINS = {
     JPEG2000: "pylibjpeg", JPEG2000Lossless: "pylibjpeg", JPEGLSLossless: "gdcm", JPEGLSNearLossless: "gdcm",
     JPEGBaseline8Bit: "pillow",
 }  # fmt: skip
+
+# Markers of a JPEG header: frames (baseline, extended, progressive, lossless, JPEG-LS) with the bits they may have, and
+# tables, restart intervals, parameters of JPEG-LS, comments and data of applications.
+_FRAMES = {0xC0: (8,), 0xC1: (8, 12), 0xC2: (8, 12), 0xC3: range(2, 17), 0xF7: range(2, 17)}
+_TABLES = (0xC4, 0xDB, 0xDD, 0xF8, 0xFE, *range(0xE0, 0xF0))
 
 
 def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
@@ -85,21 +98,40 @@ def _coded_size(frame: bytes) -> tuple[int, int] | None:
     if start >= 0 and len(frame) >= start + 24:
         right, bottom, left, top = struct.unpack(">4I", frame[start + 8 : start + 24])
         return right - left, bottom - top
-    if not frame.startswith(b"\xff\xd8"):
-        return None
-    start = 2
-    while frame[start : start + 1] == b"\xff" and start + 9 <= len(frame):  # JPEG: markers; ISO 10918-1, B.2.2
+    return _jpeg_size(frame) if frame.startswith(b"\xff\xd8") else None
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int]:
+    """Width and height in the header of a gray JPEG or JPEG-LS image; ISO 10918-1, B.2.
+
+    Raises:
+        BadImage: another or a damaged header, at some of which GDCM ends the process.
+    """
+    start, size = 2, None
+    while start + 10 <= len(frame) and frame[start] == 0xFF:
         marker, length = frame[start + 1], int.from_bytes(frame[start + 2 : start + 4], "big")
-        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            height, width = struct.unpack(">HH", frame[start + 5 : start + 9])
-            return width, height
-        start += 1 if marker == 0xFF else 2 + length
-    return 0, 0
+        if marker == 0xFF:  # filler
+            start += 1
+            continue
+        if marker == 0xDA and size is not None:  # the data follow
+            return size
+        if marker in _FRAMES and size is None:
+            bits, height, width, components = struct.unpack(">BHHB", frame[start + 4 : start + 10])
+            if components != 1 or bits not in _FRAMES[marker]:
+                break
+            size = width, height
+        elif marker not in _TABLES or (frame[start + 4 : start + 9] == b"JFIF\0" and frame[start + 9] != 1):
+            break
+        start += 2 + length
+    raise BadImage("damaged DICOM: the header of its compressed image is not that of a gray JPEG")
 
 
 def _pixels(dataset: FileDataset) -> NDArray[Any]:
     """The stored values (H, W) as uint8, int8, uint16 or int16."""
     syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax == JPEGExtended12Bit and dataset.BitsStored > 8:
+        # GDCM goes by the header of the JPEG image and decodes twelve bits, but pydicom offers it only eight.
+        syntax = dataset.file_meta.TransferSyntaxUID = JPEGLossless
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

@@ -95,8 +95,11 @@ def _coverage(boxes: _Floats, size: tuple[float, float], shape: tuple[int, int])
     x, y, width, height = boxes.T
     across, columns = _cuts(np.append(x, x + width), size[0], shape[1])
     down, rows = _cuts(np.append(y, y + height), size[1], shape[0])
-    middle_x, middle_y = (across[1:] + across[:-1]) / 2, (down[1:] + down[:-1]) / 2
-    inside = _inside(middle_x[None, :], middle_y[:, None], boxes)
+    inside = np.zeros((len(rows), len(columns)), np.bool_)
+    left, right = (np.searchsorted(across, np.clip(edge, 0, size[0])) for edge in (x, x + width))
+    top, bottom = (np.searchsorted(down, np.clip(edge, 0, size[1])) for edge in (y, y + height))
+    for first, last, start, stop in zip(top, bottom, left, right, strict=True):
+        inside[first:last, start:stop] = True
     pieces = inside * np.diff(down)[:, None] * np.diff(across)[None, :]
     area = np.zeros(shape)
     np.add.at(area, (rows[:, None], columns[None, :]), pieces)

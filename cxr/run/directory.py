@@ -160,6 +160,11 @@ class Run:
         return with_places(config, self._earlier_places(config))
 
     @property
+    def mirrors(self) -> bool:
+        """Whether its scores are means over each image and its mirror image, see `cxr.training.mirrored`."""
+        return os.path.lexists(self.config_path) and self.config().get("tta") == "flip"
+
+    @property
     def hierarchy(self) -> Any:
         """The tree of findings in which no score is above its parent's, see `cxr.data.hierarchy`; none without one."""
         task = self.config().get("task") if os.path.lexists(self.config_path) else None

@@ -11,7 +11,7 @@ from cxr.data.catalog import SPLITS, Catalog, check, check_images_exist, choose_
 from cxr.data.draw import draw_test
 from cxr.data.hierarchy import with_virtual_parents
 from cxr.data.sources.merged import Part, check_set_names
-from cxr.data.split import split_catalog
+from cxr.data.split import check_folds, split_catalog
 from cxr.errors import CxrError
 
 MERGED = "cxr.data.sources.merged.merge"
@@ -34,12 +34,27 @@ def read_source(config: Mapping[str, Any]) -> Catalog:
     """
     data = config["data"]
     refuse_elsewhere({"data": data, "cache": config.get("cache")})
+    check_folds(data.get("folds"), data.get("fold"), data.get("val_list"))
     merged = data["source"]["_target_"] == MERGED
     if data.get("sets") and not merged:
         raise CxrError("data.sets names data sets to merge; choose data=merged with it")
+    if merged:
+        _check_options_of_sets(data)
     sets = [_parts(data.get("sets") or {})] if merged else []
     read: Catalog = build(data["source"], *sets, allow=SOURCES)
     return read if str(data["source"]["_target_"]).startswith("cxr.") else check(read)
+
+
+def _check_options_of_sets(data: Mapping[str, Any]) -> None:
+    """Raises CxrError for options of `data=merged` that only its sets use."""
+    lists = any(data[f"{split}_list"] for split in SPLITS)
+    used = {"on_missing": False, "val_share": lists, "split_seed": lists or data.get("folds") is not None}
+    for name, default in {"on_missing": "fail", "val_share": 0.1, "split_seed": 0}.items():
+        if data[name] != default and not used[name]:
+            raise CxrError(
+                f"data.{name}={data[name]} has no effect with data=merged; pass data.sets.NAME.{name}={data[name]} for "
+                "each set"
+            )
 
 
 def _parts(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:

@@ -22,7 +22,7 @@ from cxr.training.keeping import RunCheckpoints
 from cxr.training.log import EpochLog, StepLog
 from cxr.training.resumption import MidEpoch
 from cxr.training.saving import CheckpointFiles
-from cxr.training.world import OwnProcesses
+from cxr.training.world import OwnProcesses, ProcessCountCheck
 
 
 def build_trainer(
@@ -35,6 +35,7 @@ def build_trainer(
     if run:
         saves = config["checkpoint"]
         callbacks = [
+            ProcessCountCheck(rank),
             EpochLog(run.log, show=first),
             StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
             MidEpoch(int(config["batch_size"])),

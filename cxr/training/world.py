@@ -8,13 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
+import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed.rendezvous import rendezvous
 
+from cxr.errors import CxrError, first_line
 from cxr.processes.ranks import Rank
 
-_FILES = "cxr/files"  # key in the store
+_FILES, _FAILURE = "cxr/files", "cxr/failure"  # keys in the store
 _CACHING = timedelta(days=14)  # the longest that ranks wait for rank 0, which may build a cache
 _LEAVING = timedelta(seconds=10)
 
@@ -52,6 +56,22 @@ def receive(rank: Rank, folder: Path) -> bool:
     return bool(names)
 
 
+def first_failure(rank: Rank, error: Exception) -> Exception:
+    """The error of the first process that failed, which the others show instead of that they have lost it.
+
+    Args:
+        rank: of this process.
+        error: of this process.
+    """
+    text = str(error) if isinstance(error, CxrError) else f"{type(error).__name__}: {first_line(error)}"
+    own = f"process {rank.number} of {rank.count}: {text}"
+    try:
+        first = connect(rank).compare_set(_FAILURE, "", own).decode()
+    except RuntimeError:  # the store has ended with the process that held it
+        first = own
+    return error if first == own else CxrError(first)
+
+
 class OwnProcesses(LightningEnvironment):
     """Gives Lightning the rank of this process; it reads no variables of SLURM, torchrun, LSF or MPI itself.
 
@@ -75,3 +95,23 @@ class OwnProcesses(LightningEnvironment):
     def node_rank(self) -> int:
         """The rank."""
         return self.rank.number
+
+
+class ProcessCountCheck(Callback):
+    """Checks that as many processes are connected as were started.
+
+    Args:
+        rank: of this process.
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raises CxrError if they are not."""
+        number, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        if (number, count) != (self.rank.number, self.rank.count):
+            raise CxrError(
+                f"process {self.rank.number} of {self.rank.count} is connected as process {number} of {count}; start "
+                "the run again, with trainer.devices=1 if the error persists"
+            )

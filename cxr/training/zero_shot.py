@@ -40,6 +40,8 @@ def write_zero_shot(run: Run, findings: Sequence[str], options: Mapping[str, Any
         CxrError: the folder exists, the run has another head, or a finding or the encoder does not fit.
     """
     run.refuse_smoke()
+    if run.mirrors:
+        raise CxrError(f"zero_shot does not average over mirror images, and {run.path} does; leave out tta=flip")
     made = Run(run.path.with_name(f"{run.path.name}-zero_shot"))
     if os.path.lexists(made.path):
         raise name_taken_error(made.path, "rename it, or evaluate it with run=")
@@ -64,7 +66,7 @@ def write_zero_shot(run: Run, findings: Sequence[str], options: Mapping[str, Any
                 rows = catalog.rows(split)
                 ancestry.check(str(run.path), split, rows["patient"].tolist(), rows["image"].tolist())
                 index, scores = [], []
-                network = loaded.network.to(device)
+                network = loaded.network.to(device).eval()
                 for batch, output in outputs(network, data.evaluation_dataloader(split), device, f"scoring {split}"):
                     index.append(batch["index"])
                     vector = network.fusion(output.embedding, on(device, batch))

@@ -69,6 +69,16 @@ def test_what_a_training_would_refuse_is_named_and_the_rest_still_shown(call: An
     assert told.code == 1 and "the split leaks: patient 000 has images in test and t" in told.out
 
 
+def test_archives_beside_complete_images_are_named_and_not_opened(call: Any, films: Path) -> None:
+    (films / "old.zip").write_bytes(b"no archive")
+    words = (*WORDS, f"data.root={films}", "data.on_missing=skip")
+    assert "old.zip is damaged or cut short" in call(*words).err  # two images could be in it
+    for name in ("118.png", "119.png"):
+        (films / name).touch()
+    told = call(*words)
+    assert told.code == 0 and "not opened, because every image is a file: old.zip" in told.out, told.err
+
+
 def test_roles_are_written_once_and_give_the_same_report(call: Any, films: Path) -> None:
     words = (*WORDS, f"data.root={films}", "data.on_missing=skip")
     told = call(*words, "roles=out.yaml")

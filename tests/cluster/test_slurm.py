@@ -1,12 +1,13 @@
 """A real SLURM: two tasks train as two processes of ours, jobs that are stopped go on, and the examples run."""
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.cluster.conftest import sha, wait_for
 
 pytestmark = pytest.mark.cluster
 NO_GPU = ("--gres=none", "--cpus-per-task=1", "--mem=0")
@@ -16,17 +17,6 @@ def ran(*command: str, environment: dict[str, str]) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def sha(run: Path) -> str:
-    return str(json.loads((run / "metrics.json").read_text())["checkpoint_sha256"])
-
-
-def wait_for(path: Path, seconds: float = 400) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, [file.read_text()[-2000:] for file in Path().glob("slurm-*.out")]
-        time.sleep(0.3)
 
 
 def wait_for_end(job: str, slurm: dict[str, str]) -> None:

@@ -65,6 +65,11 @@ def test_files_are_found_by_their_instance(root: Path) -> None:
     assert table["path"].tolist() == [str(root / "deep/c"), str(root / "a.dcm"), ""]
 
 
+def test_instances_without_any_file_are_the_error_and_not_their_patients(root: Path) -> None:
+    with pytest.raises(CxrError, match=r"none of the 2 images of .* is below .* SOPInstanceUID '1\.2\.276\.97'"):
+        read(root, "SOPInstanceUID,Mass\n1.2.276.97,1\n1.2.276.99,0\n")
+
+
 def test_two_files_of_one_instance_are_refused(root: Path) -> None:
     (root / "copy.dcm").write_bytes((root / "a.dcm").read_bytes())
     with pytest.raises(CxrError, match=r"two files have the SOPInstanceUID 1\.2\.276\.0: a\.dcm, copy\.dcm"):

@@ -180,6 +180,44 @@ def test_a_path_of_another_form_names_its_row(chexpert: Callable[..., Path]) -> 
         read_chexpert(str(chexpert(rows)))
 
 
+def test_ground_truth_of_a_study_is_that_of_each_of_its_images(chexpert: Callable[..., Path], capsys: Any) -> None:
+    root = chexpert([[*film(1), *labelled()]])
+    header = ["Study", *CHEXPERT[:3], "Lung Lesion", "Lung Opacity", *CHEXPERT[5:]]  # in another order than train.csv
+    studies = [f"CheXpert-v1.0/test/patient6474{n}/study1" for n in (1, 2, 3)]
+    cells = ["1.0" if name == "Lung Opacity" else "0.0" for name in header[1:]]
+    write(root / "groundtruth.csv", header, [[study, *cells] for study in studies])
+    with pytest.raises(CxrError, match=r"has no image of the 3 studies of .*groundtruth.csv"):
+        read_chexpert(str(root))
+    for name in ("patient64741/study1/view1_frontal", "patient64742/study1/view1_frontal",
+                 "patient64742/study1/view2_frontal", "patient64742/study1/view3_lateral"):  # fmt: skip
+        touch(root, f"CheXpert/test/{name}.jpg")
+    catalog = read_chexpert(str(root))
+    assert "1 of 3 studies of" in capsys.readouterr().out
+    test = catalog.table[catalog.table["split"] == "test"]
+    assert list(test["image"]) == [
+        "test/patient64741/study1/view1_frontal.jpg", "test/patient64742/study1/view1_frontal.jpg",
+        "test/patient64742/study1/view2_frontal.jpg",
+    ]  # fmt: skip
+    assert set(test["Lung Opacity"]) == {1} and set(test["Lung Lesion"]) == {0} and (test["path"] != "").all()
+
+
+def test_other_labels_of_chexpert_are_those_of_training_alone(chexpert: Callable[..., Path], capsys: Any) -> None:
+    root = chexpert([[*film(n), *labelled(Edema="1.0", Fracture="0.0")] for n in (1, 2, 3)])
+    rows = [[*film(n, about="Male,1,Frontal,PA"), *labelled(Edema="0.0")] for n in (2, 1, 64541)]
+    rows[0][0] = rows[0][0].replace("CheXpert-v1.0", "CheXpert-v1.0-small")
+    write(root / "train_cheXbert.csv", ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT], rows)
+    catalog = read_chexpert(str(root), labels="train_cheXbert.csv")
+    assert "1 training images are left out" in capsys.readouterr().out
+    assert values(catalog, "patient") == ["patient00001", "patient00002", "patient64541"]
+    assert values(catalog, "Edema") == [0, 0, 0] and values(catalog, "Fracture") == [None, None, 0]
+    assert values(catalog, "age") == [60, 60, 73]
+    with pytest.raises(CxrError, match=r"data.labels=none.csv is no file, nor a name below data.root="):
+        read_chexpert(str(root), labels="none.csv")
+    write(root / "other.csv", ["Path", *CHEXPERT], [[film(9)[0], *labelled()]])
+    with pytest.raises(CxrError, match=r"other.csv does not have one row for each training image"):
+        read_chexpert(str(root), labels="other.csv")
+
+
 # ---------------------------------------------------------------- MIMIC-CXR, CXR-LT, BRAX
 
 METADATA = ("dicom_id", "subject_id", "study_id", "ViewPosition", "StudyDate", "StudyTime")
@@ -210,6 +248,32 @@ def test_mimic_joins_labels_by_study_and_orders_studies_by_time(tmp_path: Path) 
     assert values(catalog, "followup") == [0, 1, 2]  # 9:06, though 90650 is a smaller number of digits than 101500
     assert values(catalog, "Edema") == [1, None, None]  # a study without labels is unknown
     assert values(catalog, "split") == ["val", "val", ""]
+
+
+def test_labels_of_mimic_studies_are_replaced_and_those_of_test_are_a_further_split(tmp_path: Path) -> None:
+    mimic(tmp_path)
+    split = [("a1", "59", "10000032", "test"), ("a2", "51", "10000032", "test"), ("a4", "53", "10000032", "train")]
+    write(tmp_path / "mimic-cxr-2.0.0-split.csv", ("dicom_id", "study_id", "subject_id", "split"), split)
+    names = [name.replace("Lung Opacity", "Airspace Opacity") for name in CHEXPERT]
+    cells = ["-1.0" if name == "Edema" else "1.0" if name == "Airspace Opacity" else "" for name in names]
+    path = tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv"
+    write(path, ("study_id", *names), [["51", *cells]])
+    catalog = read_mimic_cxr(str(tmp_path), uncertain="zeros", labels=path.name)
+    assert values(catalog, "Edema") == [1, 0, None] and values(catalog, "Lung Opacity") == [None, 1, None]
+    assert dict(catalog.tests) == {"relabelled": ("files/p10/p10000032/s51/a2.jpg",)}
+    assert not read_mimic_cxr(str(tmp_path)).tests
+    negbio = tmp_path / "mimic-cxr-2.0.0-negbio.csv"
+    write(
+        negbio, ("subject_id", "study_id", *CHEXPERT), [["1", study, *labelled(Edema="0.0")] for study in ("51", "53")]
+    )
+    catalog = read_mimic_cxr(str(tmp_path), labels=str(negbio))
+    assert values(catalog, "Edema") == [1, 0, 0] and not catalog.tests
+    write(negbio, ("study_id", *CHEXPERT), [["7", *labelled()]])
+    with pytest.raises(CxrError, match=r"negbio.csv has no study of .*metadata.csv"):
+        read_mimic_cxr(str(tmp_path), labels=str(negbio))
+    write(negbio, ("study_id", *CHEXPERT), [["7", *labelled()]] * 2)
+    with pytest.raises(CxrError, match=r"negbio.csv has the study 7 twice"):
+        read_mimic_cxr(str(tmp_path), labels=str(negbio))
 
 
 def test_mimic_takes_age_and_sex_from_the_table_of_patients(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_missing_roles_file_is_refused(tmp_path: Path) -> None:
             "scan,patient,Mass\na,1,1\n",
             r"no column for the images, such as image, filename or path; its columns are scan",
         ),
-        ("image,Mass\na,1\n", r"no column for the patients.*data\.one_image_a_patient=true"),
+        ("image,Mass\na,1\n", r"no DICOM header names the patients.*data\.one_image_a_patient=true"),
         ("image,patient,note\na,1,free\n", r"no column of findings: none of note holds labels"),
         ("image,patient,Mass\na,1,1\nb,,0\n", r"1 rows without patient \(line 3\), column 'patient'"),
         ("image,patient,Mass\na,1,1\nb,2,0\na,1,1\n", r"lists a more than once .* on lines 2, 4, column 'image'"),
@@ -314,7 +314,7 @@ def test_a_patient_with_two_sexes_has_none(read: Read, capsys: Any) -> None:
         True,
     ]
     shown = capsys.readouterr().out
-    assert "1 patients have two sexes, which count as unknown: 1" in shown
+    assert "the sex of patients with two sexes is unknown: 1" in shown
     assert "2 cells of 'age' are no age and count as unknown, such as '85 or more' (row 2)" in shown
 
 

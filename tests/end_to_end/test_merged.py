@@ -99,6 +99,13 @@ def test_a_run_on_merged_sets_has_metrics_of_every_set(
         (("data=merged", "data.sets=[nih,chexpert]"), "data.sets is not a list; write data.sets.NAME=VALUE"),
         (("data=merged", "data.sets.test=nih"), "data.sets.test: a set needs a name"),
         (("data=nih", "data.root=.", "data.sets.a=nih"), "choose data=merged"),
+        (
+            ("data=merged", "data.val_share=0.3"),
+            "no effect with data=merged; pass data.sets.NAME.val_share=0.3 for each",
+        ),
+        (("data=merged", "data.on_missing=skip"), "data.on_missing=skip has no effect with data=merged"),
+        (("data=merged", "data.split_seed=1"), "data.split_seed=1 has no effect with data=merged"),
+        (("data=merged", "data.split_seed=1", "data.folds=2", "data.fold=0"), "needs two sets or more"),
     ],
 )
 def test_mistakes_are_one_sentence(train: Callable[..., Any], words: tuple[str, ...], message: str) -> None:

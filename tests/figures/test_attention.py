@@ -2,10 +2,18 @@
 
 import numpy as np
 import pytest
-from matplotlib.patches import Rectangle
+from matplotlib.contour import ContourSet
+from matplotlib.figure import Figure
 
 from cxr.figures import attention
 from tests.figures.drawing import NAN, case
+
+
+def outlines(figure: Figure) -> list[tuple[float, ...]]:
+    """x, y, width and height of the lines around marked regions, of the first case."""
+    (lines,) = (each for each in figure.axes[0].collections if isinstance(each, ContourSet))
+    closed = [polygon for path in lines.get_paths() for polygon in path.to_polygons()]
+    return sorted((*polygon.min(axis=0), *np.ptp(polygon, axis=0)) for polygon in closed)
 
 
 @pytest.mark.parametrize(
@@ -44,10 +52,16 @@ def test_the_plain_film_is_beside_the_overlay_and_boxes_are_in_its_pixels() -> N
     for shown in (film, beneath):
         np.testing.assert_array_equal(shown.get_array(), image)
         assert shown.get_alpha() is None
-    (box,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
-    assert box.get_bbox().bounds == (left + 10, 20, 30, 5)
+    np.testing.assert_allclose(outlines(figure), [(left + 10, 20, 30, 5)], atol=1e-9)
     assert axes.get_xlim() == (0, right) and axes.get_ylim() == (64, 0)
     assert overlay.get_interpolation() == "bilinear"
+
+
+def test_boxes_that_touch_are_one_outline_also_at_the_border() -> None:
+    boxes = [(0.0, 0.0, 4.0, 64.0), (4.0, 10.0, 4.0, 20.0), (50.0, 60.0, 9.0, 90.0)]
+    figure = attention.attention_maps([case(image=np.zeros((64, 64), np.uint8), boxes=boxes)], "")
+    left = figure.axes[0].images[1].get_extent()[0]
+    np.testing.assert_allclose(outlines(figure), [(left, 0, 8, 64), (left + 50, 60, 9, 4)], atol=1e-9)
 
 
 def test_one_map_for_all_findings_is_said_to_be_one() -> None:

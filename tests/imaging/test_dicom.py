@@ -14,14 +14,20 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
@@ -210,6 +216,57 @@ def test_jpeg_baseline_is_what_pillow_reads() -> None:
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     with Image.open(file) as image:
         np.testing.assert_array_equal(shown(dataset), np.asarray(image).astype(int) * 257)
+
+
+CODED = Path(__file__).parent / "coded"
+STORED = {  # what the files there have, by their bits
+    8: (RAMP // 16).astype(np.uint8), 12: RAMP,
+    16: np.random.default_rng(3).integers(0, 65536, (24, 40)).astype(np.uint16),
+}  # fmt: skip
+
+
+def compressed(name: str, syntax: UID, bits: int = 12, change: Callable[[bytes], bytes] = bytes) -> Dataset:
+    dataset = film(STORED[bits], bits)
+    dataset.PixelData = encapsulate([change((CODED / name).read_bytes())])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("name", "syntaxes"),
+    [
+        ("extended_12.jpg", [JPEGExtended12Bit]),
+        ("lossless_8_predictor_6.jpg", [JPEGLossless]),
+        ("lossless_12_predictor_1.jpg", [JPEGLossless, JPEGLosslessSV1]),
+        ("lossless_12_predictor_4.jpg", [JPEGLossless]),
+        ("lossless_16_predictor_1.jpg", [JPEGLossless, JPEGLosslessSV1]),
+        ("lossless_16_predictor_7.jpg", [JPEGLossless]),
+        ("htj2k_8.jph", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K]),
+        ("htj2k_12.jph", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K]),
+        ("htj2k_16.jph", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K]),
+    ],
+)
+def test_images_of_other_encoders_show_the_pixels_that_were_coded(name: str, syntaxes: list[UID]) -> None:
+    bits = int(name.partition("_")[2].partition("_")[0].partition(".")[0])
+    plain = shown(film(STORED[bits], bits))
+    for syntax in syntaxes:
+        np.testing.assert_array_equal(shown(compressed(name, syntax, bits)), plain)
+
+
+def test_lossy_htj2k_shows_nearly_the_same_pixels() -> None:
+    read = shown(compressed("htj2k_lossy_12.jph", HTJ2K)).astype(int)
+    assert np.abs(read - shown(film(RAMP))).max() < 51 * 16
+
+
+@pytest.mark.parametrize("name", ["extended_12.jpg", "lossless_12_predictor_4.jpg"])
+def test_damaged_headers_of_jpeg_are_refused_before_the_decoder_sees_them(name: str) -> None:
+    content = (CODED / name).read_bytes()
+    tables, frame = content.index(b"\xff\xc4"), max(content.find(b"\xff\xc1"), content.find(b"\xff\xc3"))
+    syntax = JPEGExtended12Bit if name.startswith("extended") else JPEGLossless
+    for place, value in ((frame + 4, 79), (frame + 9, 3), (tables, 79), (tables + 1, 0xD4), (11, 96)):
+        with pytest.raises(BadImage, match="the header of its compressed image is not that of a gray JPEG"):
+            shown(compressed(name, syntax, change=lambda c: c[:place] + bytes([value]) + c[place + 1 :]))  # noqa: B023
 
 
 def test_files_without_preamble_and_without_transfer_syntax_are_read() -> None:

@@ -32,8 +32,11 @@ SEXES: Mapping[str, str] = {
     **dict.fromkeys(("m", "male", "man"), "M"),
     **dict.fromkeys(("", "u", "unknown", "o", "other", "nan", "na", "n/a"), ""),
 }
-VIEWS: Mapping[str, str] = {"posteroanterior": "PA", "posterior-anterior": "PA", "anteroposterior": "AP",
-                            "anterior-posterior": "AP", "nan": "", "unknown": ""}  # fmt: skip
+VIEWS: Mapping[str, str] = {
+    **dict.fromkeys(("posteroanterior", "posterior-anterior", "p.a."), "PA"),
+    **dict.fromkeys(("anteroposterior", "anterior-posterior", "a.p."), "AP"),
+    **dict.fromkeys(("nan", "unknown"), ""),
+}
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?")
 _DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 _MOST_FOLLOWUPS = 1000
@@ -108,7 +111,7 @@ def _refuse(
         at = np.flatnonzero(np.isin(codes, wrong))
         values = some([repr(texts[position]) for position in wrong])
         raise CxrError(
-            f"{origin} row {some([str(rows[k]) for k in at])}, column {heading!r}: {values} "
+            f"{origin} row{'s' * (len(at) > 1)} {some([str(rows[k]) for k in at])}, column {heading!r}: {values} "
             f"{'is' if len(wrong) == 1 else 'are'} not understood; {rule}"
         )
 

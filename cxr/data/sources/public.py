@@ -66,6 +66,14 @@ class Published:
             )
         return found
 
+    def given(self, option: str, name: str) -> Path:
+        """The file of an option: a path, or a name below the folder; a missing file is a CxrError."""
+        path = Path(name).expanduser()
+        found = next((each for each in (path, self.folder / path) if each.is_file()), None)
+        if found is None:
+            raise CxrError(f"data.{option}={name} is no file, nor a name below data.root={self.root}")
+        return found
+
     def table(self, *patterns: str, needs: Sequence[str], split: str | None = None) -> pd.DataFrame:
         """The cells of a table as text, without surrounding space; its index is the rows of the file, its name `path`.
 

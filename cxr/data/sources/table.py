@@ -122,6 +122,13 @@ def attributes(
         notes.append(
             f"{len(images.moved)} images were found by the end of their path or by their UID, such as {name} at {path}"
         )
+    if not ("patient" in columns or one_image_a_patient) and (images.paths == "").all():
+        raise CxrError(
+            f"none of the {len(table)} images of {origin} is below data.root={folder}: no file has the name or "
+            f"SOPInstanceUID {text['image'][0]!r} (column {columns['image']!r}), so that no DICOM header names the "
+            "patients; give the folder of the images, or, for a table without them, `patient: HEADING` in "
+            "data.roles=FILE or data.one_image_a_patient=true"
+        )
     fill(text, images.paths, notes, ["patient"] if one_image_a_patient else [])
     table["patient"] = _patients(text, images, columns, origin, one_image_a_patient)
     table["followup"] = 0
@@ -196,6 +203,6 @@ def _one_sex(table: pd.DataFrame, notes: list[str]) -> pd.Series:
     female, male = (np.bincount(codes, sex == letter) > 0 for letter in "FM")
     both = np.asarray(patients)[female & male]
     if len(both):
-        notes.append(f"{len(both)} patients have two sexes, which count as unknown: {some(both.tolist())}")
+        notes.append(f"the sex of patients with two sexes is unknown: {some(both.tolist())}")
         sex = sex.where(~table["patient"].isin(both), "")
     return sex

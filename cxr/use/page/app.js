@@ -68,6 +68,7 @@ async function score() {
       finding: readable(SYSTEM.findings[state.chosen]),
       value: percent(values[state.chosen]),
       above: SYSTEM.findings.filter((_, k) => isAbove(k)).length,
+      warnings: state.scores.warnings.length ? text("warned", { warnings: state.scores.warnings.join("; ") }) : "",
     }),
   );
 }
@@ -87,6 +88,9 @@ function showScores() {
   const focused = document.activeElement?.dataset?.place;
   $("findings").replaceChildren(...order.map((k) => make("li", row(k))));
   if (focused !== undefined) $("findings").querySelector(`[data-place="${focused}"]`)?.focus();
+  const warnings = found?.warnings ?? [];
+  $("warnings").hidden = !warnings.length;
+  $("warnings").querySelector("ul").replaceChildren(...warnings.map((warning) => make("li", warning)));
   if (!found) return viewer.showMaps([]);
   showDetail(state.chosen);
   showAttention();

@@ -15,9 +15,9 @@ from typing import Any
 from cxr.files.writing import write_text
 from cxr.use.page.runtime import Runtime
 
-PARTS = ("strings", "decode", "resize", "model", "viewer", "card", "app")
+PARTS = ("strings", "decode", "dicom", "levels", "resize", "unusual", "model", "viewer", "card", "app")
 _HERE = Path(__file__).parent
-_SHOWN = ("name", "findings", "parents", "members", "rule", "calibration", "operating_points")
+_SHOWN = ("name", "findings", "parents", "members", "rule", "calibration", "operating_points", "detectors")
 
 
 def write_page(path: Path, about: Mapping[str, Any], digest: str, runtime: Runtime) -> None:
