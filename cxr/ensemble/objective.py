@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cxr.ensemble.splits import Split
-from cxr.errors import CxrError
 from cxr.metrics.patients import per_patient
 from cxr.metrics.ranking import Ranking
 
@@ -82,17 +81,6 @@ class Landscape:
         """(P,) mean over the defined findings; NaN where one was not evaluated, zeros if none is defined."""
         defined = ~np.isnan(self.value).all(axis=0)
         return self.value[:, defined].mean(axis=1) if defined.any() else np.zeros(len(self.value))
-
-
-def check_objective(name: str) -> str:
-    """`name` if it is an objective.
-
-    Raises:
-        CxrError: it is not; the objectives are named.
-    """
-    if name not in OBJECTIVES:
-        raise CxrError(f"method.objective={name} is unknown; choose {', '.join(OBJECTIVES)}")
-    return name
 
 
 def evaluate(
