@@ -86,7 +86,8 @@ class WeightedLoss(nn.Module):
         defer_epochs: int = 0,
     ) -> None:
         super().__init__()
-        check_option("defer_epochs", defer_epochs)
+        if type(defer_epochs) is not int or defer_epochs < 0:
+            raise CxrError(f"loss.defer_epochs={defer_epochs} must be 0 or a positive whole number")
         self.activation, self.defer_epochs = activation, defer_epochs
         self.weighs = weights != "none"
         self.switch_epoch = defer_epochs if self.weighs and defer_epochs else None

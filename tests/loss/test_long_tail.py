@@ -257,6 +257,7 @@ def test_half_precision_gives_what_float32_gives_and_extreme_logits_finite_gradi
         (lambda: Asymmetric(clip=math.nan), r"loss\.clip=nan must be"),
         (lambda: BinaryCrossEntropy([1], [1], smoothing="0.1"), r"loss\.smoothing=0\.1 must be"),  # type: ignore[arg-type]
         (lambda: LDAM(POSITIVE, 30.0, defer_epochs=True), r"loss\.defer_epochs=True must be"),
+        (lambda: LDAM(POSITIVE, 30.0, defer_epochs=1.5), r"loss\.defer_epochs=1\.5 must be"),
     ],
 )
 def test_options_out_of_range_are_refused(make: Callable[[], nn.Module], said: str) -> None:
