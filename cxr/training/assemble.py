@@ -34,6 +34,7 @@ from cxr.model.network import Network
 from cxr.processes.ranks import Rank, given_rank
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
+from cxr.run.smoke import is_smoke
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
 from cxr.training.build import (
     NO_WEIGHTS,
@@ -49,7 +50,7 @@ from cxr.training.build import (
 from cxr.training.catalog import read_catalog
 from cxr.training.devices import Devices, accumulation, loader_processes
 from cxr.training.groups import backbone_layers, build_optimizer, with_groups
-from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
+from cxr.training.initial import ancestry_of_options, check_frozen, freeze, keeper_of_head, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
 from cxr.training.resumption import Restored
@@ -140,6 +141,7 @@ def assemble(
     check_loss(loss, task, batches)
     if first:
         _check_forward(network, loss)
+        _warn_of_late_switch(config, loss, task)
     freeze(network, config["freeze"])
     if config["trainer"]["compile"] and trains:
         network.compile()
@@ -210,7 +212,7 @@ def _network(
     network = build_network(config, findings, backbone=backbone, label_vectors=vectors)
     evaluated = {split: ids_of(catalog.rows(split)) for split in rows if split != "train"}
     ancestry = (
-        start_from(network, init, catalog.findings, evaluated, config["init_head"])
+        start_from(network, init, catalog.findings, evaluated, config["init_head"], keeper_of_head(config))
         if init
         else ancestry_of_options(config)
     )
@@ -238,6 +240,17 @@ def _check_forward(network: Network, loss: nn.Module) -> None:
     network.train()
     if not isinstance(terms, LossTerms):
         raise CxrError(f"{name} returns {type(terms).__name__}; a loss must return LossTerms(total, number)")
+
+
+def _warn_of_late_switch(config: Mapping[str, Any], loss: nn.Module, task: ClassificationTask) -> None:
+    """Prints a warning if training ends before deferred weights, or the second stage of a hierarchy, begin."""
+    epochs = int(config["trainer"]["max_epochs"])
+    switches = {"loss.defer_epochs": getattr(loss, "switch_epoch", None)}
+    if config["task"].get("hierarchy"):
+        switches["task.conditional_epochs"] = getattr(task, "conditional_epochs", None)
+    for option, switch in switches.items():
+        if switch and switch >= epochs and not is_smoke(config):
+            print(f"warning: {option}={switch} has no end in a training of {epochs} epochs; lower it", flush=True)
 
 
 def _as_plain(ancestry: Ancestry) -> dict[str, Any]:

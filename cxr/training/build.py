@@ -105,9 +105,10 @@ def build_loss(
 ) -> nn.Module:
     """The loss of a resolved configuration.
 
-    Its constructor receives the arguments it has parameters for: `findings` (L names), `positive` and
-    `negative` (L counts of the training targets), `epochs` (of the whole run), `activation` (by which the task scores),
-    `head_scale` (the option `scale` of the head, or none), `in_features` (of the image vector) and `label_vectors`.
+    Its constructor receives the arguments it has parameters for: `findings` (L names), `positive` and `negative` (L
+    counts of the training targets), `epochs` (of the whole run), `activation` (by which the task scores),
+    `head_scale` (the option `scale` of a head without label vectors, or none), `in_features` (of the image vector)
+    and `label_vectors`.
 
     Args:
         training_targets: (N, L), NaN unknown.
@@ -120,14 +121,24 @@ def build_loss(
         "negative": lambda: (training_targets == 0).sum(axis=0).tolist(),
         "epochs": lambda: int(config["trainer"]["max_epochs"]),
         "activation": lambda: build_task(config).activation,
-        "head_scale": lambda: config["head"].get("scale"),
+        "head_scale": lambda: _head_scale(config["head"]),
         "in_features": lambda: in_features,
     }
     arguments = {name: value() for name, value in accepted_arguments(config["loss"], offered).items()}
+    if "head_scale" in arguments and config["task"].get("hierarchy"):
+        raise CxrError(
+            f"loss._target_={config['loss']['_target_']} needs the logits of the head, and task.hierarchy combines "
+            "those of a path; choose another loss, or task=multi_label"
+        )
     loss = build(config["loss"], **arguments, **_of_text(config, "loss", label_vectors))
     if not isinstance(loss, nn.Module):
         raise CxrError(f"loss._target_={config['loss']['_target_']} is not a torch.nn.Module")
     return loss
+
+
+def _head_scale(head: Mapping[str, Any]) -> float | None:
+    """The option `scale` of a head; None for a head of label text, whose logits have a bias."""
+    return None if accepted_arguments(head, {"label_vectors": None}) else head.get("scale")
 
 
 def build_task(config: Mapping[str, Any], findings: Sequence[str] = ()) -> ClassificationTask:

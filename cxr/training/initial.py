@@ -17,6 +17,7 @@ from cxr.training.checkpoint import network_state, read_checkpoint
 
 PARTS = ("backbone", "attention", "fusion", "head")
 _HEAD = "head."
+_TAU = "cxr.training.callbacks.tau_norm.TauNormalisation"
 
 
 def ancestry_of_options(config: Mapping[str, Any]) -> Ancestry:
@@ -43,6 +44,7 @@ def start_from(
     findings: Sequence[str],
     evaluated: Mapping[str, pd.DataFrame] | None = None,
     with_head: bool = True,
+    keeper: str | None = None,
 ) -> Ancestry:
     """Loads the weights of a finished run's best checkpoint, and returns the data they were trained on.
 
@@ -54,9 +56,11 @@ def start_from(
         findings: L names of the network's outputs.
         evaluated: rows (`patient`, `image`) of the splits on which the network will be evaluated, by name.
         with_head: load the head's weights if they fit.
+        keeper: see `keeper_of_head`.
 
     Raises:
-        CxrError: there is no checkpoint, its weights do not fit, or they were trained on one of these splits.
+        CxrError: there is no checkpoint, its weights do not fit, a kept head is not loaded, or they were
+            trained on one of these splits.
     """
     given = Path(init).expanduser()
     path = Run(given).best if given.is_dir() else given
@@ -76,7 +80,12 @@ def start_from(
     if wrong:
         raise CxrError(
             f"init={init} has the weights of another network: {wrong[0]} and {len(wrong) - 1} more do not fit; choose "
-            "its backbone and attention"
+            f"the {wrong[0].partition('.')[0]} of that run"
+        )
+    if keeper and not same_head:
+        raise CxrError(
+            f"{keeper} keeps the head of init={init}, and that head is not used: its findings are "
+            f"{', '.join(about['findings'])}; choose these findings, the same head, and init_head=true"
         )
     preprocessing = read_preprocessing(about.get("preprocessing"), str(path))
     for name in ("mean", "std"):
@@ -96,8 +105,15 @@ def start_from(
     return ancestry
 
 
+def keeper_of_head(config: Mapping[str, Any]) -> str | None:
+    """The option that keeps the initial weights of the head, which must then be those of `init`."""
+    if "head" in config["freeze"]:
+        return f"freeze={as_override(config['freeze'])}"
+    return next((f"callbacks={name}" for name, node in config["callbacks"].items() if node["_target_"] == _TAU), None)
+
+
 def check_frozen(config: Mapping[str, Any]) -> None:
-    """Raises CxrError if `freeze` names no part of a network, or freezes a backbone of random weights."""
+    """Raises CxrError if `freeze` names no part of a network, or random weights of backbone or head would be kept."""
     backbone, parts = config["backbone"], config["freeze"]
     for name in parts:
         if name not in PARTS:
@@ -108,6 +124,9 @@ def check_frozen(config: Mapping[str, Any]) -> None:
             f"freeze={as_override(parts)} freezes the initial weights of the backbone, which are random; pass "
             "init=runs/<name>, a finished run, or backbone.pretrained=true"
         )
+    keeper = keeper_of_head(config)
+    if keeper and not config["init"]:
+        raise CxrError(f"{keeper} keeps the initial weights of the head, which are random; pass init=runs/<name>")
 
 
 def freeze(network: Network, parts: Sequence[str]) -> None:

@@ -149,6 +149,11 @@ def test_a_loss_receives_the_activation_of_the_task_and_the_scale_of_the_head() 
     assert loss.margin.tolist() == pytest.approx([20 * 0.5, 20 * 0.5 * 2**-0.25])
     with pytest.raises(CxrError, match="only head=normalised gives; choose it"):
         build_loss(composed("loss=ldam"), target, ["Mass", "Nodule"])
+    text = ["head=label_vectors", "text=file", "text.file=a.npz"]
+    with pytest.raises(CxrError, match="only head=normalised gives"):
+        build_loss(composed("loss=ldam", *text), target, ["Mass", "Nodule"])
+    with pytest.raises(CxrError, match=r"task\.hierarchy combines those of a path"):
+        build_loss(composed("loss=ldam", "head=normalised", "task=nih_tree"), target, ["Mass", "Nodule"])
 
 
 def test_a_loss_that_couples_the_samples_of_a_batch_needs_them_in_one_batch() -> None:

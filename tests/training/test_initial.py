@@ -124,6 +124,8 @@ def test_a_head_that_fits_is_initialized_again_with_init_head_false(
 ) -> None:
     made, untouched = network(), network()
     start_from(made, str(trained.run.path), names(trained), with_head=False)
+    with pytest.raises(CxrError, match=r"freeze=\[head\] keeps the head of init=.*; choose these findings"):
+        start_from(made, str(trained.run.path), names(trained), with_head=False, keeper="freeze=[head]")
     assert capsys.readouterr().out.endswith("best.ckpt; the head is initialized randomly\n")
     first, own, before = stored(trained), made.state_dict(), untouched.state_dict()
     assert all(torch.equal(own[name], (before if name.startswith("head.") else first)[name]) for name in own)
@@ -147,7 +149,9 @@ def test_frozen_parts_keep_weights_and_buffers_and_the_others_learn() -> None:
     [(["freeze=[bakbone]"], r"freeze=\[bakbone\] names bakbone; .* are backbone, attention, fusion, head"),
      (["freeze=[backbone,head]"], r"backbone, which are random; pass init=runs/<name>"),
      (["experiment=holste_crt"], r"backbone, which are random; pass init=runs/<name>"),
-     (["experiment=holste_tau_norm"], r"backbone, which are random; pass init=runs/<name>")],
+     (["experiment=holste_tau_norm"], r"backbone, which are random; pass init=runs/<name>"),
+     (["experiment=holste_tau_norm", "backbone.pretrained=true"], r"callbacks=tau_norm .* the head, which are random"),
+     (["freeze=[head]"], r"freeze=\[head\] .* the head, which are random; pass init=runs/<name>")],
 )  # fmt: skip
 def test_parts_that_do_not_exist_or_are_random_are_not_frozen(options: list[str], said: str) -> None:
     with pytest.raises(CxrError, match=said):
