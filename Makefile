@@ -9,13 +9,14 @@ TESTED := $(addprefix $(DONE)-,wandb tensorboard joblib slurm tune)
 MEMBERS := paper_vgg paper_mobilenet paper_resnet
 RUNS := runs
 PHANTOMS := data
+DIST := dist
 LONG_TAIL := softmax,cb,rw,focal,cb_focal,rw_focal,ldam,cb_ldam,cb_ldam_drw,rw_ldam,rw_ldam_drw,mixup,balanced_mixup
 DECOUPLED := crt,tau_norm
 SMALL := backbone=timm backbone.name=test_resnet backbone.pretrained=false attention=none image_size=32 batch_size=32
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .NOTPARALLEL: # pip must not run twice in one environment
-.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu test-cluster bench bench-data format sheet page-assets test-page
+.PHONY: help setup demo paper long-tail test test-slow test-faults check check-gpu check-cluster test-cluster bench bench-data format sheet use-wheel page-assets test-page
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -76,17 +77,21 @@ test-slow: setup $(TESTED) ## run the slow tests except those of faults
 test-faults: setup $(TESTED) ## run all tests of kills, signals and full disks
 	$(RUN) -m pytest -m 'not gpu' tests/faults
 
-test-page: $(DONE)-browser page-assets ## run the tests of the page in Chromium, which the system provides
-	$(RUN) -m pytest -m browser tests/use/test_page_browser.py
+test-page: $(DONE)-browser page-assets ## run the tests of the page in Chromium and Firefox, which the system provides
+	$(RUN) -m pytest -m browser tests/use
 
-test-cluster: setup ## run the tests with SLURM's own daemons on this host; says which Debian packages are missing
+test-cluster: setup $(TESTED) $(DONE)-postgres ## run the tests of SLURM, two hosts, sweeps and PostgreSQL; says which Debian packages are missing
 	$(RUN) -m pytest -m cluster -rs tests/cluster
 
-check: setup ## check style, types and known vulnerabilities of the locked packages
+check-cluster: setup ## run the tests of SLURM as jobs of your own cluster, on two nodes, from a clone that all nodes share
+	CXR_CLUSTER=1 $(RUN) -m pytest -m cluster -rs --basetemp=runs/.check-cluster tests/cluster/test_slurm.py
+
+check: setup ## check style, types, known vulnerabilities of the locked packages, and that all extras resolve beside them
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) tests/trust/audit.py
+	$(RUN) tests/trust/resolve.py
 
 check-gpu: setup ## run the tests that need a GPU: float32 against the CPU, mixed precision, resuming, all devices
 	$(RUN) -m pytest -m gpu tests/end_to_end
@@ -101,6 +106,10 @@ bench-data: setup ## measure what limits training on DATA=DIR, a folder of image
 format: setup ## format the code
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+use-wheel: setup ## build dist/cxr_use-*.whl, which uses exported bundles without PyTorch
+	folder=$$(mktemp -d) && cp -r cxr conf LICENSE $$folder && cp packaging/cxr-use.toml $$folder/pyproject.toml && \
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(DIST) $$folder && rm -r $$folder
 
 page-assets: setup ## download ONNX Runtime Web with npm into the user's cache folder, for export page=true
 	$(RUN) -m cxr.use.page.runtime

@@ -1,6 +1,6 @@
 """What several processes cost: `python benchmarks/cluster.py [ROW ...]`; docs/benchmarks.md explains the rows.
 
-`parallel_sweep` and `tune_overhead` need the extras `joblib` and `tune`.
+`two_hosts` needs root and iproute2, `parallel_sweep` and `tune_overhead` the extras `joblib` and `tune`.
 """
 
 import sys
@@ -10,8 +10,10 @@ sys.path.pop(0)  # this folder, whose numbers.py is not Python's
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
+import csv
 import os
 import signal
+import statistics
 import subprocess
 import tempfile
 import time
@@ -19,9 +21,10 @@ import time
 from benchmarks.faults import LOADED, environment
 from benchmarks.made import row, say
 from cxr.phantom import write_phantoms
+from tests.cluster.hosts import connected_hosts, torchrun
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = ("agent_start", "rank_end", "parallel_sweep", "tune_overhead")
+ROWS = ("two_hosts", "agent_start", "rank_end", "parallel_sweep", "tune_overhead")
 SMALL = ("backbone=resnet10", "image_size=32", "batch_size=16", "trainer.accelerator=cpu", "data.workers=0",
          "data.images=90", "data.phantom_size=64", "trainer.log_every_n_steps=1")  # fmt: skip
 
@@ -49,7 +52,7 @@ def train(data: Path, scratch: Path, *options: str) -> list[str]:
     return [*own, *options]
 
 
-def torchrun(scratch: Path, imports: str) -> list[str]:
+def bare_torchrun(scratch: Path, imports: str) -> list[str]:
     (scratch / "bare.py").write_text(BARE)
     agent = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
     return [sys.executable, *agent, str(scratch / "bare.py"), imports, str(scratch / "pid")]
@@ -79,7 +82,7 @@ def agent_start_and_rank_end(data: Path, scratch: Path) -> None:
     began = time.monotonic()
     ours.wait()
     end = time.monotonic() - began
-    bare = subprocess.Popen(torchrun(scratch, loaded.stdout.strip()), **quiet)
+    bare = subprocess.Popen(bare_torchrun(scratch, loaded.stdout.strip()), **quiet)
     reference = seconds_until(bare, scratch / "pid")
     time.sleep(1)
     os.kill(int((scratch / "pid").read_text()), signal.SIGKILL)
@@ -87,6 +90,33 @@ def agent_start_and_rank_end(data: Path, scratch: Path) -> None:
     bare.wait()
     row("agent_start", start, reference, start / reference, "s")
     row("rank_end", end, time.monotonic() - began, end / (time.monotonic() - began), "s")
+
+
+def images_per_second(run: Path) -> float:
+    """The median of the epochs after the first."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return statistics.median(float(line["images_per_second"]) for line in list(csv.DictReader(file))[1:])
+
+
+def two_hosts(scratch: Path) -> None:
+    """Two hosts, which are network namespaces, with one process each, in turns with one host with two processes."""
+    data = scratch / "more-data"
+    write_phantoms(data, images=400, size=64, processes=2)
+    options = ("trainer=ddp", "trainer.max_epochs=4", "callbacks=[]", "image_size=64", "data.images=400")
+    rates: dict[str, list[float]] = {"two": [], "one": []}
+    with connected_hosts() as hosts:
+        for turn in range(3):
+            command = train(data, scratch, *options, f"name=two-{turn}")[1:]
+            both = torchrun(hosts, command, environment(1), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if any(process.wait() for process in both):
+                raise SystemExit("error: torchrun failed on a host; tests/cluster/test_hosts.py shows its output")
+            one = train(data, scratch, *options, f"name=one-{turn}")
+            subprocess.run(one, env=environment(1), check=True, stdout=subprocess.DEVNULL)
+            for name, found in rates.items():
+                found.append(images_per_second(scratch / "runs" / f"{name}-{turn}"))
+    say(f"two_hosts: {rates} images/s")
+    ours, reference = statistics.median(rates["two"]), statistics.median(rates["one"])
+    row("two_hosts", ours, reference, ours / reference, "images/s")
 
 
 def parallel_sweep(data: Path, scratch: Path) -> None:
@@ -128,6 +158,8 @@ def main(chosen: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="cxr-cluster-") as place:
         data, scratch = Path(place) / "data", Path(place)
         write_phantoms(data, images=90, size=64, processes=1)
+        if "two_hosts" in chosen:
+            two_hosts(scratch)
         if {"agent_start", "rank_end"} & set(chosen):
             agent_start_and_rank_end(data, scratch)
         if "parallel_sweep" in chosen:

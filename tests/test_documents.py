@@ -29,7 +29,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
-from cxr.cli import conf_dir
+from cxr.cli import conf_dir, use
 from cxr.cli.compose import read_command_line
 from cxr.cli.entry import run
 from cxr.cli.options import plain
@@ -139,6 +139,7 @@ NOT_RUN = (  # what is not this project's; each with what the documents use it f
     "git clone <this repository> cxr",
     "git clone <this repository> cxr && cd cxr",
     "cd cxr",
+    "pip install 'cxr_use-VERSION-py3-none-any.whl[serve]'",
     "source .venv/bin/activate",
     'eval "$(cxr --shell-completion install=bash)"',
     'eval "$(python train.py --shell-completion install=bash)"',
@@ -201,6 +202,10 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
         assert (ROOT / shlex.split(command)[1]).exists()
         return
     command = re.sub(r"^(torchrun|srun) (--\S+ )+(python )?", "python ", command)
+    if command.startswith("cxr-use "):
+        _, program, *words = shlex.split(command)
+        assert use.options(program, words)
+        return
     if command.startswith("curl "):
         path = re.search(r"http://127\.0\.0\.1:8000(\S*)$", command)
         assert path and f'"{path[1]}"' in (ROOT / "cxr" / "use" / "api.py").read_text(encoding="utf-8")
@@ -214,7 +219,9 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
     if program == "tune":
         words, passed = own_words(words)
         assert read_command_line("train", passed, str(conf_dir())).config is not None
-    overrides = [word.replace("/home/me", str(package)) for word in words if word not in SHOWS]
+    words = [word.replace("/home/me", str(package)) for word in words]
+    flags = [word for word in words if word.startswith("--config-dir=")]
+    overrides = [word for word in words if word not in (*SHOWS, *flags)]
     parsed = OverridesParser.create().parse_overrides(overrides)
     swept = [
         [f"{one.key_or_group}={value}" for value in one.sweep_string_iterator()]
@@ -224,7 +231,7 @@ def test_commands_are_accepted(page: str, command: str, package: Path) -> None:
     assert "-m" in words or not swept, "several values without -m"
     fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
     for number in range(max(map(len, swept), default=1)):  # each value once
-        chosen = [*fixed, *(values[number % len(values)] for values in swept)]
+        chosen = [*flags, *fixed, *(values[number % len(values)] for values in swept)]
         config = read_command_line(program, chosen, str(conf_dir())).config
         assert config is not None
         if words or program in ("train", "cache"):  # the others need arguments, and are only mentioned

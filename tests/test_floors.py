@@ -73,19 +73,15 @@ def folder(module: str) -> str:
 
 
 def test_every_folder_has_its_floor_and_no_helper_lies_loose() -> None:
-    entries = {"", "__main__", "evaluate", "compare"}  # `python -m cxr`, and two former spellings
-    assert {folder(module) for module in MODULES} - entries == set(FLOORS)
+    assert {folder(module) for module in MODULES} - {"", "__main__"} == set(FLOORS)
     loose = {path.stem for path in FILES if path.parent == ROOT / "cxr"}
-    assert loose == {"__init__", "__main__", "evaluate", "compare", "errors", "findings"}
+    assert loose == {"__init__", "__main__", "errors", "findings"}
 
 
 @pytest.mark.parametrize("floor", FLOORS)
 def test_a_folder_imports_from_the_floors_below_alone(floor: str) -> None:
     below = {"", *FLOORS[: FLOORS.index(floor) + 1]}
-    found = [
-        edge for edge in edges(f"cxr.{floor}") if not edge[0].endswith(".__main__")
-    ]  # that starts the command line
-    assert [edge for edge in found if folder(edge[1]) not in below] == []
+    assert [edge for edge in edges(f"cxr.{floor}") if folder(edge[1]) not in below] == []
 
 
 def test_processes_import_errors_alone() -> None:
@@ -100,7 +96,7 @@ def test_what_computes_knows_no_data_and_no_other_of_its_kind(floor: str) -> Non
 
 def test_nothing_but_entries_imports_the_command_line() -> None:
     importers = {edge[0] for edge in edges("cxr") if lies_in(edge[1], "cxr.cli") and not lies_in(edge[0], "cxr.cli")}
-    assert importers == {"cxr.__main__", "cxr.evaluate", "cxr.compare", "cxr.data.cache.__main__"}
+    assert importers == {"cxr.__main__"}
 
 
 def test_one_module_alone_reads_and_changes_the_arguments_of_the_process() -> None:

@@ -90,6 +90,6 @@ def test_an_extra_that_does_not_exist_is_one_sentence(venv: Path) -> None:
     code, said, _ = make(venv, "setup", "EXTRAS=wandbb")
     assert code != 0 and said.startswith(
         "error: EXTRAS=wandbb is unknown; choose from "
-        "dicom, excel, joblib, slurm, wandb, tensorboard, export, tune, serve, text, browser, dev\n"
+        "dicom, excel, joblib, slurm, wandb, tensorboard, export, tune, postgres, serve, text, browser, dev\n"
     )
     assert not list(venv.glob(".complete-*-wandbb"))

@@ -1,10 +1,12 @@
 """Parses the command line of a program, and composes and checks its configuration before anything starts."""
 
 import argparse
+import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
@@ -22,6 +24,7 @@ from cxr.cli.mistakes import (
     groups_of,
     keys_of,
     options_of,
+    refuse_spaces,
     unknown_flag,
     unknown_key,
     unreadable,
@@ -33,7 +36,6 @@ from cxr.errors import CxrError, first_line
 _UNSUPPORTED = {  # flags of Hydra that change which configuration is composed
     "config_name": "--config-name",
     "config_path": "--config-path",
-    "config_dir": "--config-dir",
     "experimental_rerun": "--experimental-rerun",
 }
 _ALL = "help=all"
@@ -80,11 +82,6 @@ class CommandLine:
 def read_command_line(program: str, arguments: Sequence[str], folder: str) -> CommandLine:
     """Parses arguments and composes their configuration; of a sweep, each swept value is composed once.
 
-    Args:
-        program: name of the primary configuration.
-        arguments: without the program's own name.
-        folder: of the configuration.
-
     Raises:
         CxrError: a flag, key or option does not exist or cannot be parsed, or a value is a secret.
     """
@@ -93,6 +90,8 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
             flags = _flags(program, list(arguments))
             everything = _ALL in flags.overrides
             words = [word for word in flags.overrides if word != _ALL]
+            if flags.config_dir:
+                words.append(f"hydra.searchpath={json.dumps([f'file://{_folder(flags.config_dir)}'])}")
             words = [f"++{word}" if re.match(rf"{_USER_KEYS}[.=]", word) else word for word in words]
             words = [re.sub(rf"^{_SETS}([^.=]+)=", rf"+data@{_SETS}\1=", word) for word in words]
             overrides = _with_plugins([_DELETED.get(word, word) for word in words])
@@ -122,7 +121,13 @@ def _with_plugins(words: list[str]) -> list[str]:
     for word in [word for word in words if word.startswith("hydra.searchpath=")]:
         words.remove(word)
         paths += map(str, _value(word) or [])
-    return [*words, f"hydra.searchpath=[{','.join(paths)}]"] if paths else words
+    return [*words, f"hydra.searchpath={json.dumps(paths)}"] if paths else words
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise CxrError(f"--config-dir={text} is not a folder; pass one with option files, such as experiment/mine.yaml")
+    return Path(text).absolute()
 
 
 def _value(word: str) -> Any:
@@ -172,7 +177,7 @@ def _flags(program: str, arguments: list[str]) -> argparse.Namespace:
 
 def _composed(program: str, arguments: list[str], flags: argparse.Namespace) -> DictConfig:
     """The first job's configuration with Hydra's part; the other values of a sweep are composed and checked, too."""
-    _refuse_spaces(arguments)
+    refuse_spaces(arguments)
     for word in arguments:
         if "=" not in word and not word.startswith("~"):
             raise CxrError(unreadable(word, program, ""))
@@ -275,22 +280,6 @@ def _has_target(key: str, config: DictConfig) -> bool:
             return True
         key = key.rpartition(".")[0]
     return False
-
-
-def _refuse_spaces(arguments: Sequence[str]) -> None:
-    """Raises CxrError for `a = b`, which a shell passes as three words."""
-    for position, word in enumerate(arguments):
-        before = arguments[position - 1] if position else ""
-        after = arguments[position + 1] if position + 1 < len(arguments) else ""
-        joined = ""
-        if word.startswith("="):
-            joined = f"{before or 'KEY'}{word}{after if word == '=' else ''}"
-        elif word.endswith("=") and after and "=" not in after and not after.startswith("~"):
-            joined = f"{word}{after}"
-        elif "=" in word and (word.partition("=")[0].endswith(" ") or word.partition("=")[2].startswith(" ")):
-            joined = "=".join(part.strip() for part in word.split("=", 1))
-        if joined:
-            raise CxrError(f"spaces around = are not allowed; write {joined}")
 
 
 def _sweep_values(override: Override) -> list[str]:

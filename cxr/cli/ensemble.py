@@ -15,7 +15,8 @@ def job(config: DictConfig) -> float:
     """Combines runs; returns the validation macro AUROC."""
     from cxr.ensemble.stage import run_ensemble
 
-    name = config.name or f"ensemble-{HydraConfig.get().runtime.choices.method}"
+    suffix = "" if config.tta == "none" else f"-{config.tta}"
+    name = config.name or f"ensemble-{HydraConfig.get().runtime.choices.method}{suffix}"
     return run_ensemble(plain(config, Ensemble), Run(Path(config.runs_dir) / name))
 
 
@@ -30,7 +31,7 @@ PROGRAM = Program(
     ),
     options=(
         "runs", "name", "runs_dir", "method.weights", "method.search", "method.objective", "method.step",
-        "method.shrinkage", "method.robust", "bootstrap", "leave_one_out", "seed", "accelerator", "data.root",
+        "method.shrinkage", "method.robust", "bootstrap", "leave_one_out", "seed", "tta", "accelerator", "data.root",
         "cache.dir",
     ),
     schema=Ensemble,

@@ -50,29 +50,17 @@ def start(program: str) -> None:
     sys.exit(run(program, sys.argv[1:]))
 
 
-def renamed(program: str, old: str) -> None:
-    """Starts a program by its former command, which will be removed in the next version.
+def cxr_use() -> None:
+    """The console script of the distribution `cxr-use`."""
+    requests.listen()
+    try:
+        from cxr.cli.use import run as run_with_bundle
 
-    Args:
-        program: its name.
-        old: the former command.
-    """
-    print(
-        f"{old} is now {command_of(program)}; the old command will be removed in the next version",
-        file=sys.stderr,
-        flush=True,
-    )
-    start(program)
-
-
-def cxr_train() -> None:
-    """The former console script `cxr-train`."""
-    renamed("train", "cxr-train")
-
-
-def cxr_ensemble() -> None:
-    """The former console script `cxr-ensemble`."""
-    renamed("ensemble", "cxr-ensemble")
+        run_with_bundle(sys.argv[1:])
+    except CxrError as error:
+        sys.exit(print_error(str(error)))
+    except (KeyboardInterrupt, Stopped):
+        sys.exit(print_error("interrupted; run the command again", INTERRUPTED))
 
 
 def command_of(program: str) -> str:
@@ -80,7 +68,7 @@ def command_of(program: str) -> str:
     started = Path(sys.argv[0]).stem if sys.argv[0] else ""
     if started in ("train", "ensemble"):
         return f"python {program}.py" if program == started else f"python -m cxr {program}"
-    return f"cxr {program}" if started in ("cxr", "cxr-train", "cxr-ensemble") else f"python -m cxr {program}"
+    return f"cxr {program}" if started == "cxr" else f"python -m cxr {program}"
 
 
 def _without_program(word: str, rest: Sequence[str]) -> int:
@@ -118,10 +106,6 @@ def _complete(words: Sequence[str]) -> int:
 def run(program: str, words: Sequence[str]) -> int:
     """Runs a program.
 
-    Args:
-        program: one of `PROGRAMS`.
-        words: its flags and overrides.
-
     Returns:
         The exit code.
     """
@@ -158,6 +142,7 @@ def run(program: str, words: Sequence[str]) -> int:
                 folder, more = prepare(line.config, line.overrides)
                 arguments += more
                 sweep, requests.before = folder, lambda: stop_jobs(folder, began)
+                requests.listen(signal.SIGUSR2)  # submitit's signal; its jobs have handlers of their own
         single = line.runs and not line.flags.multirun
         failures = _run_with_hydra(program, arguments, line.hydra if single else None)
     except CxrError as error:
@@ -185,8 +170,6 @@ def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | 
     """Runs the jobs of a program with Hydra, or prints the information that flags request.
 
     Args:
-        program: its name.
-        arguments: flags and overrides.
         composed: the configuration of a single job with Hydra's own part, to avoid composing it again (0.2 s).
 
     Returns:
@@ -240,12 +223,7 @@ def _ignore_signals() -> None:
 
 
 def print_error(sentence: str, code: int = 1) -> int:
-    """Prints an error without control characters, which names may contain; returns the exit code.
-
-    Args:
-        sentence: the message.
-        code: the exit code.
-    """
+    """Prints an error without control characters, which names may contain; returns the exit code."""
     shown = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in sentence)
     print(f"error: {shown}", file=sys.stderr, flush=True)
     return code

@@ -14,7 +14,6 @@ from cxr.errors import CxrError
 from cxr.files.naming import check_name
 from cxr.files.reading import check_links
 from cxr.run.directory import Run
-from cxr.run.smoke import smoke_refused
 
 
 def evaluate(options: Mapping[str, Any]) -> float:
@@ -41,8 +40,7 @@ def evaluate_elsewhere(options: Mapping[str, Any], name: str) -> float:
     source, folder = Run(Path(options["run"])), str(options["external"] or name)
     if not source.path.is_dir():
         raise CxrError(f"run={options['run']} is not a directory; give one of runs/")
-    if source.smoke:
-        raise smoke_refused(source.path)
+    source.refuse_smoke()
     check_name(folder, "external")
     check_links(source.path)
     target = source.path / "external" / folder
@@ -53,6 +51,10 @@ def evaluate_elsewhere(options: Mapping[str, Any], name: str) -> float:
 def job(config: DictConfig) -> float | None:
     """Evaluates a run; returns the test macro AUROC."""
     options, name = plain(config, Evaluate), HydraConfig.get().runtime.choices.get("data")
+    if options["tta"] == "flip":
+        from cxr.training.mirrored import mirrored
+
+        options["run"] = str(mirrored(Run(Path(options["run"]))).path)
     if "source" in options["data"]:
         if options["zero_shot"]:
             raise CxrError("zero_shot scores the run's own data set; leave out data=NAME")
@@ -68,13 +70,14 @@ PROGRAM = Program(
     examples=(
         ("run=runs/a", "intervals, subgroups, tables and figures; scores test if training did not"),
         ("run=runs/a calibration=temperature", "and calibrated test scores"),
+        ("run=runs/a tta=flip", "with scores averaged over images and mirror images, in runs/a-flip"),
         ("run=runs/a zero_shot=[Hernia] text.model=DIR", "of a finding that was not trained, by its name"),
         ("run=runs/a data=table data.file=films.csv data.root=DIR images=all", "on another data set"),
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
     ),
     options=(
         "run", "resamples", "seed", "points.half", "points.sensitivity",
-        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot",
+        "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "tta",
         "accelerator", "data.root", "cache.dir",
     ),
     schema=Evaluate,

@@ -27,7 +27,6 @@ def help_text(name: str, spelled: str, overrides: Sequence[str], everything: boo
     """The help of a program.
 
     Args:
-        name: of the program.
         spelled: the command that starts it, for the examples.
         overrides: of the command line; the help shows the values with them.
         everything: list all options, not only the common ones.

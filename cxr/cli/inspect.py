@@ -85,7 +85,7 @@ def _unopened(catalog: "Catalog", root: str) -> list[str]:
     folder = Path(root).expanduser()
     if not folder.is_dir() or any(not path or split_path(path) for path in catalog.table["path"]):
         return []
-    return sorted(name for name in files_below(str(folder)) if name.endswith(SUFFIXES))
+    return sorted(name for name in files_below(folder) if name.endswith(SUFFIXES))
 
 
 def _images(catalog: "Catalog") -> list[str]:

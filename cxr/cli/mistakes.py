@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr.cli import conf_dir
 from cxr.configuration.plugins import option_folders
 from cxr.configuration.private import leaves
+from cxr.errors import CxrError
 
 # Arguments of lightning.pytorch.Trainer that conf/train.yaml does not list. They are copied here so that help and error
 # messages do not import Lightning; a test compares them with its signature.
@@ -39,13 +40,7 @@ _MESSAGES = {
 
 
 def explain(error: Exception, program: str, overrides: Sequence[Override] = ()) -> str:
-    """Turns an exception during composition into a sentence. Hydra must be initialised.
-
-    Args:
-        error: of Hydra or OmegaConf.
-        program: name of the primary configuration.
-        overrides: of the command line.
-    """
+    """Turns an exception during composition into a sentence. Hydra must be initialised."""
     if isinstance(error, OverrideParseException):
         return unreadable(str(error.override), program, error.message)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -193,3 +188,19 @@ def _similarity(key: str, name: str) -> float:
 def _closest(word: str, names: list[str]) -> str:
     close = get_close_matches(word, names, n=3, cutoff=_SIMILAR)
     return f"did you mean {' or '.join(close)}? " if close else ""
+
+
+def refuse_spaces(arguments: Sequence[str]) -> None:
+    """Raises CxrError for `a = b`, which a shell passes as three words."""
+    for position, word in enumerate(arguments):
+        before = arguments[position - 1] if position else ""
+        after = arguments[position + 1] if position + 1 < len(arguments) else ""
+        joined = ""
+        if word.startswith("="):
+            joined = f"{before or 'KEY'}{word}{after if word == '=' else ''}"
+        elif word.endswith("=") and after and "=" not in after and not after.startswith("~"):
+            joined = f"{word}{after}"
+        elif "=" in word and (word.partition("=")[0].endswith(" ") or word.partition("=")[2].startswith(" ")):
+            joined = "=".join(part.strip() for part in word.split("=", 1))
+        if joined:
+            raise CxrError(f"spaces around = are not allowed; write {joined}")

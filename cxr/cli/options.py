@@ -27,10 +27,6 @@ _HOUSEKEEPING = ("name", "sweep", "resume", "runs_dir", "plugins")
 def plain(config: DictConfig, schema: type) -> dict[str, Any]:
     """The resolved and checked configuration as plain values, without keys that only start a run.
 
-    Args:
-        config: composed.
-        schema: of its program, from `cxr.configuration.schema`.
-
     Raises:
         CxrError: a value of the wrong type, or an interpolation that cannot be resolved.
     """
@@ -58,8 +54,6 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     """The saved configuration of a run with the changes that are allowed on resuming.
 
     Args:
-        run: the run to resume.
-        config: composed from the command line.
         choices: group to the chosen option.
         overrides: of the command line.
 
@@ -70,6 +64,8 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     absent = [*missing_keys(Train, saved), *["run_id"] * ("run_id" not in saved)]
     if absent:
         raise CxrError(f"{run.path} is not a training that can be resumed: its config.yaml lacks {', '.join(absent)}")
+    if run.mirrors:
+        raise CxrError(f"{run.path} has the weights of another run and is not trained; resume the run without -flip")
     shorten_home(saved)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group

@@ -1,22 +1,38 @@
 """The program `predict`: scores new images."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from cxr.cli.options import plain
 from cxr.cli.program import Program
 from cxr.configuration.programs import Predict
 from cxr.errors import CxrError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from cxr.run.directory import Run
     from cxr.use.scoring import Model
 
 
-def job(config: DictConfig) -> None:
+def job(config: "DictConfig") -> None:
     """Writes the table of scores."""
+    from cxr.cli.options import plain
+
     chosen = plain(config, Predict)
+    predict(chosen, lambda: _model(chosen))
+
+
+def predict(chosen: dict[str, Any], load: "Callable[[], Model]") -> None:
+    """Writes the table of scores.
+
+    Args:
+        chosen: see `conf/predict.yaml`.
+        load: the model; called after the files were found.
+
+    Raises:
+        CxrError: the files or the model cannot be read, or the table cannot be written.
+    """
     from cxr.data.sources.inputs import list_images
     from cxr.use.files import Inputs, score_files
     from cxr.use.parts import check_out
@@ -24,7 +40,7 @@ def job(config: DictConfig) -> None:
     out = Path(chosen["out"]).expanduser()
     check_out(out)
     inputs = Inputs(*list_images(chosen["images"], chosen["root"]))
-    model = _model(chosen)
+    model = load()
     workers = 0 if chosen["workers"] == "auto" else chosen["workers"]
     maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
     refused = score_files(model, inputs, out, chosen["batch_size"], workers, maps)
@@ -36,15 +52,34 @@ def _model(chosen: dict[str, Any]) -> "Model":
     if (chosen["run"] is None) == (chosen["bundle"] is None):
         raise CxrError("pass either run=runs/a or bundle=runs/a/bundle")
     if chosen["bundle"] is not None:
+        if chosen["tta"] != "none":
+            raise CxrError(
+                "a bundle scores as it was exported; leave out tta, or export the run that evaluate tta=flip made"
+            )
         from cxr.use.bundle import load_bundle
 
         return load_bundle(chosen["bundle"], chosen["digest"])
     if chosen["digest"] is not None:
         raise CxrError(f"digest={chosen['digest']} is for a bundle; leave it out with run")
     from cxr.export.opened import open_run
+    from cxr.run.directory import Run
     from cxr.training.devices import device_of
 
-    return open_run(chosen["run"]).model(device_of(chosen["accelerator"]))
+    run = str(_averaging(Run(Path(chosen["run"]))).path) if chosen["tta"] == "flip" else chosen["run"]
+    return open_run(run).model(device_of(chosen["accelerator"]))
+
+
+def _averaging(run: "Run") -> "Run":
+    """The run `<run>-flip`, which has operating points and calibration for such scores."""
+    from cxr.training.mirrored import mirrored
+
+    made = mirrored(run)
+    if "val" not in made.metrics():
+        raise CxrError(
+            f"{made.path} has no operating points for scores with tta=flip; run python -m cxr evaluate run={run.path} "
+            "tta=flip first"
+        )
+    return made
 
 
 PROGRAM = Program(
@@ -54,7 +89,7 @@ PROGRAM = Program(
         ("run=runs/both images=films.csv root=DIR out=scores.csv", "an ensemble; age, sex and view from the table"),
         ("bundle=runs/a/bundle images=film.png out=film.csv", "without PyTorch"),
     ),
-    options=("run", "bundle", "digest", "images", "root", "out", "maps", "batch_size", "workers", "accelerator"),
+    options=("run", "bundle", "digest", "images", "root", "out", "maps", "batch_size", "workers", "tta", "accelerator"),
     schema=Predict,
     job=job,
 )

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Program:
     examples: tuple[tuple[str, str], ...]
     options: tuple[str, ...]
     schema: type
-    job: Callable[[DictConfig], float | None]
+    job: "Callable[[DictConfig], float | None]"
 
 
 def program_of(name: str) -> Program:

@@ -1,26 +1,43 @@
-"""The program `serve`: answers HTTP requests with the scores of a bundle."""
+"""The program `serve`: the page of a bundle, and an HTTP API of its scores."""
 
 import os
 import socket
+import sys
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from cxr.cli.options import plain
 from cxr.cli.program import Program
 from cxr.configuration.programs import Serve
 from cxr.errors import CxrError
 from cxr.processes.stopping import Stopped
+from cxr.use.page.write import ServedPage, served_page
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 TOKEN = "CXR_TOKEN"
 _SHORTEST = 16  # characters of a token
 _SECONDS = 10  # for the requests in progress when the server stops
 
 
-def job(config: DictConfig) -> None:
+def job(config: "DictConfig") -> None:
     """Serves until a signal."""
-    chosen = plain(config, Serve)
+    from cxr.cli.options import plain
+
+    serve(plain(config, Serve))
+
+
+def serve(chosen: dict[str, Any]) -> None:
+    """Serves until a signal.
+
+    Args:
+        chosen: see `conf/serve.yaml`.
+
+    Raises:
+        CxrError: the address cannot be used, the token is missing or too short, or the bundle is refused.
+    """
     host, token = chosen["host"], os.environ.get(TOKEN)
     if token is None and not _is_loopback(host):
         raise CxrError(
@@ -34,11 +51,13 @@ def job(config: DictConfig) -> None:
 
         from cxr.use.api import create_app
     except ImportError as error:
-        raise CxrError(f"serve needs {error.name}; run make setup EXTRAS=serve, or pip install 'cxr[serve]'") from None
+        raise CxrError(
+            f"serve needs {error.name}; run make setup EXTRAS=serve, or pip install 'cxr-use[serve]'"
+        ) from None
     from cxr.use.bundle import load_bundle
 
     model = load_bundle(chosen["bundle"], chosen["digest"])
-    app = create_app(model, token, chosen["queue"], chosen["megabytes"])
+    app = create_app(model, token, chosen["queue"], chosen["megabytes"], _page_of(Path(chosen["bundle"]), model.digest))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, chosen["port"]), family=family, backlog=2048)
@@ -54,6 +73,15 @@ def job(config: DictConfig) -> None:
         server.run([listening])
 
 
+def _page_of(bundle: Path, digest: str) -> ServedPage | None:
+    """The page of a bundle; None, with a message, if ONNX Runtime Web is missing."""
+    try:
+        return served_page(bundle.expanduser(), digest)
+    except CxrError as error:
+        print(f"no page, only the API: {error}", file=sys.stderr)
+        return None
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -62,7 +90,7 @@ def _is_loopback(host: str) -> bool:
 
 
 PROGRAM = Program(
-    about="Answers HTTP requests with the scores of a bundle, without PyTorch. Images are neither stored nor logged.",
+    about="Serves the page of a bundle and an HTTP API, without PyTorch. Images are neither stored nor logged.",
     examples=(
         ("bundle=runs/a/bundle", "on http://127.0.0.1:8000, for this machine alone"),
         ("bundle=runs/a/bundle host=0.0.0.0 port=80", "for other machines; with a secret in the variable CXR_TOKEN"),

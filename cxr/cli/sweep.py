@@ -20,7 +20,7 @@ from cxr.errors import CxrError, first_line
 from cxr.files.naming import check_name, free_name, legal_name
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
-from cxr.processes.isolation import alive, in_child
+from cxr.processes.isolation import alive, die_with_parent, in_child
 from cxr.processes.ranks import given_rank
 from cxr.processes.stopping import Stopped, pass_on, requests
 from cxr.run.directory import Run
@@ -29,10 +29,6 @@ from cxr.run.folds import fold_of
 
 def prepare(config: DictConfig, arguments: Sequence[str]) -> tuple[Path, list[str]]:
     """Chooses the folder of a sweep.
-
-    Args:
-        config: of its first job.
-        arguments: the overrides.
 
     Returns:
         The folder, and further overrides that exclude constant keys from the names of jobs.
@@ -64,8 +60,6 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
     """Runs a job in a child process and records how it ended, whichever launcher of Hydra started this process.
 
     Args:
-        config: of the job.
-        context: Hydra's own configuration.
         begin: starts or resumes the training; it may set `config.name` in the child.
 
     Returns:
@@ -77,6 +71,8 @@ def run_job(config: DictConfig, context: Any, begin: Callable[[], float]) -> flo
     if requests.received:
         raise Stopped(requests.received)
     trust([config.plugins] if isinstance(config.plugins, str) else config.plugins)
+    if context.runtime.choices.get("hydra/launcher") == "joblib":  # its worker processes would survive the sweep
+        die_with_parent()
     began, number = time.time(), int(context.job.num)
     record: dict[str, Any] = {"job": number, "overrides": list(context.overrides.task), "status": "running"}
     record |= {
@@ -117,17 +113,18 @@ def _write(config: DictConfig, record: dict[str, Any]) -> None:
 
 
 def stop_jobs(sweep: Path, began: float) -> None:
-    """Sends SIGTERM to the running jobs of a sweep on this host and waits until they have written a checkpoint."""
+    """Sends SIGTERM to the running jobs of a sweep on this host and waits for their checkpoints and records."""
 
-    def running() -> list[int]:
+    def running() -> list[dict[str, Any]]:
         jobs = [record for record in _read(sweep, began) if record["status"] == "running"]
         here = [job for job in jobs if job["host"] == socket.gethostname() and job["parent"] != os.getpid()]
-        return [job["process"] for job in here if alive(job["process"])]
+        return [job for job in here if alive(job["process"]) or alive(job["parent"])]
 
     told: set[int] = set()
-    while jobs := set(running()):
-        pass_on(list(jobs - told))
-        told |= jobs
+    while jobs := running():
+        processes = {job["process"] for job in jobs}
+        pass_on(list(processes - told))
+        told |= processes
         time.sleep(0.2)
 
 
@@ -147,7 +144,6 @@ def summarise(sweep: Path, began: float) -> list[str]:
     """Writes `summary.csv` of the jobs that ran and prints a table of them.
 
     Args:
-        sweep: the folder.
         began: seconds since the epoch; jobs of earlier calls are left out.
 
     Returns:

@@ -2,8 +2,6 @@
 
 import csv
 import math
-import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,18 +15,17 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
+from cxr.cli.study import open_study, report, try_first
 from cxr.configuration.schema import Tune
-from cxr.errors import CxrError, first_line
-from cxr.files.writing import write_text
-from cxr.processes.isolation import how_it_ended
+from cxr.errors import CxrError
+from cxr.processes.isolation import die_with_parent, how_it_ended
 from cxr.processes.stopping import REQUEUE, Stopped
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
+    from optuna import Trial
 
-_OWN = ("space", "study", "trials", "metric", "mode", "seeds", "runs_dir")
+_OWN = ("space", "study", "trials", "metric", "mode", "seeds", "warm_start", "runs_dir")
 _SET = {"name": "study=NAME", "sweep": "study=NAME", "score_test": "python -m cxr evaluate", "resume": "study=NAME"}
-_HEARTBEAT, _GRACE = 30, 120  # seconds between heartbeats, and after which a trial without one has failed
 _FAILURES = 3  # in succession, which end the program
 
 
@@ -42,7 +39,8 @@ def own_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     def own(word: str) -> bool:
         return word.startswith("-") or word.partition("=")[0].partition(".")[0].lstrip("+~") in (*_OWN, "hydra", "help")
 
-    return [word for word in words if own(word)], [word for word in words if not own(word)]
+    both = "hydra.searchpath="  # of a space, and of the options of trainings
+    return [word for word in words if own(word)], [word for word in words if not own(word) or word.startswith(both)]
 
 
 def job(config: DictConfig) -> None:
@@ -60,7 +58,8 @@ def job(config: DictConfig) -> None:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats
     folder = Path(config.runs_dir) / content["study"]
     folder.mkdir(parents=True, exist_ok=True)
-    study, failures = _study(content, folder), 0
+    study, failures = open_study(content, folder), 0
+    try_first(study, content)
     states = optuna.trial.TrialState
     counted = (states.COMPLETE, states.PRUNED, states.RUNNING)
     while failures < _FAILURES:
@@ -74,33 +73,7 @@ def job(config: DictConfig) -> None:
         failures = failures + 1 if failed else 0
     else:
         raise CxrError(f"{_FAILURES} trials in succession failed; their messages are above")
-    _report(study, content, folder, words)
-
-
-def _study(content: Mapping[str, Any], folder: Path) -> "Study":
-    """The study, created if it does not exist; a process that creates it at the same time may be faster."""
-    import optuna
-
-    url = os.environ.get("CXR_STORAGE") or f"sqlite:///{(folder / 'study.db').absolute()}"
-    for attempt in range(5):
-        try:
-            storage = optuna.storages.RDBStorage(
-                url,
-                heartbeat_interval=_HEARTBEAT,
-                grace_period=_GRACE,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2),
-            )
-            direction = "maximize" if content["mode"] == "max" else "minimize"
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
-            return optuna.create_study(
-                storage=storage, study_name=content["study"], direction=direction, pruner=pruner, load_if_exists=True
-            )
-        except Exception as error:
-            if attempt == 4:
-                source = "CXR_STORAGE" if "CXR_STORAGE" in os.environ else str(folder)
-                raise CxrError(f"the study cannot be opened in {source}: {type(error).__name__}") from error
-            time.sleep(1 + attempt)
-    raise AssertionError
+    report(study, content, folder, words)
 
 
 def suggest(trial: "Trial", space: Mapping[str, Any]) -> list[str]:
@@ -127,13 +100,22 @@ def suggest(trial: "Trial", space: Mapping[str, Any]) -> list[str]:
 
 def _value(trial: "Trial", content: Mapping[str, Any], folder: Path, words: Sequence[str]) -> float:
     """The mean over seeds of the best epoch's value."""
+    import optuna
+
     chosen, values = suggest(trial, content["space"]), []
     print(f"trial {trial.number}: {' '.join(chosen)}", flush=True)
     for seed in range(content["seeds"]):
         name = f"trial-{trial.number}" + f"-seed-{seed}" * (content["seeds"] > 1)
         seeded = [f"seed={seed}"] * (content["seeds"] > 1)
         command = [*words, *chosen, *seeded, f"name={name}", f"sweep={content['study']}", "score_test=false"]
-        values.append(_train(trial, content, folder / name, [*command, f"runs_dir={content['runs_dir']}"], seed == 0))
+        command.append(f"runs_dir={content['runs_dir']}")
+        try:
+            values.append(_train(trial, content, folder / name, command, seed == 0))
+        except (Stopped, KeyboardInterrupt) as stop:  # the next call tries these options again
+            if isinstance(stop, Stopped):  # after ctrl-C, Optuna itself does this
+                trial.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            trial.study.enqueue_trial(trial.params)
+            raise
     value = sum(values) / len(values)
     print(f"trial {trial.number}: {content['metric']} {value:.4f}", flush=True)
     return value
@@ -146,7 +128,9 @@ def _train(trial: "Trial", content: Mapping[str, Any], run: Path, words: list[st
     best = max if content["mode"] == "max" else min
     seen: list[float] = []
     with (folder_of_logs(run) / f"{run.name}.log").open("wb") as log:
-        child = subprocess.Popen([sys.executable, "-m", "cxr", "train", *words], stdout=log, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "cxr", "train", *words], stdout=log, stderr=log, preexec_fn=die_with_parent
+        )
         try:
             while True:
                 code = child.poll()
@@ -195,47 +179,13 @@ def _column(path: Path, name: str) -> list[float]:
     return [float(row[name] or "nan") for row in rows]
 
 
-def _report(study: "Study", content: Mapping[str, Any], folder: Path, words: Sequence[str]) -> None:
-    """Writes tables and figures, and prints the best trial and the command that trains it anew."""
-    from optuna.importance import get_param_importances
-    from optuna.trial import TrialState
-
-    from cxr.figures.canvas import draw
-    from cxr.figures.tuning import importance, trial_history
-
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not done:
-        raise CxrError("no trial was completed")
-    study.trials_dataframe(("number", "state", "value", "params", "duration")).to_csv(
-        folder / "trials.csv", index=False
-    )
-    values = {trial.number: float(trial.values[0]) for trial in done}
-    draw(folder / "history.png", trial_history, values, content["metric"], content["mode"])
-    try:
-        draw(folder / "importance.png", importance, get_param_importances(study), content["metric"])
-    except (ValueError, RuntimeError, ImportError) as error:  # it needs several trials with different values
-        print(f"no figure of importance: {first_line(error)}", file=sys.stderr, flush=True)
-    best, states = study.best_trial, [trial.state for trial in study.get_trials(deepcopy=False)]
-    chosen = [f"{key}={'null' if value is None else value}" for key, value in best.params.items()]
-    again = shlex.join([*words, *chosen, "seed=0,1,2,3,4", f"sweep={content['study']}-best"])
-    text = (
-        f"{content['study']}: {len(states)} trials, of which {states.count(TrialState.PRUNED)} were pruned and "
-        f"{states.count(TrialState.FAIL)} failed\n"
-        f"best: trial {best.number}, {content['metric']} {best.value:.4f}: {' '.join(chosen)}\n"
-        f"It is the best of {len(done)} values on the same validation images, and therefore optimistic. Train it anew "
-        f"with several seeds:\npython train.py -m {again}\n"
-    )
-    write_text(folder / "report.txt", text)
-    print(text, end="", flush=True)
-
-
 PROGRAM = Program(
     about="Searches options with Optuna on validation: python -m cxr tune study=NAME trials=50 and options of train.",
     examples=(
         ("experiment=demo study=first trials=20", "the search space conf/space/default.yaml"),
         ("backbone=resnet50 data.root=DIR study=first", "in several processes: they share the trials"),
     ),
-    options=("study", "trials", "space", "metric", "mode", "seeds", "runs_dir"),
+    options=("study", "trials", "space", "metric", "mode", "seeds", "warm_start", "runs_dir"),
     schema=Tune,
     job=job,
 )

@@ -50,8 +50,6 @@ def checked(schema: type, config: Mapping[str, Any], above: str = "") -> dict[st
     Keys that are not in the dataclass are kept. Keys without a default may be missing, see `missing_keys`.
 
     Args:
-        schema: the dataclass.
-        config: plain values.
         above: dotted key of `config`, with a trailing dot.
 
     Raises:

@@ -16,6 +16,7 @@ from cxr.configuration.schema import (
     Seed,
     Several,
     Share,
+    Tta,
 )
 
 Port = Annotated[int, Kind("0, which takes a free one, or a port", lambda value: value >= 0, maximum=65535)]
@@ -55,6 +56,7 @@ class Evaluate:
     images: Literal["test", "all"] = "test"
     external: str | None = None
     zero_shot: Names
+    tta: Tta = "none"
     text: TextHere
     accelerator: Accelerator
     data: DataHere
@@ -94,6 +96,7 @@ class Predict:
     maps: str | None
     batch_size: Positive
     workers: Literal["auto"] | Processes
+    tta: Tta = "none"
     accelerator: Accelerator
     plugins: Plugins
 

@@ -18,10 +18,6 @@ def read_configuration(text: str, origin: str) -> dict[str, Any]:
     interpolation (`${oc.env:HOME}`), a tag (`!!python/object`), an alias (which can expand exponentially) or very deep
     nesting is refused.
 
-    Args:
-        text: YAML.
-        origin: the name of the file or checkpoint, for errors.
-
     Raises:
         CxrError: it is not a YAML mapping of plain values, or a value is invalid for its option.
     """

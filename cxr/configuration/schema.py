@@ -28,6 +28,7 @@ Root = Annotated[str, Kind("text", example="data.root=DIR, the folder of the dat
 Several = Annotated[list[str], Kind("a list of them", lambda value: value != [])]
 Plugins = str | list[str]
 _EARLY_STOPPING = "cxr.training.callbacks.early_stopping.EarlyStopping"
+Tta = Literal["none", "flip"]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 
@@ -181,6 +182,7 @@ class Tune:
     metric: str
     mode: Literal["max", "min"]
     seeds: Positive
+    warm_start: str | list[str]
     runs_dir: str
     train: list[str]
 
@@ -250,6 +252,7 @@ class Ensemble:
     bootstrap: Annotated[int, Kind("0 or a positive whole number", lambda value: value >= 0, 10**6)]
     leave_one_out: bool
     seed: Seed
+    tta: Tta = "none"
     accelerator: Accelerator
     data: DataHere
     cache: CacheHere

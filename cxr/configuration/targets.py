@@ -59,10 +59,7 @@ def build(config: Any, *args: Any, allow: tuple[str, ...] = (), **kwargs: Any) -
     """Instantiates the `_target_` of a config node.
 
     Args:
-        config: the node.
-        args: for the target.
         allow: `SOURCES`, `LOGGERS` or `CALLBACKS` if the node's own target may be one; nested targets may not.
-        kwargs: for the target.
 
     Raises:
         CxrError: the target is not allowed, does not exist, or rejects its arguments; or a value is an interpolation

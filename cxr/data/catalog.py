@@ -48,11 +48,15 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.table)
 
+    def in_split(self, split: str) -> "pd.Series[bool]":
+        """(N,) whether each image is in the split."""
+        if split in self.tests:
+            return self.table["image"].isin(self.tests[split])
+        return self.table["split"] == split
+
     def rows(self, split: str) -> pd.DataFrame:
         """The rows of one split, in the table's order."""
-        if split in self.tests:
-            return self.table[self.table["image"].isin(self.tests[split])]
-        return self.table[self.table["split"] == split]
+        return self.table[self.in_split(split)]
 
     def targets(self, split: str) -> np.ndarray:
         """The labels of one split, (N, L) float32 with NaN for unknown."""
@@ -157,7 +161,7 @@ def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mappin
             f"{origin} labels {image} {finding}={value}; labels are 1, 0 or empty for unknown (line "
             f"{listed(wrong[finding])}, column {named[finding]!r})"
         )
-    images = set(table["image"])
+    images = set(table["image"]) if catalog.tests or len(catalog.boxes) else set()
     for name, members in catalog.tests.items():
         absent = [image for image in members if image not in images]
         if absent:

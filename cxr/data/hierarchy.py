@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cxr.data.catalog import COLUMNS, Catalog
 from cxr.errors import CxrError
@@ -64,30 +63,6 @@ def parent_columns(tree: Any, findings: Sequence[str]) -> list[int]:
     parents = parents_of(tree)
     closest = [next((name for name in ancestors(finding, parents) if name in findings), None) for finding in findings]
     return [-1 if name is None else findings.index(name) for name in closest]
-
-
-def downwards(parents: Sequence[int]) -> list[int]:
-    """All columns but roots, each behind its parent."""
-
-    def depth(column: int) -> int:
-        return 0 if parents[column] < 0 else 1 + depth(parents[column])
-
-    return sorted((column for column, parent in enumerate(parents) if parent >= 0), key=depth)
-
-
-def at_most_parents(score: NDArray[Any], parents: Sequence[int]) -> NDArray[Any]:
-    """Scores (N, L) of which none is above that of its parent: the smallest along the path from the root.
-
-    Calibration by finding and weights by finding can raise a finding above its parent.
-
-    Args:
-        score: (N, L).
-        parents: (L,), see `parent_columns`.
-    """
-    found = score.copy()
-    for child in downwards(parents):
-        found[:, child] = np.minimum(found[:, child], found[:, parents[child]])
-    return found
 
 
 def violations(table: pd.DataFrame, findings: Sequence[str], parents: Sequence[int]) -> dict[tuple[str, str], int]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxr.data.catalog import SPLITS, Catalog, some, sorted_by_image
@@ -64,7 +66,7 @@ def split_catalog(
     if val_list is not None and Path(train_list or "").name == "train_val_list.txt":
         held_out = set(lists["val_list"])
         lists["train_list"] = [image for image in lists["train_list"] if image not in held_out]
-    known, left_out = set(catalog.table["image"]), set(skipped)
+    known, left_out = set(catalog.table["image"]) if lists else set(), set(skipped)
     for name, images in lists.items():
         absent = [image for image in images if image not in known and image not in left_out]
         if absent:
@@ -77,28 +79,42 @@ def split_catalog(
     table = catalog.table.reset_index(drop=True)
     catalog = replace(catalog, table=table.assign(split=_sides(catalog, root, given, lists)), tests=tests)
     table = catalog.table
-    if folds is not None or fold is not None:
-        _divide(catalog, folds, fold, val_list, seed)
+    check_folds(folds, fold, val_list)
+    if folds is not None and fold is not None:
+        _divide(catalog, folds, fold, seed)
     elif val_list is None and not (table["split"] == "val").any():
         check_filled(catalog, ("train",))
         if not given:
             print(f"{catalog.origin} has no val split: it is drawn from train by patient", flush=True)
         drawn = draw_patients(table[table["split"] == "train"], catalog.findings, val_share, seed)
         table.loc[(table["split"] == "train") & table["patient"].isin(drawn), "split"] = "val"
-    check_split(catalog)
-    _warn_of_zeros(catalog)
+    used = check_split(catalog)
+    _warn_of_zeros(used, catalog.origin)
     return catalog
 
 
-def _divide(catalog: Catalog, folds: int | None, fold: int | None, val_list: str | None, seed: int) -> None:
-    """Fills the column `split` of training and validation images: one fold validates, the others train."""
+def check_folds(folds: int | None, fold: int | None, val_list: str | None) -> None:
+    """Checks options of cross-validation before any data are read.
+
+    Raises:
+        CxrError: one option lacks the other, the fold does not exist, or a list chooses the validation images as well.
+    """
+    if folds is None and fold is None:
+        return
     if folds is None or fold is None or not 0 <= fold < folds:
+        given = " ".join(
+            f"{key}={value}" for key, value in (("data.folds", folds), ("data.fold", fold)) if value is not None
+        )
         raise CxrError(
-            f"data.folds={folds} with data.fold={fold}: pass both, with a fold from 0 to data.folds - 1, such as "
+            f"{given}: pass both options, with a fold from 0 to data.folds - 1, such as "
             "data.folds=5 data.fold=0,1,2,3,4 with -m"
         )
     if val_list is not None:
         raise CxrError(f"data.val_list={val_list} and data.folds={folds} both choose the validation images; pass one")
+
+
+def _divide(catalog: Catalog, folds: int, fold: int, seed: int) -> None:
+    """Fills the column `split` of training and validation images: one fold validates, the others train."""
     table = catalog.table
     free = table["split"].isin(["train", "val"])
     check_filled(catalog, ("train",))
@@ -154,20 +170,15 @@ def _sides(
 
 def alike_but_zeros(patients: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of different ids that differ only by leading zeros, such as `007` and `7`, in order."""
-    found: dict[str, list[str]] = {}
-    for patient in sorted(set(patients)):
+    different, found = set(patients), dict[str, list[str]]()
+    if len({patient.lstrip("0") for patient in different}) == len(different):
+        return []
+    for patient in sorted(different):
         found.setdefault(patient.lstrip("0"), []).append(patient)
     return [(names[0], name) for names in found.values() for name in names[1:]]
 
 
-def _used(catalog: Catalog) -> pd.DataFrame:
-    """Patient and split of every image in a split; an image in several test splits has several rows."""
-    rows = [catalog.rows(name)[["patient"]].assign(split=name) for name in (*SPLITS, *catalog.tests)]
-    return pd.concat(rows, ignore_index=True)
-
-
-def _warn_of_zeros(catalog: Catalog) -> None:
-    used, origin = _used(catalog), catalog.origin
+def _warn_of_zeros(used: pd.DataFrame, origin: str) -> None:
     pairs = alike_but_zeros(used["patient"].unique())
     if not pairs:
         return
@@ -218,31 +229,40 @@ def _place(root: str | Path, name: str, image: str) -> str:
 def check_filled(catalog: Catalog, splits: Iterable[str]) -> None:
     """Raises CxrError if one of the splits is empty."""
     for name in splits:
-        if catalog.rows(name).empty:
+        if not catalog.in_split(name).any():
             option = f"test_lists.{name}" if name in catalog.tests else f"{name}_list"
             raise CxrError(
                 f"the {name} split of {catalog.origin} has no images; check data.{option}, or the source's splits"
             )
 
 
-def check_split(catalog: Catalog) -> None:
-    """Raises CxrError if a split is empty or a patient is in more than one; test splits may share patients."""
+def check_split(catalog: Catalog) -> pd.DataFrame:
+    """Patient and split of every image in a split; an image in several test splits has several rows.
+
+    Raises:
+        CxrError: a split is empty, or a patient is in more than one; test splits may share patients.
+    """
     check_filled(catalog, (*SPLITS, *catalog.tests))
-    used = _used(catalog)
-    side = used["split"].where(used["split"].isin(["train", "val"]), "test")
-    sides = side.groupby(used["patient"]).nunique()
-    leaking = sides[sides > 1]
-    if len(leaking):
-        patient = str(leaking.index[0])
+    splits = {name: catalog.table["patient"][catalog.in_split(name)] for name in (*SPLITS, *catalog.tests)}
+    used = pd.concat([patients.to_frame().assign(split=name) for name, patients in splits.items()], ignore_index=True)
+    codes, patients = pd.factorize(used["patient"])
+    train, val = used["split"] == "train", used["split"] == "val"
+    sides = sum((np.bincount(codes, side, len(patients)) > 0).astype(int) for side in (train, val, ~(train | val)))
+    leaking = sorted(patients[sides > 1])
+    if leaking:
+        patient = leaking[0]
         names = sorted(used.loc[used["patient"] == patient, "split"].unique())
         raise CxrError(
             f"the split leaks: patient {patient} has images in {' and '.join(names)} ({len(leaking)} such patients); "
             "keep all images of a patient on one side"
         )
+    return used
 
 
 def split_fingerprint(catalog: Catalog) -> str:
     """SHA-256 of the assignment of images to splits; runs with equal values were evaluated on the same images."""
     used = sorted_by_image(catalog.table.loc[catalog.table["split"] != "", ["image", "split"]])
-    lines = [*(used["image"] + "\t" + used["split"]), *filter(None, [catalog.tests_text])]
+    image, split = (pa.array(used[column], pa.large_string()) for column in used)
+    rows = pc.binary_join_element_wise(image, split, pa.scalar("\t", image.type)).to_numpy(zero_copy_only=False)
+    lines = [*rows, *filter(None, [catalog.tests_text])]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cxr.ensemble.splits import Split
-from cxr.errors import CxrError
 from cxr.metrics.patients import per_patient
 from cxr.metrics.ranking import Ranking
 
@@ -84,17 +83,6 @@ class Landscape:
         return self.value[:, defined].mean(axis=1) if defined.any() else np.zeros(len(self.value))
 
 
-def check_objective(name: str) -> str:
-    """`name` if it is an objective.
-
-    Raises:
-        CxrError: it is not; the objectives are named.
-    """
-    if name not in OBJECTIVES:
-        raise CxrError(f"method.objective={name} is unknown; choose {', '.join(OBJECTIVES)}")
-    return name
-
-
 def evaluate(
     weights: _Floats,
     data: Split,
@@ -106,10 +94,7 @@ def evaluate(
 
     Args:
         weights: (P, M).
-        data: the members.
-        objective: a key of `OBJECTIVES`.
         findings: numbers of those to evaluate, None for all; the others are NaN.
-        show: a progress bar, on a terminal.
     """
     chosen = range(len(data.findings)) if findings is None else findings
     value = np.full((len(weights), len(data.findings)), np.nan)
@@ -122,8 +107,6 @@ def evaluate_resamples(weights: _Floats, data: Split, objective: str, drawn: Res
 
     Args:
         weights: (P, M).
-        data: the members.
-        objective: a key of `OBJECTIVES`.
         drawn: R resamples of the patients of `data`.
 
     Returns:
@@ -139,7 +122,7 @@ def _values(
 
     def of_finding(k: int) -> _Floats:
         known = np.flatnonzero(~np.isnan(data.target[:, k]))
-        target, scores = data.target[known, k], data.read(k)[:, known].astype(np.float64)
+        target, scores = data.target[known, k], data.scores[k][:, known].astype(np.float64)
         resamples = (None, None) if drawn is None else (drawn.number[known], drawn.times)
         values = [OBJECTIVES[objective](target, weighted_mean(point, scores), *resamples) for point in weights]
         return np.stack(values, axis=1)

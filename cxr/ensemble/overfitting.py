@@ -14,6 +14,7 @@ from cxr.ensemble.robust import best_shared, enough_patients, kept_share, mean_o
 from cxr.ensemble.search import best_row, simple_points
 from cxr.ensemble.splits import Validation
 from cxr.ensemble.weighted import WeightedMean, positives_of, searched_weights
+from cxr.figures.tables import Table
 from cxr.metrics.auroc import auroc, macro
 from cxr.metrics.interval import deviation
 
@@ -55,7 +56,12 @@ class Report:
             f"Weights, and their spread over {self.resamples} resamples of validation patients": self.weights,
             "Validation macro AUROC without each member, and the loss": self.left_out,
         }
-        return "\n".join(f"{title}\n\n{_markdown(frame)}" for title, frame in titles.items() if frame is not None)
+        made = (
+            Table(title, list(map(str, frame)), frame.to_numpy(object).tolist())
+            for title, frame in titles.items()
+            if frame is not None
+        )
+        return "\n".join(table.as_markdown() for table in made)
 
     def record(self) -> dict[str, Any]:
         """Plain values for `metrics.json`."""
@@ -99,14 +105,8 @@ def overfitting_report(
     """Examines a fitted method.
 
     Args:
-        method: the method.
-        data: the members on validation, which it was fitted on.
-        fit: the result.
-        names: of the members.
         macros: validation and test macro AUROC by model or method.
         resamples: of validation patients; 0 skips the spread of the weights.
-        leave_one_out: whether to compute the value of each member.
-        seed: of the resamples.
     """
     gap = pd.DataFrame([{"model": n, "validation": v, "test": t, "gap": v - t} for n, (v, t) in macros.items()])
     weights = _spread(method, data, fit, names, resamples, seed) if resamples else None
@@ -146,11 +146,7 @@ def refits(method: WeightedMean, data: Validation, fit: Fit, resamples: int, see
     these weights; their standard errors come from the same resamples.
 
     Args:
-        method: for its objective, its shrinkage and whether it is robust.
-        data: the members on validation.
-        fit: of the method, with weights.
         resamples: R.
-        seed: of the draws.
 
     Returns:
         (R, L, M).
@@ -236,20 +232,8 @@ def without_member(method: Method, data: Validation, fit: Fit, member: int) -> f
 
 def _macro(data: Validation, combine: Callable[[NDArray[np.float32], int], NDArray[np.float32]]) -> float:
     """Macro AUROC of a function of the scores (M, N) and the number of a finding."""
-    scores = [combine(data.read(k), k) for k in range(len(data.findings))]
+    scores = [combine(data.scores[k], k) for k in range(len(data.findings))]
     return macro(auroc(data.target, np.stack(scores, axis=1)))
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    numbers = frame.select_dtypes("number").columns
-    lines = [
-        f"| {' | '.join(map(str, frame))} |",
-        "|" + "".join(" ---: |" if c in numbers else " --- |" for c in frame),
-    ]
-    for row in frame.itertuples(index=False):
-        cells = [f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|") for value in row]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 def _signed(value: Any) -> str:

@@ -84,7 +84,6 @@ def shrink_to_equal(
     """Applies the rule to the shared weights and to those of each finding.
 
     Args:
-        data: the members on validation.
         objective: that the weights were searched for.
         shared: (M,) searched weights.
         own: (L, M) searched weights of each finding; None if all findings share theirs.

@@ -47,12 +47,7 @@ def best_row(weights: _Floats, value: _Floats) -> int:
 
 
 class Explorer:
-    """Evaluates points on validation and stores the values, so that none is computed twice.
-
-    Args:
-        data: the members on validation.
-        objective: see `cxr.ensemble.objective`.
-    """
+    """Evaluates points on validation and stores the values, so that none is computed twice."""
 
     def __init__(self, data: Validation, objective: str) -> None:
         self.data, self.objective = data, objective
@@ -91,14 +86,11 @@ def explore(
     """Runs a search for each aim and returns every point that was evaluated.
 
     Args:
-        data: the members on validation.
         search: one of `SEARCHES`; each evaluates equal weights too. `grid` evaluates the whole grid if it has at most
             60,000 points, and these times images times findings are at most `max_work`; otherwise a coarser one, then
             coordinate search from its best points, down to below the grid's step.
-        objective: see `cxr.ensemble.objective`.
         steps: of the grid, 1 / step.
         aims: findings, or None for the mean over the findings.
-        max_work: see `search`.
         seed: of differential evolution.
     """
     members = data.members

@@ -1,6 +1,6 @@
-"""One split of an ensemble's members, read one finding at a time; validation and test are different types."""
+"""The scores of an ensemble's members on one split; validation and test are different types."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -21,8 +21,7 @@ class Split:
         patient: (N,) ids.
         findings: L names.
         target: (N, L) float32; 1, 0, or NaN for unknown.
-        members: M.
-        read: finding number to scores (M, N) float32, probabilities.
+        scores: (L, M, N) float32, probabilities of M members.
         image: (N,) file names.
         attributes: N rows of further columns of the images, see `Predictions`.
     """
@@ -31,10 +30,14 @@ class Split:
     patient: NDArray[np.object_]
     findings: tuple[str, ...]
     target: NDArray[np.float32]
-    members: int
-    read: Callable[[int], NDArray[np.float32]]
+    scores: NDArray[np.float32]
     image: NDArray[np.object_]
     attributes: pd.DataFrame | None = None
+
+    @property
+    def members(self) -> int:
+        """M."""
+        return self.scores.shape[1]
 
     def __len__(self) -> int:
         return len(self.target)
@@ -53,12 +56,11 @@ class Split:
         names = np.array([f"image{i}" for i in range(len(target))], object)
         patients = names if patient is None else np.array(patient, object)
         findings = tuple(f"finding{k}" for k in range(target.shape[1]))
-        return cls(patients, findings, target, len(scores), lambda k: scores[:, :, k], names)
+        return cls(patients, findings, target, scores.transpose(2, 0, 1), names)
 
     def without(self, member: int) -> Self:
         """The same split without a member."""
-        read = self.read
-        return replace(self, members=self.members - 1, read=lambda k: np.delete(read(k), member, axis=0))
+        return replace(self, scores=np.delete(self.scores, member, axis=1))
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Stacking(Method):
         chosen: dict[str, float | None] = {}
         few = []
         for k, name in enumerate(data.findings):
-            design, target = design_matrix(data.read(k)), data.target[:, k]
+            design, target = design_matrix(data.scores[k]), data.target[:, k]
             patients = min(len(set(data.patient[target == label])) for label in (1, 0))
             if patients < self.min_positives:
                 few.append(f"{name} {patients}")

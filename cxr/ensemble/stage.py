@@ -1,7 +1,6 @@
 """The ensemble stage: loads members, fits a method on validation, and writes a run directory."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from cxr.files.writing import staged, unwritable
 from cxr.run.directory import Run, name_taken_error
 from cxr.run.folds import fold_of
 from cxr.run.ledger import ledger_beside
+from cxr.training.mirrored import mirrored
 
 _PRINTED = 6  # members whose weights are printed
 
@@ -40,6 +40,8 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     with user_configuration():
         method: Method = build(config["method"])
     keys = expand(config["runs"])
+    if config["tta"] == "flip":
+        keys = list(dict.fromkeys(str(mirrored(Run(Path(key))).path) for key in keys))
     if not method.fixed and any(
         fold_of(Run(Path(key)).config()) for key in keys if Run(Path(key)).config_path.exists()
     ):
@@ -50,8 +52,7 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     ledger_beside(run.path)
     try:
         with staged(run.path) as staging:
-            scratch = staging / ".members"
-            members = gather(keys, config["accelerator"], scratch, config)
+            members = gather(keys, config["accelerator"], config)
             if members.patients_in_both:
                 print(f"WARNING: {overlap_warning(members.patients_in_both)}", flush=True)
             fit = method.fit(members.validation)
@@ -62,7 +63,6 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
             ensemble = Ensemble(run.path.name, {**saved, "runs": keys}, method, fit, members)
             resamples, seed = config["bootstrap"], config["seed"]
             written = write_ensemble(Run(staging), ensemble, resamples, config["leave_one_out"], seed)
-            shutil.rmtree(scratch, ignore_errors=True)  # written by `gather`
             if run.path.exists():
                 raise name_taken_error(run.path, "choose another name=")
             os.rename(staging, run.path)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.ensemble.method import Fit, Method
-from cxr.ensemble.objective import Landscape, check_objective, weighted_mean
+from cxr.ensemble.objective import OBJECTIVES, Landscape, weighted_mean
 from cxr.ensemble.robust import best_shared, enough_patients, shrink_to_equal
 from cxr.ensemble.search import SEARCHES, Explorer, best_row, explore, greedy
 from cxr.ensemble.splits import Validation
@@ -35,11 +35,13 @@ class WeightedMean(Method):
     def __init__(self, weights: str, objective: str, shrinkage: float, robust: bool, seed: int) -> None:
         if weights not in KINDS:
             raise CxrError(f"method.weights={weights} is unknown; choose {' or '.join(KINDS)}")
+        if objective not in OBJECTIVES:
+            raise CxrError(f"method.objective={objective} is unknown; choose {', '.join(OBJECTIVES)}")
         if not _is_number(shrinkage) or not 0 <= shrinkage < np.inf:
             raise CxrError(f"method.shrinkage={shrinkage} must be a number, 0 or more")
         if type(robust) is not bool:
             raise CxrError(f"method.robust={robust} must be true or false")
-        self.per_finding, self.objective = weights == "per_finding", check_objective(objective)
+        self.per_finding, self.objective = weights == "per_finding", objective
         self.shrinkage, self.robust, self.seed = float(shrinkage), robust, whole_number("seed", seed, 0)
         name = type(self).label
         self.label, self.other_label = (f"{name} (robust)", name) if robust else (name, f"{name} (robust)")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxr.data.hierarchy import downwards, parent_columns
+from cxr.data.hierarchy import parent_columns
 from cxr.ensemble.combine import baselines
 from cxr.ensemble.guard import overlap_warning
 from cxr.ensemble.members import Members, short_names
@@ -27,6 +27,7 @@ from cxr.figures.landscape import ensemble_landscape
 from cxr.figures.tables import auroc_table, method_table
 from cxr.files.writing import replacing, write_text
 from cxr.metrics.auroc import auroc
+from cxr.metrics.tree import downwards
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run, versions
 from cxr.run.predictions import Predictions
@@ -42,15 +43,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A fitted ensemble.
-
-    Attributes:
-        title: of its figures.
-        config: resolved.
-        method: how it combines.
-        fit: the result of fitting the method.
-        members: the runs.
-    """
+    """A fitted ensemble."""
 
     title: str
     config: Mapping[str, Any]
@@ -75,13 +68,7 @@ class Written:
 
 
 def write_ensemble(run: Run, ensemble: Ensemble, resamples: int, leave_one_out: bool, seed: int) -> Written:
-    """Writes every file; `metrics.json` last.
-
-    Args:
-        run: the directory.
-        ensemble: what to write.
-        resamples, leave_one_out, seed: see `overfitting_report`.
-    """
+    """Writes every file; `metrics.json` last."""
     members, fit, method = ensemble.members, ensemble.fit, ensemble.method
     run.save_config(ensemble.config)
     combined = {split.name: combine(ensemble, split) for split in (members.validation, members.test)}
@@ -132,7 +119,7 @@ def combine(ensemble: Ensemble, split: Split) -> tuple[dict[str, NDArray[np.floa
     parents = parent_columns(tree, split.findings) if tree else [-1] * len(split.findings)
     roots = [k for k, parent in enumerate(parents) if parent < 0]
     for k in (*roots, *downwards(parents)):
-        scores = split.read(k)
+        scores = split.scores[k]
         own = method.combine(scores, fit, k) if held_out is None else held_out[:, k].astype(np.float32)
         columns = [*scores, *(other.combine(scores, learnt, k) for other, learnt in others.items())]
         columns += [*(weighted_mean(weights[k], scores) for _, weights in alternative), own]

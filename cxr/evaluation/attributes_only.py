@@ -45,11 +45,6 @@ def attributes_only(
 ) -> dict[str, Any] | None:
     """The AUROC of age, sex and view alone on a split, as plain values.
 
-    Args:
-        p: predictions, of which attributes and targets are used.
-        coefficients: see `fit_attributes`.
-        resampling: of patients, for intervals; without it, numbers have none.
-
     Returns:
         `auroc` by finding and `macro_auroc`; none if the predictions have no attributes.
 

@@ -24,10 +24,9 @@ from cxr.metrics.plain import named, number, single
 from cxr.metrics.seeds import Seeds, difference_over_seeds, mean_over_seeds
 from cxr.metrics.single import bootstrap_single
 from cxr.run.ancestry import unknown_note, unknown_of
-from cxr.run.directory import Run
+from cxr.run.directory import Run, runs_of
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions, read_predictions
-from cxr.run.smoke import print_skipped, smoke_refused
 
 _BALANCED = "balanced_accuracy"
 _ONE_SEED = (
@@ -93,17 +92,12 @@ def _runs(patterns: str | Sequence[str], split: str) -> list[tuple[Run, Predicti
     """Runs by resolved path with their predictions; of a glob, runs without predictions and smoke runs are left out."""
     found: dict[Path, Run] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        globbed = glob.has_magic(pattern)
-        runs = [Run(Path(path)) for path in (sorted(glob.glob(pattern)) if globbed else [pattern])]
-        smoke = [run.path for run in runs if run.smoke]
-        if smoke and not globbed:
-            raise smoke_refused(smoke[0])
-        print_skipped(smoke)
-        scored = [run for run in runs if run.path not in smoke and run.predictions(split).is_file()]
-        unscored = [run for run in runs if run.path not in smoke and run not in scored and run.best.exists()]
+        runs = runs_of(pattern)
+        scored = [run for run in runs if run.predictions(split).is_file()]
+        unscored = [run for run in runs if run not in scored and run.best.exists()]
         remedy = f"; python -m cxr evaluate run={unscored[0].path} computes them" if unscored else ""
         if not scored:
-            which = "matches no run that has" if globbed else "has no"
+            which = "matches no run that has" if glob.has_magic(pattern) else "has no"
             raise CxrError(f"runs={pattern} {which} predictions/{split}.parquet{remedy}")
         if unscored:
             names = ", ".join(str(run.path) for run in unscored)
@@ -138,7 +132,6 @@ def _rows(
     Args:
         runs: with their predictions; of a cross-validation, its first fold with the out-of-fold predictions.
         folds: all folds of a cross-validation, by the path of its first.
-        metric, plan: of the macro averages.
     """
     by_configuration = defaultdict(list)
     for run, p in runs:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.data.hierarchy import at_most_parents, parent_columns
+from cxr.data.hierarchy import parent_columns
 from cxr.errors import CxrError
 from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import bootstrap_rates
@@ -19,19 +19,12 @@ from cxr.metrics.cells import undefined
 from cxr.metrics.delong import delong
 from cxr.metrics.interval import Resampling
 from cxr.metrics.patients import too_few
-from cxr.metrics.plain import intervals_of, named, number, single, value_of, with_mean
+from cxr.metrics.plain import intervals_of, named, number, value_of, with_mean
 from cxr.metrics.scaling import Scaling, fit_platt, fit_temperature
-from cxr.metrics.subgroups import (
-    Division,
-    age_bands,
-    divide,
-    finding_counts,
-    frequency_groups,
-    macro_by_frequency,
-    visits,
-)
+from cxr.metrics.subgroups import age_bands, divide, finding_counts, frequency_groups, macro_by_frequency, visits
 from cxr.metrics.summary import summarise
 from cxr.metrics.thresholds import choose_thresholds, rates
+from cxr.metrics.tree import at_most_parents
 from cxr.run.predictions import Predictions
 from cxr.run.splits import check_chosen_on_validation
 
@@ -114,10 +107,6 @@ def of_test(metrics: dict[str, Any], split: str) -> dict[str, Any]:
 def fit_scaling(val: Predictions, method: str) -> Scaling:
     """Fits a scaling of scores on validation.
 
-    Args:
-        val: predictions of validation.
-        method: `temperature` or `platt`.
-
     Raises:
         CxrError: the method is unknown, or `val` is not validation.
     """
@@ -133,9 +122,6 @@ def calibrate(
     """Applies a scaling to test scores.
 
     Args:
-        test: predictions of a test split.
-        scaling: fitted on validation.
-        method: its name.
         hierarchy: tree of findings; a scaled score above that of its parent is set to it.
 
     Returns:
@@ -192,31 +178,4 @@ def _subgroups(test: Predictions, threshold: _Floats, resampling: Resampling) ->
     columns = {name: divided(known[name].to_numpy()) for name, divided in _ATTRIBUTES.items() if name in known}
     columns["findings"] = finding_counts(test.target)
     cut = np.where(np.isnan(threshold), np.inf, threshold)
-    divisions = divide(test.target, test.score, cut, test.patient, columns, resampling)
-    return {name: _division(division, test.findings) for name, division in divisions.items()}
-
-
-def _division(division: Division, findings: Sequence[str]) -> dict[str, Any]:
-    groups = {
-        group.name: {
-            "n": group.images,
-            "patients": group.patients,
-            "positives": {name: int(count) for name, count in zip(findings, group.positives, strict=True)},
-            "macro_auroc": single(group.auroc.supported),
-            "auroc": named(findings, group.auroc.findings),
-            "sensitivity": named(findings, group.sensitivity),
-            "specificity": named(findings, group.specificity),
-            "too_few_patients": [name for name, enough in zip(findings, group.auroc.enough, strict=True) if not enough],
-            "undefined_resamples": int(group.auroc.supported.undefined) if group.auroc.enough.any() else 0,
-        }
-        for group in division.groups
-    }
-    return {
-        "groups": groups,
-        "unknown": division.unknown,
-        "auroc_gap": named(findings, division.auroc_gap),
-        "macro_auroc_gap": number(division.macro_gap),
-        "macro_auroc_gap_findings": [name for name, common in zip(findings, division.common, strict=True) if common],
-        "left_out_of_gaps": [group.name for group in division.groups if not group.auroc.enough.any()],
-        "equal_opportunity_gap": named(findings, division.sensitivity_gap),
-    }
+    return divide(test.target, test.score, cut, test.patient, columns, test.findings, resampling)

@@ -25,9 +25,6 @@ NOTE = "Out-of-fold predictions: each validation image is scored by the run that
 def out_of_fold(parts: Mapping[str, Predictions]) -> Predictions:
     """Validation predictions of all folds as one: each image has the score of the run that was not trained on it.
 
-    Args:
-        parts: predictions of the validation split, by run.
-
     Raises:
         CxrError: two folds differ in their findings, or validate on the same patient.
     """

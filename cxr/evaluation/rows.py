@@ -33,9 +33,6 @@ def row_names(rows: Sequence[Sequence[Run]]) -> list[str]:
 
     A single run has the name of its folder. If a configuration has several runs, all configurations with a
     `config.yaml` are named by their differences: `attention=location (2 seeds)`.
-
-    Args:
-        rows: the runs of each configuration.
     """
     differences = {}
     if any(len(runs) > 1 for runs in rows):

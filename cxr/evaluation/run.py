@@ -24,7 +24,6 @@ from cxr.run.ancestry import UNKNOWN, Ancestry
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
 from cxr.run.predictions import Predictions
-from cxr.run.smoke import smoke_refused
 from cxr.run.splits import describe_split
 
 
@@ -55,10 +54,6 @@ class Scored(Protocol):
 def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, Any]], Scored]) -> float:
     """Evaluates a run directory and returns its test macro AUROC.
 
-    Args:
-        config: see `conf/evaluate.yaml`.
-        scored: opens a run, given the options.
-
     Raises:
         CxrError: no scores, a run that is being trained or evaluated, an option, or a full disk.
     """
@@ -68,8 +63,7 @@ def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, 
         raise CxrError(f"run={config['run']} is not a directory; give one of runs/")
     check_links(run.path)
     ledger_beside(run.path)
-    if run.smoke:
-        raise smoke_refused(run.path)
+    run.refuse_smoke()
     with run.held():
         if run.unfinished:
             raise CxrError(

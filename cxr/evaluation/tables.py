@@ -72,8 +72,6 @@ def tables(
     Args:
         metrics: as `evaluate` returns them, with `calibration` and `localisation` where available, see `of_test`.
         findings: L names.
-        title: name of the run.
-        notes: below each table.
         split: `test` or another test split.
     """
     test, about, title = metrics[split], of_test(metrics, split), f"{title}, {split}"

@@ -1,7 +1,6 @@
 """Runs on other data sets: a table and a figure of source and target, from the metrics of `evaluate`."""
 
-import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from cxr.figures.canvas import draw
 from cxr.figures.intervals import transfer_points
 from cxr.figures.tables import Table
 from cxr.metrics.plain import value_of
-from cxr.run.directory import Run
+from cxr.run.directory import Run, runs_of
 
 _COLUMNS = ("macro_auroc", "macro_ece", "macro_sensitivity")
 
@@ -28,12 +27,13 @@ def transfer(config: Mapping[str, Any]) -> float:
     """
     config = checked(Transfer, config)
     patterns = [config["runs"]] if isinstance(config["runs"], str) else config["runs"]
-    paths = [Path(path) for pattern in patterns for path in sorted(glob.glob(pattern)) or [pattern]]
+    runs = list(dict.fromkeys(run for pattern in patterns for run in runs_of(pattern)))
     rows: list[list[Any]] = []
-    for path in dict.fromkeys(paths):
-        targets = sorted((path / "external").glob("*/metrics.json"))
-        if targets:
-            rows += [[path.name, name, *_cells(run)] for name, run in _places(path, targets)]
+    for run in runs:
+        targets = [Run(file.parent) for file in sorted(run.path.glob("external/*/metrics.json"))]
+        if targets and run.metrics().get("test"):
+            rows.append([run.path.name, "own test", *_cells(run)])
+        rows += [[run.path.name, target.path.name, *_cells(target)] for target in targets]
     external = [row for row in rows if row[1] != "own test"]
     if not external:
         raise CxrError(
@@ -47,17 +47,12 @@ def transfer(config: Mapping[str, Any]) -> float:
         "common, so that rows with different numbers of findings are not comparable."
     )
     table = Table("Runs on other data sets", columns, rows, [note], list(_COLUMNS))
-    stem = Path(config["out"]) if config["out"] else paths[0].parent / "transfer"
+    stem = Path(config["out"]) if config["out"] else runs[0].path.parent / "transfer"
     table.write(stem)
     draw(stem.with_name(f"{stem.name}.png"), transfer_points, rows)
     print(table.as_text())
     print(f"tables are {stem}.csv, .md and .tex, the figure is {stem}.png", flush=True)
     return min(value_of(row[4]) for row in external)
-
-
-def _places(path: Path, targets: Sequence[Path]) -> list[tuple[str, Run]]:
-    own = [("own test", Run(path))] if Run(path).metrics().get("test") else []
-    return [*own, *((file.parent.name, Run(file.parent)) for file in targets)]
 
 
 def _cells(run: Run) -> list[Any]:

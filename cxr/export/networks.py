@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from cxr.errors import CxrError, first_line
 from cxr.export.opened import Scorer
 from cxr.metrics.scaling import Scaling
+from cxr.metrics.tree import downwards
 from cxr.use.graph import check_graph
-from cxr.use.system import Member, downwards
+from cxr.use.system import Member
 
 OPSET = 20
 _MOST_IMAGES = 256  # of a batch

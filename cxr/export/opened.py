@@ -44,15 +44,15 @@ class Scorer(nn.Module):
 
     def __init__(self, loaded: LoadedNetwork, findings: Sequence[str]) -> None:
         super().__init__()
-        self.network, self.task = loaded.network, loaded.task
+        self.network, self.scores = loaded.network, loaded.scores
         order = [loaded.findings.index(name) for name in findings]
         self.same = order == list(range(len(order)))
         self.register_buffer("order", torch.tensor(order))
 
     def forward(self, image: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images (N, 1, S, S) uint8 and attributes (N, 5) to scores (N, L) and attention maps (N, K, h, w)."""
-        output = self.network({"image": image, "attributes": attributes})
-        score, attention = self.task.scores(output.logits.float()), output.attention
+        score, output = self.scores({"image": image, "attributes": attributes})
+        attention = output.attention
         if self.same:
             return score, attention
         if attention is not None and output.attention_of == "findings":
@@ -100,7 +100,7 @@ def open_run(path: str) -> Opened:
     if run.best.exists():
         loaded = load_network(run.best)
         rule = Rule("mean", ((1.0,),) * len(loaded.findings))
-        return _opened(run, metrics, (run,), (loaded,), rule, loaded.findings, loaded.sha256)
+        return _opened(run, metrics, (run,), (loaded,), rule, loaded.findings, loaded.identity)
     config = run.config()
     if "method" not in config or not isinstance(metrics.get("checkpoint_sha256"), dict):
         raise CxrError(f"run={path} has no checkpoints/best.ckpt and is not an ensemble; has its training finished?")
@@ -116,7 +116,7 @@ def open_run(path: str) -> Opened:
         networks.append(loaded)
     stored = read_predictions(run.predictions("val"))
     rule = _rule(path, config, metrics, stored.findings, [str(key) for key in metrics["checkpoint_sha256"]])
-    about = json.dumps([loaded.sha256 for loaded in networks] + [rule.kind, rule.weights, rule.intercept])
+    about = json.dumps([loaded.identity for loaded in networks] + [rule.kind, rule.weights, rule.intercept])
     identity = sha256(about.encode()).hexdigest()
     return _opened(run, metrics, tuple(members), tuple(networks), rule, stored.findings, identity)
 

@@ -61,7 +61,6 @@ def attention_maps(cases: Sequence[AttentionCase], name: str, per_finding: bool 
 
     Args:
         cases: at least one; each outcome starts a new row and keeps the order given.
-        name: of the run and split, for the title.
         per_finding: whether each finding has its own map.
 
     Raises:

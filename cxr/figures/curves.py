@@ -24,7 +24,6 @@ def roc_curves(target: _Floats, score: _Floats, findings: Sequence[str], name: s
         target: (N, L), 1 present, 0 absent, NaN unknown and left out of that finding's curve.
         score: (N, L), higher for present.
         findings: L names.
-        name: of the run and split, for the title.
     """
     areas = auroc(target, score)
     order = np.argsort(-areas, kind="stable")  # NaN last
@@ -60,19 +59,16 @@ def precision_recall_curves(target: _Floats, score: _Floats, findings: Sequence[
     return figure
 
 
-def reliability(
-    target: _Floats, score: _Floats, findings: Sequence[str], name: str, patient: NDArray[Any] | None = None
-) -> Figure:
+def reliability(target: _Floats, score: _Floats, findings: Sequence[str], name: str, patient: NDArray[Any]) -> Figure:
     """A reliability diagram for each finding: observed frequency against mean score, see `reliability_bins`.
 
     Args:
         target: (N, L), NaN unknown.
         score: (N, L), probabilities.
         findings: L names.
-        name: of the run and split, for the title.
-        patient: (N,), each image's patient; by default every image counts as a patient.
+        patient: (N,), each image's patient.
     """
-    curves = reliability_bins(target, score, np.arange(len(target)) if patient is None else patient)
+    curves = reliability_bins(target, score, patient)
     errors = expected_calibration_error(target, score)
     end = 1.04 * min(1.0, max([0.05, *(value for curve in curves for value in (*curve.score, *curve.high))]))
     titles = [_title(*each) for each in zip(findings, ["ECE"] * len(errors), errors, target.T, strict=True)]

@@ -24,7 +24,6 @@ def forest(test: Mapping[str, Any], findings: Sequence[str], name: str) -> Figur
     Args:
         test: of `metrics.json`, with intervals.
         findings: L names.
-        name: of the run and split, for the title.
     """
     areas = test["auroc"]
     drawn = sorted((k for k in findings if areas[k] is not None), key=lambda k: value_of(areas[k]), reverse=True)
@@ -48,7 +47,6 @@ def subgroup_points(divisions: Mapping[str, Any], name: str) -> Figure:
 
     Args:
         divisions: `subgroups` of `metrics.json`.
-        name: of the run and split, for the title.
     """
     rows = []
     for number, (attribute, about) in enumerate(divisions.items()):
@@ -105,7 +103,6 @@ def comparison(table: pd.DataFrame, name: str) -> Figure:
 
     Args:
         table: findings and, last, "macro average" by models, AUROC; NaN is not drawn.
-        name: of the run and split, for the title.
     """
     rows, models = len(table), [str(model) for model in table.columns]
     values = table.to_numpy(dtype=float)

@@ -64,7 +64,6 @@ def cooccurrence(table: pd.DataFrame, findings: Sequence[str], name: str) -> Fig
     Args:
         table: one row per image, a float column for each finding (1 present, 0 absent, NaN unknown).
         findings: columns of `table`.
-        name: of this set of findings, for the title.
     """
     values = table[list(findings)].to_numpy(dtype=float)
     positive = (values == 1).astype(np.int64)
@@ -83,7 +82,6 @@ def confusion(matrix: Sequence[Sequence[int]], findings: Sequence[str], name: st
     Args:
         matrix: (L, L), images of the row's finding that were predicted as the column's.
         findings: L names.
-        name: of the run and the split, for the title.
     """
     counts = np.array(matrix, np.int64)
     figure, left, right = _counts_and_shares(counts, counts.sum(axis=1, keepdims=True) + 0 * counts, findings)

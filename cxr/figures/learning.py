@@ -15,13 +15,7 @@ _LABELS = {
 _PARTS = {"train": ("training", COLOURS[0], "-"), "val": ("validation", COLOURS[1], "--")}
 
 
-def learning_curves(
-    log: pd.DataFrame,
-    name: str,
-    monitor: str = "val/macro_auroc",
-    mode: str = "max",
-    selected: int | None = None,
-) -> Figure:
+def learning_curves(log: pd.DataFrame, name: str, selected: int, monitor: str = "val/macro_auroc") -> Figure:
     """Training and validation values against the epoch, the gap between them shaded, the best epoch marked.
 
     Epochs are counted from 1, as in the terminal.
@@ -29,10 +23,8 @@ def learning_curves(
     Args:
         log: one row per epoch: `epoch`, from 0, `lr`, and any of `train/` and `val/` `loss`, `macro_auroc`, `accuracy`,
             and other metrics; NaN where a value was not computed or is undefined.
-        name: of the run, for the title.
-        monitor: the column that selects the best epoch.
-        mode: `max` or `min`, whichever is better.
-        selected: the best epoch, from 0, where not all epochs were compared.
+        selected: the best epoch, from 0.
+        monitor: the column that selected it.
 
     Raises:
         CxrError: `log` has no value in any of these columns.
@@ -63,15 +55,11 @@ def learning_curves(
                 axes.plot(line, color=colour, linestyle=dash, marker=mark, markersize=4, label=label)
         if f"train/{key}" in series and f"val/{key}" in series:
             _gap(axes, series[f"train/{key}"], series[f"val/{key}"])
-    if monitor in series:
-        values = series[monitor]
-        at = int(values.argmin() if mode == "min" else values.argmax())
-        if selected is not None and selected + 1 in values.index:
-            at = values.index.tolist().index(selected + 1)
-        best, value = float(values.index[at]), float(values.iloc[at])
-        label = f"best epoch {best:g} (validation {_label(monitor.partition('/')[2])} {value:.4f})"
+    if monitor in series and selected + 1 in series[monitor]:
+        value = series[monitor][selected + 1]
+        label = f"best epoch {selected + 1} (validation {_label(monitor.partition('/')[2])} {value:.4f})"
         for axes in columns:
-            axes.axvline(best, color=COLOURS[2], linestyle=":", linewidth=1.8, label=label)
+            axes.axvline(selected + 1, color=COLOURS[2], linestyle=":", linewidth=1.8, label=label)
     columns[-1].set_xlabel("epoch")
     columns[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(log) == 1:

@@ -13,7 +13,6 @@ def trial_history(values: Mapping[int, float], metric: str, mode: str) -> Figure
 
     Args:
         values: number of the trial to its value.
-        metric: the name of the values.
         mode: `max` or `min`, whichever is better.
     """
     figure = blank(7, 3.6)

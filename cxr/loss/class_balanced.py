@@ -1,7 +1,5 @@
 """Cross-entropy that weighs rare findings more."""
 
-from collections.abc import Sequence
-
 from cxr.loss.terms import Batch, Known, LossTerms, Scored
 from cxr.loss.weighted import WeightedLoss, cross_entropy
 
@@ -10,25 +8,8 @@ class ClassBalanced(WeightedLoss):
     """Softmax: the weighted mean over images, each with the weight of its finding. Sigmoid: positives are weighted.
 
     The weights are those of Cui et al., CVPR 2019, or the inverse of the counts, see `class_weights`. For several
-    findings an image the paper has no formula; weights on positives alone are ours.
-
-    Args:
-        positive: L counts of positive training targets.
-        activation: `softmax` or `sigmoid`, by which the task scores.
-        weights: `effective_number`, `inverse` or `none`.
-        beta: of the effective number.
-        defer_epochs: number of first epochs without the weights.
+    findings an image the paper has no formula; weights on positives alone are ours. Arguments as in `WeightedLoss`.
     """
-
-    def __init__(
-        self,
-        positive: Sequence[int],
-        activation: str = "sigmoid",
-        weights: str = "effective_number",
-        beta: float = 0.9999,
-        defer_epochs: int = 0,
-    ) -> None:
-        super().__init__(positive, activation, weights, beta, defer_epochs)
 
     def forward(self, output: Scored, batch: Batch, epoch: int) -> LossTerms:
         """Logits and targets (B, L), NaN unknown, to their summed loss."""

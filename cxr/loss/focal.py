@@ -18,11 +18,8 @@ class Focal(WeightedLoss):
 
     Args:
         positive: L counts of positive training targets.
-        activation: `softmax` or `sigmoid`, by which the task scores.
         gamma: 0 is cross-entropy.
-        weights: of findings, see `class_weights`.
-        beta: of the effective number.
-        defer_epochs: number of first epochs without the weights.
+        activation, weights, beta, defer_epochs: see `WeightedLoss`.
     """
 
     def __init__(

@@ -20,11 +20,8 @@ class LDAM(WeightedLoss):
     Args:
         positive: L counts of positive training targets; a count of 0 is taken as 1.
         head_scale: of `head=normalised`; none for another head.
-        activation: `softmax` or `sigmoid`, by which the task scores.
         max_margin: of the rarest finding, as a cosine.
-        weights: of findings, see `class_weights`.
-        beta: of the effective number.
-        defer_epochs: number of first epochs without the weights.
+        activation, weights, beta, defer_epochs: see `WeightedLoss`.
 
     Raises:
         CxrError: the head is another.

@@ -81,7 +81,7 @@ class WeightedLoss(nn.Module):
         self,
         positive: Sequence[int],
         activation: str = "sigmoid",
-        weights: str = "none",
+        weights: str = "effective_number",
         beta: float = 0.9999,
         defer_epochs: int = 0,
     ) -> None:

@@ -63,7 +63,6 @@ def bootstrap_auroc(target: ArrayLike, score: ArrayLike, patient: ArrayLike, pla
     Args:
         target, score: as for `auroc`.
         patient: (N,), the patient's id of every image.
-        plan: how to resample.
 
     Raises:
         ValueError: shapes, targets or scores as for `auroc`, or no image.
@@ -94,7 +93,6 @@ def bootstrap_rates(
     Args:
         target, score, threshold: as for `rates`.
         patient: (N,), the patient's id of every image.
-        plan: how to resample.
 
     Returns:
         The names of `rates_of` to intervals.
@@ -126,7 +124,6 @@ def bootstrap_mean(
     Args:
         values: (N, L), within [0, 1]; NaN is left out.
         patient: (N,), the patient's id of every image.
-        plan: how to resample.
         target: (N, L), if the values are errors: a finding then needs enough patients of both classes, since the
             mean error of a rare finding is mostly that of its positives. In the mean over findings, and without
             `target`, a finding needs `FEWEST` patients with a value.
@@ -173,7 +170,6 @@ def resampled(
         metric: from (r, P) counts of patients to (r, L) values, NaN where undefined.
         patients: P.
         enough: (L,), which findings have enough patients for an interval, see `cxr.metrics.patients`.
-        plan: how to resample.
         bounds: the metric's range.
         in_mean: (L,), which findings have enough for the interval of a mean over findings; by default `enough`.
     """

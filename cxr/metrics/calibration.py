@@ -91,7 +91,6 @@ def bootstrap_calibration_error(
     Args:
         target, score, bins: as for `expected_calibration_error`.
         patient: (N,), the patient's id of every image.
-        plan: how to resample.
     """
     number, patients = patient_numbers(patient, len(np.asarray(target)))
     sums, counts = _binned(target, score, number, patients, bins)

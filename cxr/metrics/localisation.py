@@ -74,7 +74,6 @@ def by_finding(
         finding: (N,), number of the finding of each row.
         findings: L.
         patient: (N,), the patient's id of every row.
-        plan: how to resample.
     """
     array = np.asarray(values, np.float64)
     columns = np.full((len(array), findings), np.nan)

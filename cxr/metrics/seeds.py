@@ -60,7 +60,6 @@ def mean_over_seeds(one: Seeds, plan: Resampling = DEFAULT) -> Interval:
 
     Args:
         one: values in (0, 1).
-        plan: for its `level`.
     """
     return _estimate(one.mean, one.resamples.mean(axis=0), [one], plan, UNIT)[0]
 
@@ -70,7 +69,6 @@ def difference_over_seeds(first: Seeds, second: Seeds, plan: Resampling = DEFAUL
 
     Args:
         first, second: of the same resamples.
-        plan: for its `level`.
 
     Returns:
         The interval, which excludes 0 exactly where p is below 1 - level, and p: 1 where no resample differs, NaN where

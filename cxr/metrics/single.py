@@ -61,16 +61,6 @@ def rates_of_matrix(matrix: ArrayLike) -> dict[str, _Floats]:
         }
 
 
-def balanced_accuracy(target: ArrayLike, score: ArrayLike) -> float:
-    """The mean over findings of the share of their images that are predicted correctly; see `rates_of_matrix`."""
-    return float(rates_of_matrix(confusion_matrix(target, score))["balanced_accuracy"])
-
-
-def top1_accuracy(target: ArrayLike, score: ArrayLike) -> float:
-    """The share of images that are predicted correctly; see `rates_of_matrix`."""
-    return float(rates_of_matrix(confusion_matrix(target, score))["top1_accuracy"])
-
-
 def mean_recall(recall: _Floats, members: NDArray[np.bool_]) -> _Floats:
     """The mean recall (L,) of the member findings that have an image; NaN if none has."""
     among = recall[members & ~np.isnan(recall)]
@@ -94,7 +84,6 @@ def bootstrap_single(
         target: (N, L), exactly one 1 an image; an image with NaN is left out.
         score: (N, L).
         patient: (N,), the patient's id of every image.
-        plan: how to resample.
         groups: (L,) which findings belong to each; a group without images has NaN.
 
     Raises:

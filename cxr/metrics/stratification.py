@@ -1,6 +1,7 @@
 """Random splits of whole patients with the same share of every finding."""
 
 from collections.abc import Sequence
+from operator import truediv
 
 import numpy as np
 import pandas as pd
@@ -47,27 +48,33 @@ def assign_patients(table: pd.DataFrame, findings: Sequence[str], shares: Sequen
     Returns:
         The side of each patient, an int in [0, len(shares)), by patient.
     """
-    labels = (table[list(findings)] == 1).assign(**{"": True})
-    labels["none"] = ~labels[list(findings)].any(axis=1)
-    grouped = labels.groupby(table["patient"].to_numpy(), sort=True).sum()
-    counts = grouped.to_numpy(float)  # (patients, findings + all + none)
+    codes, ids = pd.factorize(table["patient"].to_numpy(object), sort=True)
+    labels = table[list(findings)].to_numpy(float) == 1
+    strata = [*labels.T, np.ones(len(labels)), ~labels.any(axis=1)]  # findings, all images, images without a finding
+    counts = np.stack([np.bincount(codes, stratum, len(ids)) for stratum in strata], axis=1)  # images by patient
     order = np.random.default_rng([seed, 0x5EED]).permutation(len(counts))
     wanted = np.outer(shares, counts.sum(axis=0))  # (sides, strata): images that a side still lacks
     side = np.full(len(counts), -1)
-    everyone = list(grouped.columns).index("")
+    everyone = len(findings)
     while (side < 0).any():
         left = counts[side < 0].sum(axis=0)
         left[left == 0] = np.inf
         left[everyone] = np.inf
         stratum = int(left.argmin()) if np.isfinite(left).any() else everyone
         open_ = order[(side[order] < 0) & ((counts[order, stratum] > 0) | (stratum == everyone))]
-        for patient in open_[np.argsort(-counts[open_, stratum], kind="stable")]:
-            for column in (stratum, everyone):  # the second decides where sides lack the same share of the first
-                lacking = [lacks / share for lacks, share in zip(wanted[:, column].tolist(), shares, strict=True)]
-                *_, second, most = sorted(lacking)
-                if most - second > 1e-8 + 1e-5 * abs(lacking[-1]):
-                    break
-            chosen = lacking.index(most)
-            side[patient] = chosen
-            wanted[chosen] -= counts[patient]
-    return pd.Series(side, index=grouped.index)
+        patients = open_[np.argsort(-counts[open_, stratum], kind="stable")]
+        lacks, lacks_images = wanted[:, [stratum, everyone]].T.tolist()
+        chosen = []
+        for number, images in zip(counts[patients, stratum].tolist(), counts[patients, everyone].tolist(), strict=True):
+            lacking = list(map(truediv, lacks, shares))
+            *_, second, most = sorted(lacking)
+            if most - second <= 1e-8 + 1e-5 * abs(lacking[-1]):  # sides lack the same share of this stratum
+                lacking = list(map(truediv, lacks_images, shares))
+                most = max(lacking)
+            to = lacking.index(most)
+            chosen.append(to)
+            lacks[to] -= number
+            lacks_images[to] -= images
+        side[patients] = chosen
+        np.subtract.at(wanted, side[patients], counts[patients])
+    return pd.Series(side, index=ids)

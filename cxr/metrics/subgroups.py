@@ -1,7 +1,6 @@
 """Metrics by sex, age, view, visit or number of findings, and by the frequency of findings."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +12,7 @@ from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import Bootstrap, bootstrap_auroc
 from cxr.metrics.cells import cells
 from cxr.metrics.interval import DEFAULT, Resampling
+from cxr.metrics.plain import named, number, single
 from cxr.metrics.thresholds import rates
 
 _Floats = NDArray[np.float64]
@@ -21,85 +21,63 @@ FREQUENCIES = ("head", "medium", "tail")
 AGE_EDGES = (0, 18, 40, 60, 80)
 
 
-@dataclass(frozen=True)
-class Group:
-    """The images of one group.
-
-    Attributes:
-        name: for instance `F` or `60-80`.
-        images: how many.
-        patients: how many.
-        positives: (L,), known positives.
-        auroc: intervals of every finding and of the macro AUROC, NaN where undefined.
-        sensitivity, specificity: (L,), at the operating points; NaN where undefined.
-    """
-
-    name: str
-    images: int
-    patients: int
-    positives: NDArray[np.intp]
-    auroc: Bootstrap
-    sensitivity: _Floats
-    specificity: _Floats
-
-
-@dataclass(frozen=True)
-class Division:
-    """All groups of one attribute, and the differences between them.
-
-    Attributes:
-        attribute: for instance `sex`.
-        groups: in the order of their names.
-        unknown: images that belong to no group.
-        auroc_gap: (L,), largest minus smallest AUROC over the groups with enough patients for an interval, since groups
-            of one or two patients differ more than large ones by chance; NaN with fewer than two such groups.
-        sensitivity_gap: (L,), the same of sensitivity at the operating point: the equal-opportunity gap (Hardt, Price
-            and Srebro, NeurIPS 2016).
-        common: (L,), the findings with enough patients in every group that has enough for any finding.
-        macro_gap: largest minus smallest mean AUROC over the common findings, of these groups.
-    """
-
-    attribute: str
-    groups: tuple[Group, ...]
-    unknown: int
-    auroc_gap: _Floats
-    sensitivity_gap: _Floats
-    common: NDArray[np.bool_]
-    macro_gap: float
-
-
 def divide(
     target: ArrayLike,
     score: ArrayLike,
     threshold: ArrayLike,
     patient: ArrayLike,
     columns: Mapping[str, ArrayLike],
+    findings: Sequence[str],
     plan: Resampling = DEFAULT,
-) -> dict[str, Division]:
-    """Evaluates every group of every attribute separately.
+) -> dict[str, Any]:
+    """Evaluates every group of every attribute separately, as plain values for `metrics.json`.
 
     Args:
         target, score, patient: as for `bootstrap_auroc`.
         threshold: (L,) or one for all, chosen on validation.
         columns: attribute to (N,) names of groups, such as sex, `age_bands(age)`, view or `visits(followup)`. None, NaN
             and the empty text are unknown and belong to no group.
-        plan: how to resample patients within a group.
+        findings: L names.
+
+    Returns:
+        For each attribute `groups` in the order of their names, the number of images of `unknown` group, and gaps,
+        largest minus smallest value over the groups. `auroc_gap` and `equal_opportunity_gap`, of sensitivity (Hardt,
+        Price and Srebro, NeurIPS 2016), are over the groups with enough patients for an interval, since groups of one
+        or two patients differ more than large ones by chance. `macro_auroc_gap` is that of the mean over
+        `macro_auroc_gap_findings`, which have enough patients in every group that has enough for any finding; the
+        others are `left_out_of_gaps`. Undefined values are null.
 
     Raises:
         ValueError: shapes, targets or scores as for `auroc`, or a column of another length.
     """
     targets, scores = cells(target, score)
     patients = np.asarray(patient)
-    divisions = {}
+    divisions: dict[str, Any] = {}
     for attribute, column in columns.items():
         names = np.array([str(name) if name and name == name else "" for name in np.ravel(column).tolist()])
         if names.shape != (len(targets),):
             raise ValueError(f"{attribute} {names.shape} must name the group of each of {len(targets)} images")
-        groups = tuple(
-            _group(name, targets[names == name], scores[names == name], patients[names == name], threshold, plan)
-            for name in np.unique(names[names != ""]).tolist()
-        )
-        divisions[attribute] = _division(attribute, groups, int((names == "").sum()), targets.shape[1])
+        groups: dict[str, Any] = {}
+        areas, sensitivities = [], []
+        for name in np.unique(names[names != ""]).tolist():
+            t, s, ids = (some[names == name] for some in (targets, scores, patients))
+            area, at = bootstrap_auroc(t, s, ids, plan), rates(t, s, threshold)
+            groups[name] = {
+                "n": len(t),
+                "patients": len(np.unique(ids)),
+                "positives": dict(zip(findings, (t == 1).sum(axis=0).tolist(), strict=True)),
+                "macro_auroc": single(area.supported),
+                "auroc": named(findings, area.findings),
+                "sensitivity": named(findings, at["sensitivity"]),
+                "specificity": named(findings, at["specificity"]),
+                "too_few_patients": [name for name, enough in zip(findings, area.enough, strict=True) if not enough],
+                "undefined_resamples": int(area.supported.undefined) if area.enough.any() else 0,
+            }
+            areas.append(area)
+            sensitivities.append(at["sensitivity"])
+        unknown = int((names == "").sum())
+        gaps = _gaps(list(groups), areas, sensitivities, findings)
+        divisions[attribute] = {"groups": groups, "unknown": unknown, **gaps}
     return divisions
 
 
@@ -160,31 +138,23 @@ def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, flo
     return {name: macro(array[names == name]) for name in FREQUENCIES}
 
 
-def _group(
-    name: str, target: NDArray[Any], score: NDArray[Any], patient: NDArray[Any], threshold: ArrayLike, plan: Resampling
-) -> Group:
-    at = rates(target, score, threshold)
-    auroc, positives = bootstrap_auroc(target, score, patient, plan), (target == 1).sum(axis=0)
-    return Group(name, len(target), len(np.unique(patient)), positives, auroc, at["sensitivity"], at["specificity"])
-
-
-def _division(attribute: str, groups: tuple[Group, ...], unknown: int, findings: int) -> Division:
-    """Gaps over the groups; arrays here are (G, L)."""
-    enough = np.array([group.auroc.enough for group in groups], bool).reshape(-1, findings)
-    areas = np.array([group.auroc.findings.value for group in groups], np.float64).reshape(-1, findings)
-    sensitivity = np.array([group.sensitivity for group in groups], np.float64).reshape(-1, findings)
+def _gaps(
+    groups: Sequence[str], areas: Sequence[Bootstrap], sensitivities: Sequence[_Floats], findings: Sequence[str]
+) -> dict[str, Any]:
+    """The gaps over the groups of an attribute; arrays here are (G, L)."""
+    enough = np.array([area.enough for area in areas], bool).reshape(-1, len(findings))
+    values = np.array([area.findings.value for area in areas], np.float64).reshape(-1, len(findings))
+    sensitivity = np.array(sensitivities, np.float64).reshape(-1, len(findings))
     some = enough.any(axis=1)
     common = np.asarray(enough[some].all(axis=0) & some.any())
-    means = areas[some][:, common].mean(axis=1, keepdims=True) if common.any() else np.empty((0, 1))
-    return Division(
-        attribute,
-        groups,
-        unknown,
-        auroc_gap=_gap(np.where(enough, areas, np.nan)),
-        sensitivity_gap=_gap(np.where(enough, sensitivity, np.nan)),
-        common=common,
-        macro_gap=float(_gap(means)[0]),
-    )
+    means = values[some][:, common].mean(axis=1, keepdims=True) if common.any() else np.empty((0, 1))
+    return {
+        "auroc_gap": named(findings, _gap(np.where(enough, values, np.nan))),
+        "macro_auroc_gap": number(float(_gap(means)[0])),
+        "macro_auroc_gap_findings": [findings[k] for k in np.flatnonzero(common).tolist()],
+        "left_out_of_gaps": [groups[k] for k in np.flatnonzero(~some).tolist()],
+        "equal_opportunity_gap": named(findings, _gap(np.where(enough, sensitivity, np.nan))),
+    }
 
 
 def _gap(rows: _Floats) -> _Floats:

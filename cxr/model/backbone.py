@@ -102,7 +102,6 @@ def load_weights(net: nn.Module, path: str, config: Mapping[str, object]) -> Non
     """Loads a local file into a timm network; classifier weights are ignored, three-channel stems are converted.
 
     Args:
-        net: the network without its classifier.
         path: `.safetensors`, or a file that `torch.load(weights_only=True)` reads.
         config: timm's `pretrained_cfg`, which names the first convolution and the classifier.
 

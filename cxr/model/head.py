@@ -92,8 +92,6 @@ class SeparateLinear(nn.Module):
 
     Args:
         groups: L.
-        in_features: of each layer.
-        out_features: of each layer.
     """
 
     def __init__(self, groups: int, in_features: int, out_features: int) -> None:

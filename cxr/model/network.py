@@ -33,11 +33,8 @@ class Network(nn.Module):
     """Normalisation, backbone, attention, fusion and head in sequence.
 
     Args:
-        backbone: feature extractor.
         attention: pools the feature map; see `NetworkOutput` for its attribute `attention_of` (default `heads`). One
             with `scores_positions` receives the head, too, and returns logits, vector and maps.
-        head: from the vector to logits.
-        preprocessing: of the input.
         fusion: from the vector and the batch to the vector that the head classifies; by default the vector itself.
 
     Raises:

@@ -57,15 +57,7 @@ class CustomNet(nn.Module):
 
 
 class Blank(nn.Module):
-    """One feature, zero for every image: with `fusion=join` the network uses the attributes only.
-
-    Args:
-        image_size: accepted as every backbone does.
-        pretrained: must be false.
-        weights: must be none.
-        mean: of the one channel.
-        std: of the one channel.
-    """
+    """One feature, zero for every image: with `fusion=join` the network uses the attributes only."""
 
     def __init__(
         self, image_size: int, pretrained: bool = False, weights: str | None = None, mean: float = 0.5, std: float = 0.5

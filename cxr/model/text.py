@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,18 +33,6 @@ DEFINITIONS = {
     "Subcutaneous Emphysema": "air in the tissue below the skin",
     "No Finding": "a chest radiograph without an abnormality",
 }
-
-
-class LabelText(Protocol):
-    """An option of the group `text`."""
-
-    def vectors(self, findings: Sequence[str]) -> Tensor:
-        """(L, E) float32, one vector per finding."""
-        ...
-
-    def prompts(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32, one vector per text."""
-        ...
 
 
 class FileVectors:
@@ -126,12 +113,7 @@ class SentenceVectors:
 
 
 class Projection(nn.Sequential):
-    """Two layers with ReLU between them into a common space, and a length of 1.
-
-    Args:
-        features: of the input vector.
-        width: of the hidden layer and of the common space.
-    """
+    """Two layers with ReLU between them into a common space, and a length of 1."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width))

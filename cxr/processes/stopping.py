@@ -34,10 +34,10 @@ class StopRequests:
         self.can_wait = self.patient = False
         self.before: Callable[[], None] = lambda: None
 
-    def listen(self) -> None:
-        """Installs the handlers, which is possible in the main thread only."""
+    def listen(self, *more: signal.Signals) -> None:
+        """Installs the handlers, also of `more` signals, which is possible in the main thread only."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in (*SIGNALS, *more):
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -38,12 +38,7 @@ class Ancestry:
     unknown: tuple[str, ...] = ()
 
     def extended(self, train: Sequence[Iterable[str]], val: Sequence[Iterable[str]]) -> "Ancestry":
-        """The ancestry of weights that start from these weights and are trained on further data.
-
-        Args:
-            train: patients and images of training.
-            val: patients and images of validation.
-        """
+        """The ancestry of weights that start from these weights and are trained on further data."""
         trained, selected = np.union1d(self.trained, _hashes(*train)), np.union1d(self.selected, _hashes(*val))
         return Ancestry(trained, selected, self.unknown)
 
@@ -54,7 +49,6 @@ class Ancestry:
 
         Args:
             origin: name of the weights in errors.
-            split: the evaluated split, `val` or a test split.
             patients: (N,) ids in the split.
             images: (N,) ids in the split.
 
@@ -74,11 +68,7 @@ class Ancestry:
 
 
 def unknown_note(unknown: Mapping[str, Sequence[str]]) -> list[str]:
-    """A note for a table of runs that started from weights with unknown training data; empty without such runs.
-
-    Args:
-        unknown: initial weights with unknown training data, by run.
-    """
+    """A note for a table of runs that started from weights with unknown training data; empty without such runs."""
     named = [f"{', '.join(sources)} ({run})" for run, sources in unknown.items() if sources]
     return [f"Initial weights with unknown training patients: {'; '.join(named)}."] if named else []
 

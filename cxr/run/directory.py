@@ -1,5 +1,6 @@
 """The run directory `runs/<name>/`: its files, how it is created, locked and read."""
 
+import glob
 import json
 import os
 import platform
@@ -134,6 +135,14 @@ class Run:
         except CxrError:
             return False  # other checks report the error
 
+    def refuse_smoke(self) -> None:
+        """Raises CxrError for a smoke run, which has no results."""
+        if self.smoke:
+            raise CxrError(
+                f"{self.path} is a smoke run (debug=, trainer.fast_dev_run or overfit_batches) without results; train "
+                "it without that option"
+            )
+
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`.
 
@@ -151,6 +160,11 @@ class Run:
         return with_places(config, self._earlier_places(config))
 
     @property
+    def mirrors(self) -> bool:
+        """Whether its scores are means over each image and its mirror image, see `cxr.training.mirrored`."""
+        return os.path.lexists(self.config_path) and self.config().get("tta") == "flip"
+
+    @property
     def hierarchy(self) -> Any:
         """The tree of findings in which no score is above its parent's, see `cxr.data.hierarchy`; none without one."""
         task = self.config().get("task") if os.path.lexists(self.config_path) else None
@@ -164,7 +178,6 @@ class Run:
         """Writes `config.yaml`.
 
         Args:
-            config: plain values.
             folder: the folder in which the run is being created; by default `path`.
         """
         write_text((folder or self.path) / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
@@ -221,6 +234,23 @@ class Run:
         except OSError as error:
             taken = os.path.lexists(self.path)
             raise (name_taken_error(self.path) if taken else unwritable(self.path, error)) from error
+
+
+def runs_of(pattern: str) -> list[Run]:
+    """The run directory of a path, or those of a glob without its smoke runs, which are printed.
+
+    Raises:
+        CxrError: the path is a smoke run.
+    """
+    if not glob.has_magic(pattern):
+        Run(Path(pattern)).refuse_smoke()
+        return [Run(Path(pattern))]
+    runs = [Run(Path(path)) for path in sorted(glob.glob(pattern))]
+    smoke = [run for run in runs if run.smoke]
+    if smoke:
+        shown = ", ".join(str(run.path) for run in smoke[:3]) + (", ..." if len(smoke) > 3 else "")
+        print(f"{len(smoke)} smoke run{'s' * (len(smoke) > 1)} skipped: {shown}", flush=True)
+    return [run for run in runs if run not in smoke]
 
 
 def name_taken_error(path: Path, remedy: str = "choose another name=, or pass resume=true to resume it") -> CxrError:

@@ -41,10 +41,7 @@ def count_test(ledger: Path, test: Predictions, run: str, by: str) -> int:
     """Records these scores of a test split once, and returns how many sets of scores the split now has.
 
     Args:
-        ledger: the file; created with its first row.
-        test: predictions to evaluate.
         run: name of the run; other characters than those of a run name are replaced.
-        by: the program.
 
     Returns:
         How often this split has been scored, these scores included. If the ledger is not writable, it is not updated.

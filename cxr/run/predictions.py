@@ -151,14 +151,7 @@ def _read(columns: "_Columns") -> Predictions:
 
 
 class _Columns:
-    """The columns of a Parquet file, each read and checked on demand.
-
-    Attributes:
-        path: the file, named in errors.
-        names: names of all columns.
-        rows: number of rows.
-        about: the file's metadata.
-    """
+    """The columns of a Parquet file, each read and checked on demand."""
 
     def __init__(self, path: Path, file: pq.ParquetFile) -> None:
         self.path, self._file, about = path, file, file.metadata

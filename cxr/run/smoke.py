@@ -1,10 +1,8 @@
 """Runs without test scores, among them smoke runs, which only check that training works."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from cxr.errors import CxrError
 from cxr.run.folds import fold_of
 
 
@@ -22,18 +20,3 @@ def is_smoke(config: Mapping[str, Any]) -> bool:
 def scores_test(config: Mapping[str, Any]) -> bool:
     """Whether a training ends with scores of its test splits; smoke runs and folds never do."""
     return bool(config.get("score_test", True)) and not is_smoke(config) and fold_of(config) is None
-
-
-def smoke_refused(path: Path) -> CxrError:
-    """The error for a smoke run given to a program that needs results."""
-    return CxrError(
-        f"{path} is a smoke run (debug=, trainer.fast_dev_run or overfit_batches) without results; train it without "
-        "that option"
-    )
-
-
-def print_skipped(smoke: Sequence[Path]) -> None:
-    """Prints the smoke runs that a glob skipped, if any."""
-    if smoke:
-        shown = ", ".join(str(path) for path in smoke[:3]) + (", ..." if len(smoke) > 3 else "")
-        print(f"{len(smoke)} smoke run{'s' * (len(smoke) > 1)} skipped: {shown}", flush=True)

@@ -129,7 +129,6 @@ class ClassificationTask(pl.LightningModule, ABC):
         """Adds the parts that training needs; returns the task.
 
         Args:
-            network: the network.
             loss: maps output, batch and epoch (from 0) to `LossTerms`; its parameters are optimized with the network's.
             findings: L names.
             optimizer: maps parameters to an optimizer.

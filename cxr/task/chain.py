@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cxr.data.hierarchy import downwards
+from cxr.metrics.tree import downwards
 
 _CLOSEST = -1e-30  # log probabilities above are cut to it, so that log(1 - P) is finite
 

@@ -58,19 +58,7 @@ from cxr.training.trainer import build_trainer, silence_lightning
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a training in one process.
-
-    Attributes:
-        config: resolved.
-        run: the run directory.
-        devices: of the whole run.
-        rank: of this process.
-        prepared: the data.
-        task: with network, loss and optimizer.
-        trainer: Lightning's Trainer.
-        augmentation: of training images.
-        order: of training images.
-    """
+    """The parts of a training in one process."""
 
     config: Mapping[str, Any]
     run: Run
@@ -111,9 +99,7 @@ def assemble(
     """Builds and checks all parts of a training.
 
     Args:
-        config: resolved.
         run: the run directory, which need not exist yet.
-        devices: of the run.
         restored: checkpoint to resume from, in place of initial weights.
         rank: of this process if `launch` started it; by default that of torchrun or SLURM, or the only one.
         prepared: data that the parent process has read and checked; by default they are read, and cached if necessary.

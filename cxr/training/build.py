@@ -34,8 +34,6 @@ def build_network(
     receives the vectors of the findings' texts.
 
     Args:
-        config: resolved.
-        findings: L.
         preprocessing: of a trained network, which is built without pretrained weights; by default that of the
             configuration.
         backbone: by default it is built here.
@@ -112,10 +110,8 @@ def build_loss(
     `head_scale` (the option `scale` of the head, or none), `in_features` (of the image vector) and `label_vectors`.
 
     Args:
-        config: resolved.
         training_targets: (N, L), NaN unknown.
         findings: L names.
-        in_features: of the image vector.
         label_vectors: (L, E), see `label_vectors`.
     """
     offered = {
@@ -138,7 +134,6 @@ def build_task(config: Mapping[str, Any], findings: Sequence[str] = ()) -> Class
     """The task of a resolved configuration.
 
     Args:
-        config: resolved.
         findings: L names of the logits; needed where scores depend on them, as in a hierarchy.
 
     Raises:

@@ -11,7 +11,7 @@ from cxr.data.catalog import SPLITS, Catalog, check, check_images_exist, choose_
 from cxr.data.draw import draw_test
 from cxr.data.hierarchy import with_virtual_parents
 from cxr.data.sources.merged import Part, check_set_names
-from cxr.data.split import split_catalog
+from cxr.data.split import check_folds, split_catalog
 from cxr.errors import CxrError
 
 MERGED = "cxr.data.sources.merged.merge"
@@ -34,6 +34,7 @@ def read_source(config: Mapping[str, Any]) -> Catalog:
     """
     data = config["data"]
     refuse_elsewhere({"data": data, "cache": config.get("cache")})
+    check_folds(data.get("folds"), data.get("fold"), data.get("val_list"))
     merged = data["source"]["_target_"] == MERGED
     if data.get("sets") and not merged:
         raise CxrError("data.sets names data sets to merge; choose data=merged with it")
@@ -85,7 +86,6 @@ def split_source(read: Catalog, config: Mapping[str, Any]) -> Catalog:
     data = config["data"]
     if "test_share" in data and not (data["train_list"] or data["val_list"] or data["test_list"]):
         read = draw_test(read, data["test_share"], int(data["split_seed"]))
-    every = set(read.table["image"])
     catalog = choose_findings(read, data["findings"], data["exclude"], int(data["min_cases"]))
     if data["single_finding"]:
         catalog = single_finding(catalog)
@@ -101,7 +101,7 @@ def split_source(read: Catalog, config: Mapping[str, Any]) -> Catalog:
         data["test_list"],
         float(data["val_share"]),
         int(data["split_seed"]),
-        skipped=sorted(every - set(catalog.table["image"])),
+        skipped=sorted(set(read.table["image"]).difference(catalog.table["image"])) if len(catalog) < len(read) else (),
         test_lists=data["test_lists"],
         folds=data.get("folds"),
         fold=data.get("fold"),

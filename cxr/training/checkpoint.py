@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from cxr.configuration.saved import read_configuration
+from cxr.data.datamodule import Batch
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
 from cxr.findings import check_names
 from cxr.imaging.preprocessing import read_preprocessing
-from cxr.model.network import Network
+from cxr.model.network import Network, NetworkOutput
 from cxr.task.base import ClassificationTask
 from cxr.training.build import build_network, build_task
 
@@ -54,12 +55,30 @@ class LoadedNetwork:
     task: ClassificationTask
     split_fingerprint: str = ""
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether scores are means over each image and its mirror image, see `cxr.training.mirrored`."""
+        return self.config.get("tta") == "flip"
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 that identifies what computes the scores: that of the weights, without averaging."""
+        return hashlib.sha256(f"{self.sha256} flip".encode()).hexdigest() if self.mirrors else self.sha256
+
+    def scores(self, batch: Batch) -> tuple[Tensor, NetworkOutput]:
+        """Scores (B, L) float32 of a batch, and the network's output for the images as they are."""
+        output = self.network(batch)
+        score = self.task.scores(output.logits.float())
+        if self.mirrors:
+            mirrored = self.network({**batch, "image": batch["image"].flip(3)})
+            score = (score + self.task.scores(mirrored.logits.float())) / 2
+        return score, output
+
 
 def load_network(path: Path, content: dict[str, Any] | None = None) -> LoadedNetwork:
     """Rebuilds a network from one checkpoint file; no object in it is unpickled.
 
     Args:
-        path: of the file.
         content: the result of `read_checkpoint`; by default the file is read.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Errors of loader processes, memory and disk as one sentence with a remedy."""
+"""Errors of other processes, memory and disk as one sentence with a remedy."""
 
 import errno
 
@@ -10,13 +10,9 @@ _RESUMES = "the run resumes from its last checkpoint with resume=true"
 
 
 def readable_error(error: RuntimeError | OSError | CxrError, run: Run) -> Exception:
-    """A `CxrError` with a remedy for an error of a loader process, memory or disk; any other error is returned as is.
+    """A `CxrError` with a remedy for an error of another process, memory or disk; any other error is returned as is.
 
     PyTorch raises the error of a loader process with its traceback in the message; the last line is kept.
-
-    Args:
-        error: as PyTorch or the system raised it.
-        run: the run that was training.
     """
     text = str(error)
     if isinstance(error, CxrError):
@@ -37,4 +33,6 @@ def readable_error(error: RuntimeError | OSError | CxrError, run: Run) -> Except
             "the device is out of memory; pass a smaller batch_size, and synthetic_batch_size=... to keep the images "
             f"per step; {_RESUMES}"
         )
+    if "by peer" in text or "remote process exited" in text:  # of Gloo, of NCCL
+        return CxrError(f"another process of the run has ended; the output of its host gives the reason; {_RESUMES}")
     return error

@@ -25,7 +25,6 @@ class FinishedRun:
     """A finished training, or a folder of predictions.
 
     Args:
-        run: the directory.
         options: `accelerator` (auto, cpu or gpu), and the user's folders, see `open_finished`.
     """
 

@@ -30,11 +30,6 @@ def with_groups(make: OptimizerFactory, network: Network, config: Mapping[str, A
     have no weight decay.
 
     The group with the highest rate is the first one, whose rate is logged.
-
-    Args:
-        make: the optimizer of all parameters, see `build_optimizer`.
-        network: whose parameters it receives, and those of a loss.
-        config: resolved.
     """
     decay, decay_norms = (config["optimizer"]["groups"][name] for name in ("layer_decay", "decay_norms"))
     if decay is None and decay_norms:

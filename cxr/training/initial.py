@@ -50,7 +50,6 @@ def start_from(
     same; otherwise it keeps its random initialization, which is printed.
 
     Args:
-        network: receives the weights.
         init: a run directory or a checkpoint file.
         findings: L names of the network's outputs.
         evaluated: rows (`patient`, `image`) of the splits on which the network will be evaluated, by name.
@@ -113,10 +112,6 @@ def check_frozen(config: Mapping[str, Any]) -> None:
 
 def freeze(network: Network, parts: Sequence[str]) -> None:
     """Freezes parts of a network: no gradients, and batch norm in evaluation mode, which keeps its buffers.
-
-    Args:
-        network: in training mode.
-        parts: of `PARTS`.
 
     Raises:
         CxrError: nothing is left to train.

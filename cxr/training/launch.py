@@ -26,11 +26,6 @@ _SETTLE = 0.5  # seconds after the first failure, in which its cause in another 
 def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
     """Runs one process per device and waits for them; when one fails, the others are ended.
 
-    Args:
-        run: the run; they read its configuration.
-        devices: one process each.
-        prepared: the checked data, which they read from a temporary folder.
-
     Raises:
         CxrError: a process failed; the message names the first one and its reason.
     """

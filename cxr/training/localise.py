@@ -21,13 +21,6 @@ def localisation(
 ) -> dict[str, Any] | None:  # fmt: skip
     """Pointing game, overlap and energy inside the box, over pairs of a test image and one of its boxed findings.
 
-    Args:
-        data: loaders of the run.
-        loaded: its network.
-        device: of the network.
-        resampling: of patients, for the intervals.
-        split: `test` or a further test split.
-
     Returns:
         Plain values: `pairs`, and for each measure `macro` and `findings`; None for a network without attention, or
         data without boxes.

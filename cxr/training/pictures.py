@@ -35,8 +35,8 @@ def draw_run(
     """Writes prevalence, co-occurrence, learning curves, ROC curves and attention maps into `figures/`."""
     title = run.path.name
     draw_catalog(run, catalog)
-    monitor, curves = loaded.task.monitor, run.figures / "learning_curves.png"
-    draw(curves, learning_curves, read_log(run.log), title, monitor.name, monitor.mode, loaded.epoch)
+    curves = run.figures / "learning_curves.png"
+    draw(curves, learning_curves, read_log(run.log), title, loaded.epoch, loaded.task.monitor.name)
     for split, predicted in predictions.items():
         path = run.figures / f"roc_{split}.png"
         draw(path, roc_curves, predicted.target, predicted.score, predicted.findings, f"{title}, {split}")

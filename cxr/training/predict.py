@@ -1,7 +1,8 @@
 """Predictions of a network: probabilities of a split, sharded over ranks, and attention maps of single images."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from cxr.model.network import Network, NetworkOutput
 from cxr.run.predictions import NAMES, NUMBERS, Predictions
 from cxr.training.checkpoint import LoadedNetwork
 
+_Output = TypeVar("_Output")
 _MAPS = 64  # images per batch
 
 
@@ -23,16 +25,14 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
     """Scores every image of a split once, in the order of the table. All ranks call it and get all predictions.
 
     Args:
-        loaded: the network and the hash of its weights.
         data: loaders, already sharded if there are several ranks.
         split: `val`, `test` or a further test split.
-        device: on which the network runs, in float32.
     """
-    network = loaded.network.to(device)
+    loaded.network.to(device).eval()
     index, score = [], []
-    for batch, output in outputs(network, data.evaluation_dataloader(split), device, f"predicting {split}"):
+    for batch, (found, _) in outputs(loaded.scores, data.evaluation_dataloader(split), device, f"predicting {split}"):
         index.append(batch["index"])
-        score.append(loaded.task.scores(output.logits.float()).cpu())
+        score.append(found.cpu())
     rows, scores = torch.cat(index).numpy(), torch.cat(score).numpy()
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [(rows, scores)] * dist.get_world_size()
@@ -42,13 +42,12 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
 
 
 def outputs(
-    network: Network, loader: DataLoader[Batch], device: torch.device, label: str
-) -> Iterator[tuple[Batch, NetworkOutput]]:
-    """Batches (on the CPU) and the network's output for each, without gradients, with a progress bar."""
-    network.eval()
+    compute: Callable[[Batch], _Output], loader: DataLoader[Batch], device: torch.device, label: str
+) -> Iterator[tuple[Batch, _Output]]:
+    """Batches (on the CPU) and what is computed from each, without gradients, with a progress bar."""
     with torch.inference_mode():
         for batch in tqdm(loader, label, disable=not sys.stderr.isatty(), leave=False):
-            yield batch, network(on(device, batch))
+            yield batch, compute(on(device, batch))
 
 
 def attention_of(
@@ -58,11 +57,9 @@ def attention_of(
     """The attention map of an image for a finding: that of the finding if the network has one, else the heads' mean.
 
     Args:
-        network: the network.
         images: of a split.
         positions: (N,), indices of images.
         findings: (N,), for each image the index of a finding among the outputs.
-        device: on which the network runs.
 
     Returns:
         Maps (N, h, w); none if the network has no attention.

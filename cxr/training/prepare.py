@@ -59,10 +59,6 @@ def read_prepared(folder: Path) -> Prepared:
 def prepare(config: Mapping[str, Any], build: bool = True) -> Prepared:
     """Reads, checks, splits and caches the data of a resolved configuration.
 
-    Args:
-        config: resolved.
-        build: build a missing cache and write its report.
-
     Raises:
         CxrError: an error in the data.
     """
@@ -73,8 +69,6 @@ def cached(catalog: Catalog, config: Mapping[str, Any], build: bool = True, chec
     """The catalog without unusable images, and its cache, which is built if missing.
 
     Args:
-        catalog: checked and split.
-        config: resolved.
         build: build a missing cache and write its report.
         check: check the splits again if images are left out.
 

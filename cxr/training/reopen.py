@@ -27,7 +27,6 @@ def open_finished(
         run: may be untrusted.
         named: the user's values instead of those of the run: `data` with root and lists, `cache` with dir; null keeps
             the run's.
-        content: of the best checkpoint, if it was read already.
 
     Raises:
         CxrError: the checkpoint is broken; data or cache are missing and no folder is named for them; or the

@@ -24,9 +24,6 @@ class MidEpoch(Callback):
     """Saves and restores the epoch's training scores, the sums of its loss and the random states of every rank.
 
     A run may resume with another number of processes if the images already seen divide evenly into their batches.
-
-    Args:
-        batch_size: images a batch of one process.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -97,8 +94,6 @@ class Restored:
     """The checkpoint that training resumes from.
 
     Attributes:
-        path: of the file.
-        content: of the file.
         start: epoch, and number of its batches that are done, counted in batches of the current number of processes.
     """
 
@@ -111,8 +106,6 @@ def read_resume_checkpoint(run: Run, batch_size: int, ranks: int, show: bool = T
     """The newest undamaged checkpoint of a run, or None if the run has no checkpoint yet.
 
     Args:
-        run: the run.
-        batch_size: images a batch of one process.
         ranks: number of processes that resume it.
         show: report and rename a damaged checkpoint.
 

@@ -103,8 +103,6 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
     """Writes a checkpoint atomically, synced, with its SHA-256.
 
     Args:
-        content: of the checkpoint.
-        path: of the file.
         previous: where an existing file at `path` is moved; by default it is replaced.
 
     Raises:
@@ -130,12 +128,7 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
 
 @dataclass(frozen=True)
 class VerifiedCheckpoint:
-    """A checkpoint file that matches the SHA-256 in its sidecar.
-
-    Attributes:
-        path: of the file.
-        content: the bytes that were checked.
-    """
+    """A checkpoint file that matches the SHA-256 in its sidecar."""
 
     path: Path
     content: bytes
@@ -159,7 +152,6 @@ def newest_verified(run: Run, show: bool = True) -> VerifiedCheckpoint | None:
     A damaged `last.ckpt` is renamed, so that it does not overwrite `previous.ckpt` at the next save.
 
     Args:
-        run: the run.
         show: report and rename a damaged checkpoint.
 
     Returns:

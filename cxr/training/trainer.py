@@ -102,11 +102,7 @@ def build_callbacks(config: Mapping[str, Any], task: ClassificationTask) -> list
 
 
 class Profile(Callback):
-    """Writes the results of `trainer.profiler` to `profile.txt` in the run directory.
-
-    Args:
-        run: the run.
-    """
+    """Writes the results of `trainer.profiler` to `profile.txt` in the run directory."""
 
     def __init__(self, run: Run) -> None:
         self.run = run

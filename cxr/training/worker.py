@@ -26,7 +26,7 @@ from cxr.training.launch import rank_of_this_process
 from cxr.training.prepare import read_prepared
 from cxr.training.resumption import read_resume_checkpoint
 from cxr.training.run import work
-from cxr.training.world import connect, receive, send
+from cxr.training.world import connect, first_failure, receive, send
 
 
 def main(path: str, reason: str) -> int:
@@ -64,11 +64,13 @@ def train_as(rank: Rank, begin: Callable[[], float]) -> float:
     """Trains a run in the processes that torchrun or SLURM started.
 
     Args:
-        rank: of this process.
         begin: starts or resumes the run, in rank 0; the others get the run and its data from there.
 
     Returns:
         The return value of `begin`; NaN in other ranks.
+
+    Raises:
+        CxrError: this process failed, or another did before; the message is that of the first.
     """
     connect(rank)
     try:
@@ -83,6 +85,8 @@ def train_as(rank: Rank, begin: Callable[[], float]) -> float:
                 run = json.loads((Path(folder) / "run.json").read_text(encoding="utf-8"))
                 _train(Run(Path(run)), rank, Path(folder))
         return math.nan
+    except Exception as error:
+        raise first_failure(rank, error) from error
     finally:
         if dist.is_initialized():  # otherwise the process would end with SIGABRT, whatever its exit code
             dist.destroy_process_group()

@@ -15,10 +15,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed.rendezvous import rendezvous
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
 from cxr.processes.ranks import Rank
 
-_FILES = "cxr/files"  # key in the store
+_FILES, _FAILURE = "cxr/files", "cxr/failure"  # keys in the store
 _CACHING = timedelta(days=14)  # the longest that ranks wait for rank 0, which may build a cache
 _LEAVING = timedelta(seconds=10)
 
@@ -56,13 +56,26 @@ def receive(rank: Rank, folder: Path) -> bool:
     return bool(names)
 
 
+def first_failure(rank: Rank, error: Exception) -> Exception:
+    """The error of the first process that failed, which the others show instead of that they have lost it.
+
+    Args:
+        rank: of this process.
+        error: of this process.
+    """
+    text = str(error) if isinstance(error, CxrError) else f"{type(error).__name__}: {first_line(error)}"
+    own = f"process {rank.number} of {rank.count}: {text}"
+    try:
+        first = connect(rank).compare_set(_FAILURE, "", own).decode()
+    except RuntimeError:  # the store has ended with the process that held it
+        first = own
+    return error if first == own else CxrError(first)
+
+
 class OwnProcesses(LightningEnvironment):
     """Gives Lightning the rank of this process; it reads no variables of SLURM, torchrun, LSF or MPI itself.
 
     Each process is a node with one device to Lightning, so that hosts may have different numbers of processes.
-
-    Args:
-        rank: of this process. Rank 0 writes Lightning's logs.
     """
 
     def __init__(self, rank: Rank) -> None:

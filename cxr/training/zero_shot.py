@@ -18,10 +18,9 @@ from cxr.errors import CxrError
 from cxr.files.writing import staged, unwritable, write_text
 from cxr.findings import check_known
 from cxr.model.network import Network
-from cxr.model.text import FileVectors, LabelText, LabelVectorHead, SentenceVectors
+from cxr.model.text import FileVectors, LabelVectorHead, SentenceVectors
 from cxr.run.ancestry import UNKNOWN, read_ancestry
 from cxr.run.directory import Run, name_taken_error
-from cxr.run.smoke import smoke_refused
 from cxr.training.catalog import read_source
 from cxr.training.checkpoint import LoadedNetwork, read_checkpoint
 from cxr.training.devices import device_of
@@ -40,8 +39,9 @@ def write_zero_shot(run: Run, findings: Sequence[str], options: Mapping[str, Any
     Raises:
         CxrError: the folder exists, the run has another head, or a finding or the encoder does not fit.
     """
-    if run.smoke:
-        raise smoke_refused(run.path)
+    run.refuse_smoke()
+    if run.mirrors:
+        raise CxrError(f"zero_shot does not average over mirror images, and {run.path} does; leave out tta=flip")
     made = Run(run.path.with_name(f"{run.path.name}-zero_shot"))
     if os.path.lexists(made.path):
         raise name_taken_error(made.path, "rename it, or evaluate it with run=")
@@ -66,7 +66,7 @@ def write_zero_shot(run: Run, findings: Sequence[str], options: Mapping[str, Any
                 rows = catalog.rows(split)
                 ancestry.check(str(run.path), split, rows["patient"].tolist(), rows["image"].tolist())
                 index, scores = [], []
-                network = loaded.network.to(device)
+                network = loaded.network.to(device).eval()
                 for batch, output in outputs(network, data.evaluation_dataloader(split), device, f"scoring {split}"):
                     index.append(batch["index"])
                     vector = network.fusion(output.embedding, on(device, batch))
@@ -109,7 +109,8 @@ def _texts(loaded: LoadedNetwork, findings: Sequence[str], named: Mapping[str, A
         raise CxrError(f"zero_shot names {trained[0]}, which the run was trained on; evaluate it without zero_shot")
     if (named["file"] is None) == (named["model"] is None):
         raise CxrError("zero_shot needs the encoder of the run's text: pass text.model=DIR, or text.file=FILE")
-    text: LabelText = FileVectors(named["file"]) if named["file"] else SentenceVectors(named["model"])
+    text: FileVectors | SentenceVectors
+    text = FileVectors(named["file"]) if named["file"] else SentenceVectors(named["model"])
     known = text.vectors(loaded.findings)
     if known.shape != head.vectors.shape or not np.allclose(known, head.vectors.cpu(), atol=1e-4):
         raise CxrError(

@@ -1,6 +1,7 @@
 """The HTTP API of a model: scores radiographs that are sent to it, and neither stores nor logs them."""
 
 import asyncio
+import base64
 import hmac
 import math
 import os
@@ -9,14 +10,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import cv2
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 
@@ -24,24 +25,28 @@ from cxr.errors import CxrError
 from cxr.imaging.decode import gray_with_remarks
 from cxr.imaging.limits import BadImage, UnknownFormat
 from cxr.use.description import describe
+from cxr.use.page.write import ServedPage
 from cxr.use.posted import MOST_FILES, Refused, read_form
 from cxr.use.scoring import Floats, Model, Scores
 from cxr.use.system import System
 
-_OPEN = ("/", "/openapi.json", "/healthz", "/readyz")  # without a token
+_OPEN = ("/docs", "/openapi.json", "/healthz", "/readyz")  # without a token
 _ATTRIBUTES = {"age": {"type": "number"}, "sex": {"enum": ["M", "F"]}, "view": {"enum": ["PA", "AP"]}}
 _NICE = 10  # priority of the threads that compute, the lowest is 19
 _FILE = {"type": "string", "format": "binary"}
 
 
-def create_app(model: Model, token: str | None = None, queue: int = 64, megabytes: int = 64) -> FastAPI:
+def create_app(
+    model: Model, token: str | None = None, queue: int = 64, megabytes: int = 64, page: ServedPage | None = None
+) -> FastAPI:
     """The application for any ASGI server; it must run in one process.
 
     Args:
         model: what scores.
-        token: that requests must send as `Authorization: Bearer TOKEN`, or None.
+        token: that requests must send as `Authorization: Bearer TOKEN`, or browsers as a password; or None.
         queue: requests that are received, wait or are computed at once; further ones get the status 429.
         megabytes: the largest body of a request.
+        page: at `/`; without one the documentation is there, too.
     """
     cv2.setNumThreads(0)
     service = _Service(model, queue)
@@ -52,18 +57,19 @@ def create_app(model: Model, token: str | None = None, queue: int = 64, megabyte
         service.pool.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(title=f"cxr: {model.system.name}", docs_url=None, redoc_url=None, lifespan=lifespan)
-    page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+    documentation = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
 
     @app.middleware("http")
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         began, path = time.perf_counter(), request.url.path
-        given = request.headers.get("authorization", "").encode()
-        if token is None or path in _OPEN or hmac.compare_digest(given, f"Bearer {token}".encode()):
+        given = _token_of(request.headers.get("authorization", ""))
+        if token is None or path in _OPEN or hmac.compare_digest(given, token.encode()):
             response = await answer(request)
         else:
-            response = _error(401, "send the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+            said = "send the header Authorization: Bearer TOKEN, or enter the token as the password"
+            response = _error(401, said, {"WWW-Authenticate": 'Basic realm="cxr"'})
         known = request.scope.get("route")
-        shown = path if path in _OPEN or known is not None else "other"
+        shown = path if path in _OPEN else "other" if known is None else known.path
         service.requests.labels(shown, str(response.status_code)).inc()
         service.seconds.labels(shown).observe(time.perf_counter() - began)
         response.headers["Cache-Control"] = "no-store"
@@ -119,11 +125,36 @@ def create_app(model: Model, token: str | None = None, queue: int = 64, megabyte
         """Counts and durations in the format of Prometheus."""
         return Response(generate_latest(service.registry), media_type="text/plain; version=0.0.4")
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        return HTMLResponse(documentation, headers={"Content-Security-Policy": policy})
+
     @app.get("/", include_in_schema=False)
-    async def documentation() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
+    async def start() -> Response:
+        if page is None:
+            return await docs()
+        return HTMLResponse(page.html, headers={"Content-Security-Policy": "frame-ancestors 'none'"})
+
+    @app.get("/page/{name}", include_in_schema=False)
+    async def part(name: str) -> Response:
+        found = page.parts.get(name) if page is not None else None
+        if found is None:
+            raise HTTPException(404, "Not Found")
+        kind = "application/octet-stream"
+        return FileResponse(found, media_type=kind) if isinstance(found, Path) else Response(found, media_type=kind)
 
     return app
+
+
+def _token_of(header: str) -> bytes:
+    """The token of the header `Authorization`: a bearer's, or the password that a browser asks for."""
+    kind, _, value = header.partition(" ")
+    if kind == "Bearer":
+        return value.encode()
+    with suppress(ValueError):
+        return base64.b64decode(value, validate=True).partition(b":")[2] if kind == "Basic" else b""
+    return b""
 
 
 class _Service:

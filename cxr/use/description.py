@@ -7,7 +7,8 @@ from typing import Any
 from cxr.errors import CxrError
 from cxr.findings import check_names
 from cxr.imaging.preprocessing import read_preprocessing
-from cxr.use.system import RULES, Member, Rule, System, downwards, is_numbers, read_scaling
+from cxr.metrics.tree import downwards
+from cxr.use.system import RULES, Member, Rule, System, is_numbers, read_scaling
 from cxr.use.unusual import read_detectors
 
 FORMAT = 1

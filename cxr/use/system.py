@@ -11,6 +11,7 @@ from scipy.special import expit, logit
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.metrics.scaling import Scaling
+from cxr.metrics.tree import at_most_parents
 from cxr.use.unusual import Detectors
 
 RULES = ("mean", "logit", "max", "vote")
@@ -96,11 +97,13 @@ class System:
 
     def combine(self, scores: _Scores) -> _Scores:
         """Scores of the members (M, N, L) to scores (N, L), where a child's is at most its parent's."""
-        return self.ordered(self.rule(scores))
+        return at_most_parents(self.rule(scores), self.parents)
 
     def calibrate(self, score: _Scores) -> _Scores | None:
         """Calibrated scores (N, L), where a child's is at most its parent's; None without a calibration."""
-        return None if self.scaling is None else self.ordered(self.scaling.apply(score).astype(np.float32))
+        if self.scaling is None:
+            return None
+        return at_most_parents(self.scaling.apply(score).astype(np.float32), self.parents)
 
     def calls(self, score: _Scores) -> dict[str, _Scores]:
         """For each operating point (N, L): 1 at or above the threshold, 0 below, NaN where it is undefined."""
@@ -109,29 +112,6 @@ class System:
             cut = np.array([np.nan if value is None else value for value in thresholds])
             found[name] = np.where(np.isnan(cut), np.nan, score >= cut).astype(np.float32)
         return found
-
-    def ordered(self, score: _Scores) -> _Scores:
-        """Scores (N, L) of which none is above that of its parent."""
-        for column in downwards(self.parents):
-            score[:, column] = np.minimum(score[:, column], score[:, self.parents[column]])
-        return score
-
-
-def downwards(parents: Sequence[int]) -> list[int]:
-    """The columns that have a parent, each behind its parent.
-
-    Raises:
-        CxrError: a parent is no column, or a column is below itself.
-    """
-    found: list[int] = []
-    left = [column for column, parent in enumerate(parents) if parent >= 0]
-    while left:
-        free = [column for column in left if parents[column] < len(parents) and parents[column] not in left]
-        if not free:
-            raise CxrError(f"the findings' parents {list(parents)} are not those of a hierarchy")
-        found += free
-        left = [column for column in left if column not in free]
-    return found
 
 
 def read_scaling(about: Any, findings: Sequence[str], origin: str) -> Scaling:

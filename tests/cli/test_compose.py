@@ -133,7 +133,7 @@ def test_valid_additions_and_flags_are_accepted(words: list[str]) -> None:
         (["--epochs", "3"], "--epochs is not a flag; options are written key=value; did you mean trainer.max_epochs=3"),
         (["--image-size=64"], "--image-size is not a flag; write image_size=64"),
         (["--config-name", "foo"], "--config-name is not supported"),
-        (["--config-dir", "/tmp"], "hydra.searchpath"),
+        (["--config-dir", "/nowhere"], "--config-dir=/nowhere is not a folder"),
         (["data.root", "=", "/foo"], "spaces around = are not allowed; write data.root=/foo"),
         (["seed=1", "data.root", "=/foo"], "write data.root=/foo"),
         (["data.root=", "/foo"], "write data.root=/foo"),

@@ -1,4 +1,4 @@
-"""One entry for all programs: what it lists and refuses, how it is spelled, and that former spellings still work."""
+"""One entry for all programs: what it lists and refuses, and how it is spelled."""
 
 import runpy
 import subprocess
@@ -81,36 +81,6 @@ def test_a_program_answers_a_mistake_and_help_through_the_entry(call: Any, progr
     assert call(program, "--help").out.startswith(import_module(f"cxr.cli.{program}").PROGRAM.about)
     said = call(program, "nosuch.thing=1")
     assert said.code == 1 and said.err.startswith("error: there is no option nosuch.thing")
-
-
-def script(name: str) -> Any:
-    module, _, function = SCRIPTS[name].partition(":")
-    return getattr(import_module(module), function)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "program"),
-    [
-        ("python -m cxr.evaluate", "python -m cxr evaluate", "evaluate"),
-        ("python -m cxr.compare", "python -m cxr compare", "compare"),
-        ("python -m cxr.data.cache", "python -m cxr cache", "cache"),
-        ("cxr-train", "cxr train", "train"),
-        ("cxr-ensemble", "cxr ensemble", "ensemble"),
-    ],
-)
-def test_a_former_spelling_does_the_same_and_prints_the_new_one(call: Any, old: str, new: str, program: str) -> None:
-    module = old.removeprefix("python -m ")
-    if module == old:
-        by, named = script(old), f"/usr/bin/{old}"
-    else:
-        stem = "__main__" if module == "cxr.data.cache" else program
-        by, named = lambda: runpy.run_module(module, run_name="__main__", alter_sys=False), f"/x/{stem}.py"
-    for words in (["--help"], ["nosuch.thing=1"]):
-        former = call(*words, by=by, named=named)
-        now = call(program, *words, named="/x/__main__.py" if module != old else "/usr/bin/cxr")
-        first, _, rest = former.err.partition("\n")
-        assert first == f"{old} is now {new}; the old command will be removed in the next version"
-        assert (former.code, former.out, rest) == (now.code, now.out, now.err)
 
 
 def test_listing_needs_no_hydra_and_help_no_pytorch_and_little_time() -> None:

@@ -38,7 +38,7 @@ def test_a_stopped_sweep_waits_for_the_checkpoints_of_its_jobs_on_this_host(tmp_
     job = "trap 'sleep 0.5; touch checkpoint; exit' TERM; touch ready; while :; do sleep 0.05; done"
     start = f"({job}) > /dev/null 2>&1 & echo $!; while [ ! -e ready ]; do sleep 0.05; done"
     process = subprocess.run(["sh", "-c", start], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    record(tmp_path, 0, process=int(process))
+    record(tmp_path, 0, process=int(process), parent=int(process))
     record(tmp_path, 1, process=1, host="another")
     stop_jobs(tmp_path / "s", 3.0)
     assert (tmp_path / "checkpoint").exists()

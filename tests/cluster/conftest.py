@@ -1,5 +1,6 @@
-"""A SLURM of this host alone, in a temporary folder: munged, slurmctld and one slurmd with four CPUs."""
+"""A small training, and a SLURM of this host alone in a temporary folder: munged, slurmctld and slurmd."""
 
+import json
 import os
 import shutil
 import signal
@@ -48,6 +49,35 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 PROGRAMS = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "srun": "slurm-wlm", "munged": "munge"}
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:{':'.join(map(str, Path('/usr/lib/postgresql').glob('*/bin')))}"
+
+
+def needs(programs: dict[str, str]) -> None:
+    """Skips the test if programs are missing, and names their Debian packages."""
+    missing = sorted({package for program, package in programs.items() if shutil.which(program, path=PATH) is None})
+    if missing:
+        pytest.skip(f"programs are missing: apt-get install --no-install-recommends {' '.join(missing)}")
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment of a shell outside any job: one thread, and the checkout is importable."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "MASTER_", "RANK", "CXR_"))}
+    paths = [str(Path(sys.executable).parent), PATH]
+    python = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return kept | python | {"PATH": ":".join(paths), "HYDRA_FULL_ERROR": "0"}
+
+
+def sha(run: Path) -> str:
+    """The checksum of a finished run's best checkpoint."""
+    return str(json.loads((run / "metrics.json").read_text())["checkpoint_sha256"])
+
+
+def wait_for(path: Path, seconds: float = 400) -> None:
+    """Waits until a file exists."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, [file.read_text()[-2000:] for file in Path().glob("slurm-*.out")]
+        time.sleep(0.3)
 
 
 def end(folder: Path, *daemons: str) -> None:
@@ -62,10 +92,11 @@ def end(folder: Path, *daemons: str) -> None:
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment for SLURM's commands."""
-    missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program, path=PATH) is None})
-    if missing:
-        pytest.skip(f"SLURM is absent: apt-get install --no-install-recommends {' '.join(missing)}")
+    """The environment for SLURM: of daemons of our own, or with `make check-cluster` of the user's cluster."""
+    if os.environ.get("CXR_CLUSTER"):
+        yield plain_environment() | {key: value for key, value in os.environ.items() if key == "SLURM_CONF"}
+        return
+    needs(PROGRAMS)
     folder, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().partition(".")[0]
     for part in ("state", "spool"):
         (folder / part).mkdir()
@@ -76,11 +107,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         port = listener.getsockname()[1]
     text = CONFIGURATION.format(folder=folder, host=host, port=port, port1=port + 1, user=getuser())
     (folder / "slurm.conf").write_text(text)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "MASTER_", "RANK"))}
-    environment |= {
-        "SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{Path(sys.executable).parent}:{PATH}",
-        "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-    }  # fmt: skip
+    environment = plain_environment() | {"SLURM_CONF": str(folder / "slurm.conf")}
     parts = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
     munge = [f"--{option}={folder}/munge.{end}" for option, end in parts.items()]
     munge[2] = f"--pid-file={folder}/munged.pid"
@@ -98,9 +125,6 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         subprocess.run(["scancel", f"--user={getuser()}"], env=environment, check=False)
         end(folder, "slurmd", "slurmctld")
         end(folder, "munged")
-
-
-PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 @pytest.fixture(scope="session")

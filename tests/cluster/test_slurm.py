@@ -1,12 +1,15 @@
 """A real SLURM: two tasks train as two processes of ours, jobs that are stopped go on, and the examples run."""
 
-import json
+import os
 import subprocess
 import sys
 import time
+from getpass import getuser
 from pathlib import Path
 
 import pytest
+
+from tests.cluster.conftest import sha, wait_for
 
 pytestmark = pytest.mark.cluster
 NO_GPU = ("--gres=none", "--cpus-per-task=1", "--mem=0")
@@ -18,20 +21,9 @@ def ran(*command: str, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def sha(run: Path) -> str:
-    return str(json.loads((run / "metrics.json").read_text())["checkpoint_sha256"])
-
-
-def wait_for(path: Path, seconds: float = 400) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, [file.read_text()[-2000:] for file in Path().glob("slurm-*.out")]
-        time.sleep(0.3)
-
-
 def wait_for_end(job: str, slurm: dict[str, str]) -> None:
     deadline = time.monotonic() + 400
-    while ran("squeue", "-h", "-o", "%A", environment=slurm).strip():
+    while ran("squeue", "-h", "-o", "%A", f"--user={getuser()}", environment=slurm).strip():
         assert time.monotonic() < deadline, [file.read_text()[-2000:] for file in Path().glob("slurm-*.out")]
         time.sleep(0.5)
 
@@ -44,13 +36,17 @@ def test_two_tasks_train_the_same_as_two_processes_inside_and_outside_an_allocat
     ran("srun", "-n2", *python, "trainer=slurm", "name=tasks", environment=slurm)
     ran("srun", "-n1", *python, "trainer=ddp", "name=inside", environment=slurm)
     assert sha(clone / "runs" / "tasks") == sha(clone / "runs" / "inside") == sha(clone / "runs" / "outside")
+    ran(*python, "trainer=cpu", "name=one", environment=slurm)
+    ran("srun", "-n1", *python, "trainer=cpu", "name=task", environment=slurm)
+    assert sha(clone / "runs" / "one") == sha(clone / "runs" / "task")
 
 
 @pytest.mark.parametrize("example", ["train", "multi_node"])
 def test_a_job_that_is_stopped_requeues_itself_and_ends_with_the_same_bytes(
     slurm: dict[str, str], recipe: list[str], clone: Path, example: str
 ) -> None:
-    more = ("--nodes=1", "--ntasks-per-node=2") if example == "multi_node" else ()
+    nodes = 2 if os.environ.get("CXR_CLUSTER") else 1
+    more = (f"--nodes={nodes}", f"--ntasks-per-node={2 // nodes}") if example == "multi_node" else ()
     submit = ("sbatch", "--parsable", *NO_GPU, *more, f"examples/{example}.sbatch", *recipe)
     steps = clone / "runs" / "stopped" / "steps.csv"
     log = ("trainer.log_every_n_steps=1", "trainer.max_epochs=6")

@@ -50,9 +50,9 @@ def test_every_image_that_is_not_test_validates_in_one_fold_and_trains_in_the_ot
 @pytest.mark.parametrize(
     ("folds", "number", "val_list", "message"),
     [
-        (5, None, None, r"data\.folds=5 with data\.fold=None: pass both"),
-        (None, 2, None, r"data\.folds=None with data\.fold=2: pass both"),
-        (5, 5, None, r"data\.folds=5 with data\.fold=5"),
+        (5, None, None, r"data\.folds=5: pass both"),
+        (None, 2, None, r"data\.fold=2: pass both"),
+        (5, 5, None, r"data\.folds=5 data\.fold=5"),
         (60, 0, None, r"40 training patients cannot be divided into data\.folds=60"),
     ],
 )

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from cxr.data.catalog import Catalog
-from cxr.data.hierarchy import at_most_parents, parent_columns, parents_of, violations, with_virtual_parents
+from cxr.data.hierarchy import parent_columns, parents_of, violations, with_virtual_parents
 from cxr.errors import CxrError
+from cxr.metrics.tree import at_most_parents
 from cxr.task.multi_label import MultiLabel
 
 TREE = {"Opacity": {"Consolidation": {"Pneumonia": None}, "Mass": None}, "Chronic": {"Fibrosis": None}, "Hernia": None}

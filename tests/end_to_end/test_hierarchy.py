@@ -66,7 +66,7 @@ def test_combined_scores_follow_the_tree_that_all_members_have(tmp_path: Path, n
     other = folder(tmp_path / "runs" / "other", 2, None)
     counts = []
     for keys in (runs, [*runs[:2], other]):
-        members = gather(keys, "cpu", tmp_path)
+        members = gather(keys, "cpu")
         ensemble = Ensemble("e", {}, METHODS[name], METHODS[name].fit(members.validation), members)
         counts.append(0)
         for split in (members.validation, members.test):

@@ -29,7 +29,7 @@ def test_reweighting_deferred_margins_and_classifier_retraining_beat_cross_entro
     subprocess.run(
         [
             "make", "long-tail", f"RUN={sys.executable}", f"DONE={tmp_path}/done", f"RUNS={runs}",
-            "LONG_TAIL=softmax,rw,cb_ldam_drw", "DECOUPLED=crt", f"PHANTOMS={tmp_path}/phantoms",
+            "LONG_TAIL=softmax,rw,cb_ldam_drw", "DECOUPLED=crt,tau_norm", f"PHANTOMS={tmp_path}/phantoms",
         ],
         cwd=ROOT, env=environment, check=True,
     )  # fmt: skip

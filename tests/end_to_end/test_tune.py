@@ -1,5 +1,6 @@
 """Tuning with stand-ins for trainings: which words reach them, how trials are pruned, retried and reported."""
 
+import shlex
 import sqlite3
 import stat
 import sys
@@ -7,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from cxr.cli import conf_dir
+from cxr.cli.compose import read_command_line
+from cxr.cli.options import plain
 from cxr.cli.tune import own_words, suggest
+from cxr.configuration.schema import Train
 from cxr.errors import CxrError
 from tests.end_to_end.conftest import Program
 
@@ -24,6 +30,9 @@ run.mkdir(parents=True)
 lr = float(words["optimizer.lr"])
 if lr > 0.5:
     sys.exit("error: the loss is not finite")
+if "image_size" not in words and not Path("stopped").exists():
+    Path("stopped").touch()
+    sys.exit(75)
 (run / "metrics.csv").write_text("epoch,val/macro_auroc\\n0,\\n1," + str(0.9 - lr) + "\\n2,0.6\\n")
 """
 
@@ -47,9 +56,14 @@ def test_the_best_of_the_trials_is_reported_with_the_command_that_trains_it(tune
     assert all({"score_test=false", "image_size=32", "experiment=demo"} <= set(line) for line in words)
     rates = [float(next(word for word in line if word.startswith("optimizer.lr=")).split("=")[1]) for line in words]
     assert f"val/macro_auroc {0.9 - min(rates):.4f}" in result.out and "4 trials" in result.out
-    command = result.out.strip().splitlines()[-1]
-    assert command.startswith("python train.py -m image_size=32 experiment=demo ") and f"lr={min(rates)}" in command
-    assert "seed=0,1,2,3,4" in command and "score_test" not in command
+    command = shlex.split(result.out.strip().splitlines()[-1])
+    assert command[:2] == ["python", "train.py"] and "seed=0,1,2,3,4" in command and "score_test" not in str(command)
+    best = read_command_line("train", command[2:], str(conf_dir())).config
+    trial = runs[rates.index(min(rates))].joinpath("words").read_text().split()[3:]
+    same = read_command_line("train", trial, str(conf_dir())).config
+    assert best is not None and same is not None
+    best.update({key: same[key] for key in ("name", "sweep", "score_test", "runs_dir")})
+    assert best == same and best.optimizer.lr == min(rates)
     assert (here / "runs" / "s" / "history.png").stat().st_size > 5000
     again = tune("tune", "study=s", "trials=5", "image_size=32", "experiment=demo")
     assert again.code == 0 and len(list((here / "runs" / "s").glob("trial-*"))) == 5
@@ -66,6 +80,36 @@ def test_a_trial_that_fails_is_one_sentence_and_three_end_the_study(tune: Progra
         assert database.execute("select distinct state from trials").fetchall() == [("FAIL",)]
 
 
+def test_a_trial_that_a_signal_stopped_is_tried_again(tune: Program, here: Path) -> None:
+    assert tune("tune", "study=s", "trials=1").code == 75
+    assert tune("tune", "study=s", "trials=1").code == 0
+    first, again = (
+        [word for word in (here / "runs" / "s" / f"trial-{n}" / "words").read_text().split() if "trial" not in word]
+        for n in (0, 1)
+    )
+    assert first == again and len(list((here / "runs" / "s").glob("trial-*"))) == 2
+
+
+def test_finished_runs_give_the_first_trials(tune: Program, here: Path) -> None:
+    for name, rate in {"a": 3e-5, "b": 0.4}.items():  # the second is above the space, and its loss is not in it
+        run = here / "runs" / name
+        run.mkdir(parents=True)
+        config = read_command_line("train", [f"optimizer.lr={rate}", f"loss={'focal' if name == 'a' else 'mae'}",
+                                             "optimizer.weight_decay=0.05"], str(conf_dir())).config  # fmt: skip
+        assert config is not None
+        content = {**plain(config, Train), "choices": {"loss": "focal" if name == "a" else "mae", "augment": "none"}}
+        (run / "config.yaml").write_text(OmegaConf.to_yaml(content))
+        (run / "metrics.json").write_text("{}")
+    result = tune("tune", "study=s", "trials=3", "image_size=32", "warm_start=runs/*")
+    assert result.code == 0, result.err
+    words = [(here / "runs" / "s" / f"trial-{n}" / "words").read_text().split() for n in range(3)]
+    assert {"optimizer.lr=3e-05", "optimizer.weight_decay=0.05", "augment=none", "loss=focal"} <= set(words[0])
+    assert {"optimizer.weight_decay=0.05", "augment=none"} <= set(words[1])
+    assert "optimizer.lr=0.4" not in words[1] and "loss=mae" not in words[1]
+    assert "not in the search space: optimizer.lr=0.4, loss=mae" in result.out
+    assert "matches no finished run" in tune("tune", "study=t", "warm_start=runs/none").err
+
+
 def test_words_of_the_trainings_are_checked_before_the_first_trial(tune: Program) -> None:
     assert "image_sise" in tune("tune", "study=s", "image_sise=3").err
     assert "tune sets score_test" in tune("tune", "study=s", "score_test=true").err
@@ -75,6 +119,7 @@ def test_options_of_tune_and_of_the_trainings_are_told_apart() -> None:
     own, passed = own_words(["study=a", "+trainer.benchmark=true", "space=b", "experiment=demo", "trials=3", "seed=1"])
     assert own == ["study=a", "space=b", "trials=3"]
     assert passed == ["+trainer.benchmark=true", "experiment=demo", "seed=1"]
+    assert own_words(["hydra.searchpath=[file:///a]"]) == (["hydra.searchpath=[file:///a]"],) * 2
 
 
 def test_a_search_space_becomes_overrides() -> None:

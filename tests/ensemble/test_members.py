@@ -45,55 +45,46 @@ def write(
     return run
 
 
-def gathered(tmp_path: Path, *runs: Path) -> Members:
-    return gather([str(run) for run in runs], "cpu", tmp_path / "scratch")
+def gathered(*runs: Path) -> Members:
+    return gather([str(run) for run in runs], "cpu")
 
 
 def test_rows_and_findings_are_lined_up_by_name(tmp_path: Path) -> None:
     a = write(tmp_path / "a")
     b = write(tmp_path / "b", seed=5, findings=FINDINGS[::-1], shuffled=True)
-    members = gathered(tmp_path, a, b)
+    members = gathered(a, b)
     assert type(members.validation) is Validation and type(members.test) is Test and members.validation.members == 2
     for split in (members.validation, members.test):
         for k, finding in enumerate(FINDINGS):
             frame = pd.read_parquet(b / "predictions" / f"{split.name}.parquet").set_index("image")
-            np.testing.assert_array_equal(split.read(k)[1], frame.loc[list(split.image), f"score:{finding}"])
-
-
-def test_scores_are_kept_only_where_they_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [write(tmp_path / name, seed) for seed, name in enumerate("ab")]
-    kept = gathered(tmp_path, *runs).validation
-    monkeypatch.setattr("cxr.ensemble.members.KEPT_BYTES", 0)
-    read = gathered(tmp_path, *runs).validation
-    np.testing.assert_array_equal(kept.read(1), read.read(1))
-    assert kept.read(1) is kept.read(1) and read.read(1) is not read.read(1)
+            np.testing.assert_array_equal(split.scores[k][1], frame.loc[list(split.image), f"score:{finding}"])
 
 
 def test_validation_patients_of_one_in_the_test_split_of_another_are_refused(tmp_path: Path) -> None:
     a = write(tmp_path / "a")
     b = write(tmp_path / "b", val=("p4", "p6"), test=("p1", "p3"))
     with pytest.raises(CxrError) as refused:
-        gathered(tmp_path, a, b)
+        gathered(a, b)
     message = str(refused.value)
     assert f"2 validation patients of {a} are test patients of {b}, such as p1, p3" in message
     with pytest.raises(CxrError, match=r"1 validation patients of .*c are test patients of .*a, such as p4"):
-        gathered(tmp_path, a, write(tmp_path / "c", val=("p1", "p4"), test=("p5", "p9")))
+        gathered(a, write(tmp_path / "c", val=("p1", "p4"), test=("p5", "p9")))
 
 
 def test_a_third_member_is_compared_too(tmp_path: Path) -> None:
     runs = [write(tmp_path / "a"), write(tmp_path / "b"), write(tmp_path / "c", val=("p4",), test=("p9",))]
     with pytest.raises(CxrError, match=r"1 validation patients of .*c are test patients of .*a, such as p4"):
-        gathered(tmp_path, *runs)
+        gathered(*runs)
 
 
 def test_patients_on_both_sides_of_every_members_split_are_counted_not_refused(tmp_path: Path) -> None:
     runs = [write(tmp_path / name, val=("p1", "p2"), test=("p3", "p4")) for name in "ab"]
-    assert gathered(tmp_path, *runs).patients_in_both == ()
+    assert gathered(*runs).patients_in_both == ()
     for run in runs:
         path = run / "predictions" / "test.parquet"
         frame = pd.read_parquet(path).assign(patient=["p1", "p1", "p4", "p4"])
         frame.to_parquet(path)
-    assert gathered(tmp_path, *runs).patients_in_both == ("p1",)
+    assert gathered(*runs).patients_in_both == ("p1",)
 
 
 def test_other_patients_for_the_same_images_are_refused(tmp_path: Path) -> None:
@@ -101,7 +92,7 @@ def test_other_patients_for_the_same_images_are_refused(tmp_path: Path) -> None:
     path = runs[1] / "predictions" / "val.parquet"
     pd.read_parquet(path).assign(patient="p1").to_parquet(path)
     with pytest.raises(CxrError, match="the patients of their val images differ"):
-        gathered(tmp_path, *runs)
+        gathered(*runs)
 
 
 @pytest.mark.parametrize("name", ["split_fingerprint", "labels_sha256"])
@@ -112,8 +103,8 @@ def test_every_pair_of_known_splits_is_compared_though_the_first_is_unknown(tmp_
         write(tmp_path / "c", about={name: "2" * 64}),
     ]
     with pytest.raises(CxrError, match=rf"b and .*c cannot be one ensemble: their {name} differ"):
-        gathered(tmp_path, *runs)
-    assert len(gathered(tmp_path, *runs[:2]).origins) == 2
+        gathered(*runs)
+    assert len(gathered(*runs[:2]).origins) == 2
 
 
 DRAWN = {"train_list": "t.txt", "val_list": None, "test_list": "e.txt", "val_share": 0.1, "split_seed": 0}
@@ -134,7 +125,7 @@ def test_configurations_that_split_differently_are_refused_where_no_fingerprint_
     a = write(tmp_path / "a", split_options=DRAWN)
     b = write(tmp_path / "b", split_options={**DRAWN, **other})
     with pytest.raises(CxrError) as refused:
-        gathered(tmp_path, a, b)
+        gathered(a, b)
     assert message in str(refused.value)
 
 
@@ -142,12 +133,12 @@ def test_the_seed_of_a_draw_that_did_not_happen_does_not_matter(tmp_path: Path) 
     listed = {**DRAWN, "val_list": "v.txt"}
     a = write(tmp_path / "a", split_options=listed)
     b = write(tmp_path / "b", split_options={**listed, "split_seed": 7})
-    assert len(gathered(tmp_path, a, b).origins) == 2
+    assert len(gathered(a, b).origins) == 2
 
 
 def test_where_both_fingerprints_are_known_they_decide(tmp_path: Path) -> None:
     about = {"split_fingerprint": "1" * 64}
     a = write(tmp_path / "a", about=about, split_options=DRAWN)
     b = write(tmp_path / "b", about=about, split_options={**DRAWN, "train_list": "copy/t.txt"})
-    origins = gathered(tmp_path, a, b).origins
+    origins = gathered(a, b).origins
     assert [origin.training_patients for origin in origins] == ["unknown", "unknown"]  # there is no checkpoint

@@ -50,7 +50,7 @@ def combined(method: Method, scores: np.ndarray, target: np.ndarray) -> np.ndarr
 
 
 def apply(method: Method, data: Validation, fit: Fit) -> np.ndarray:
-    return np.stack([method.combine(data.read(k), fit, k) for k in range(len(data.findings))], axis=1)
+    return np.stack([method.combine(data.scores[k], fit, k) for k in range(len(data.findings))], axis=1)
 
 
 def test_votes_and_means_are_those_of_each_image() -> None:

@@ -26,7 +26,7 @@ def drawn(members: int = 3, images: int = 180, digits: int = 7, seed: int = 0) -
 
 
 def stack(data: Validation) -> np.ndarray:
-    return np.stack([data.read(k) for k in range(2)], axis=-1)
+    return np.stack([data.scores[k] for k in range(2)], axis=-1)
 
 
 def macro(target: np.ndarray, score: np.ndarray) -> float:
@@ -53,7 +53,7 @@ def test_a_resamples_value_is_that_of_its_images_written_out(objective: str, dig
         rows = np.repeat(np.arange(len(data)), counts[:, r].astype(int))
         for p, point in enumerate(points):
             for k in range(2):
-                mixed = sum(w * m.astype(np.float64) for w, m in zip(point, data.read(k), strict=True))
+                mixed = sum(w * m.astype(np.float64) for w, m in zip(point, data.scores[k], strict=True))
                 score, target = np.asarray(mixed).astype(np.float32)[rows], data.target[rows, k]
                 known = ~np.isnan(target)
                 assert values[r, p, k] == pytest.approx(ORACLES[objective](target[known], score[known]), abs=1e-12)
@@ -133,7 +133,7 @@ def test_without_a_member_weights_are_the_best_of_the_grid_of_the_others(kind: s
     fewer = data.without(0)
     again = Weighted(kind, step=0.1, shrinkage=0, robust=False)
     fit = again.fit(fewer)
-    refitted = macro(data.target, np.stack([again.combine(fewer.read(k), fit, k) for k in range(2)], axis=1))
+    refitted = macro(data.target, np.stack([again.combine(fewer.scores[k], fit, k) for k in range(2)], axis=1))
     assert left >= refitted - 1e-12 and left == pytest.approx(refitted, abs=0.01)
 
 

@@ -133,7 +133,7 @@ def test_the_share_is_zero_without_a_gain_and_grows_with_it() -> None:
 
 def test_weights_of_identical_members_are_equal_in_the_fit_and_in_its_spread() -> None:
     data = ALIKE["two"].validation(200, np.random.default_rng(1))
-    same = Validation.stacked(np.stack([data.read(k)[[0, 0, 0]] for k in range(14)], axis=-1), data.target)
+    same = Validation.stacked(np.stack([data.scores[k][[0, 0, 0]] for k in range(14)], axis=-1), data.target)
     for robust in (False, True):
         np.testing.assert_allclose(Weighted(robust=robust).fit(same).weights, 1 / 3)
 

@@ -92,7 +92,7 @@ def test_too_few_positive_patients_give_the_mean_of_the_logits_and_a_warning() -
     method = Stacking()
     fit = method.fit(data)
     mean = expit(scipy_logit(scores[:, :, 0].astype(np.float64)).mean(axis=0))
-    np.testing.assert_allclose(method.combine(data.read(0), fit, 0), mean, atol=1e-6)
+    np.testing.assert_allclose(method.combine(data.scores[0], fit, 0), mean, atol=1e-6)
     assert len(fit.warnings) == 1 and "finding0 15 (method.min_positives=20)" in fit.warnings[0]
     assert fit.record["penalty"] == {"finding0": None}
     assert Stacking(min_positives=15).fit(data).warnings == ()

@@ -67,7 +67,7 @@ def test_without_a_member_validation_stays_validation() -> None:
     validation = Validation.stacked(SCORES, TARGET)
     fewer = validation.without(0)
     assert type(fewer) is Validation and fewer.members == 1
-    np.testing.assert_array_equal(fewer.read(1), SCORES[1:, :, 1])
+    np.testing.assert_array_equal(fewer.scores[1], SCORES[1:, :, 1])
     assert Weighted().fit(fewer).weights is not None
 
 

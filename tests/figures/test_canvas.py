@@ -38,12 +38,12 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "ROC of 21": lambda: curves.roc_curves(TARGET[:, -21:], 1 - TARGET[:, -21:], MANY[-21:], "run " * 40),
     "ROC of 1": lambda: curves.roc_curves(TARGET[:, :1], TARGET[:, 1:2], MANY[:1], "a"),
     "precision of 14": lambda: curves.precision_recall_curves(TARGET[:, :14], RARE[:, :14], NIH14, "a"),
-    "reliability of 14": lambda: curves.reliability(TARGET[:, :14], RARE[:, :14], NIH14, "a"),
-    "reliability of 1": lambda: curves.reliability(TARGET[:, :1], RARE[:, :1], MANY[-1:], "run " * 40),
+    "reliability of 14": lambda: curves.reliability(TARGET[:, :14], RARE[:, :14], NIH14, "a", np.arange(80)),
+    "reliability of 1": lambda: curves.reliability(TARGET[:, :1], RARE[:, :1], MANY[-1:], "run " * 40, np.arange(80)),
     "intervals of 40": lambda: intervals.forest(evaluated(MANY), MANY, "run " * 40),
     "subgroups": lambda: intervals.subgroup_points(GROUPS, "a"),
-    "learning of 30": lambda: learning.learning_curves(random_log(30), "run " * 40),
-    "learning of 1": lambda: learning.learning_curves(random_log(1), "a"),
+    "learning of 30": lambda: learning.learning_curves(random_log(30), "run " * 40, 3),
+    "learning of 1": lambda: learning.learning_curves(random_log(1), "a", 0),
     "comparison of 40": lambda: intervals.comparison(auroc_table(MANY), "a"),
     "comparison of 1": lambda: intervals.comparison(auroc_table(["A"]).iloc[:, :1], "a"),
     "ensemble of 2": lambda: landscape.ensemble_landscape(grid_of_mixtures(2), MODELS[:2], "AUROC"),
@@ -58,11 +58,11 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "cooccurrence": lambda: labels.cooccurrence(random_labels(UGLY), UGLY, UGLY[0]),
     "roc": lambda: curves.roc_curves(random_labels(UGLY).to_numpy(), SCORE, UGLY, UGLY[0]),
     "precision": lambda: curves.precision_recall_curves(random_labels(UGLY).to_numpy(), SCORE, UGLY, UGLY[0]),
-    "reliability": lambda: curves.reliability(random_labels(UGLY).to_numpy(), SCORE, UGLY, UGLY[0]),
+    "reliability": lambda: curves.reliability(random_labels(UGLY).to_numpy(), SCORE, UGLY, UGLY[0], np.arange(80)),
     "intervals": lambda: intervals.forest(evaluated(UGLY), UGLY, UGLY[0]),
     "subgroups": lambda: intervals.subgroup_points(GROUPS, UGLY[0]),
     "comparison": lambda: intervals.comparison(auroc_table(UGLY).set_axis(UGLY, axis=1), UGLY[0]),
-    "learning": lambda: learning.learning_curves(random_log(3), UGLY[0]),
+    "learning": lambda: learning.learning_curves(random_log(3), UGLY[0], 0),
     "attention": lambda: attention.attention_maps([case(finding=UGLY[0], image_name=UGLY[1])], UGLY[2]),
     "landscape": lambda: landscape.ensemble_landscape(
         grid_of_mixtures(2).set_axis([*UGLY[:2], "value"], axis=1), UGLY[:2], "AUROC"
@@ -138,7 +138,7 @@ def test_a_dollar_is_drawn_as_the_sign_that_it_is() -> None:
 
 
 def test_no_tick_shows_the_markup_of_a_formula() -> None:
-    figure = learning.learning_curves(random_log(3).assign(lr=[1e-1, 1e-3, 1e-5]), "")
+    figure = learning.learning_curves(random_log(3).assign(lr=[1e-1, 1e-3, 1e-5]), "", 0)
     figure.canvas.draw()
     assert not [text for text in texts(figure) if "$" in text or "mathdefault" in text]
     ticks = [label.get_text() for label in figure.axes[-1].get_yticklabels()]

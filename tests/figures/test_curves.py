@@ -38,7 +38,7 @@ def test_panels_of_fourteen_findings_have_common_axes() -> None:
     for figure in (
         curves.roc_curves(target, score, NIH14, ""),
         curves.precision_recall_curves(target, score, NIH14, ""),
-        curves.reliability(target, score, NIH14, ""),
+        curves.reliability(target, score, NIH14, "", np.arange(len(target))),
     ):
         assert len(figure.axes) == 14
         assert len({(*axes.get_xlim(), *axes.get_ylim()) for axes in figure.axes}) == 1

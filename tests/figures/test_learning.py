@@ -21,7 +21,7 @@ LOG = pd.DataFrame(
 
 
 def test_learning_curves_draw_known_values_and_mark_the_best_epoch() -> None:
-    figure = learning.learning_curves(LOG.iloc[::-1], "")
+    figure = learning.learning_curves(LOG.iloc[::-1], "", 1)
     loss, auroc, lr = figure.axes
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "macro AUROC", "learning rate"]
     lines = {str(line.get_label()): points(line).tolist() for line in loss.get_lines()}
@@ -33,14 +33,14 @@ def test_learning_curves_draw_known_values_and_mark_the_best_epoch() -> None:
     assert lr.get_yscale() == "log"
 
 
-def test_learning_curves_mark_the_epoch_of_the_checkpoint_where_it_is_given() -> None:
-    figure = learning.learning_curves(LOG, "a", selected=2)
+def test_learning_curves_mark_the_epoch_of_the_checkpoint_though_another_has_a_higher_value() -> None:
+    figure = learning.learning_curves(LOG, "a", 2)
     assert points(figure.axes[1].get_lines()[-1])[:, 0].tolist() == [3, 3]
     assert "best epoch 3 (validation macro AUROC 0.7500)" in texts(figure)
 
 
 def test_learning_curves_shade_and_state_the_gap_where_both_are_known() -> None:
-    loss, auroc, _ = learning.learning_curves(LOG, "").axes
+    loss, auroc, _ = learning.learning_curves(LOG, "", 1).axes
     assert loss.get_title("right") == "training − validation at epoch 3: −0.1000"
     (shade,) = loss.collections
     corners = {tuple(corner) for corner in np.round(np.asarray(shade.get_paths()[0].vertices, np.float64), 6).tolist()}
@@ -50,7 +50,7 @@ def test_learning_curves_shade_and_state_the_gap_where_both_are_known() -> None:
 
 
 def test_learning_curves_of_one_epoch_show_markers() -> None:
-    figure = learning.learning_curves(random_log(1), "")
+    figure = learning.learning_curves(random_log(1), "", 0)
     curves = [line for axes in figure.axes for line in axes.get_lines() if len(points(line)) == 1]
     assert [line.get_marker() for line in curves] == ["o"] * 7
     assert list(figure.axes[-1].get_xticks()) == [1]
@@ -58,4 +58,4 @@ def test_learning_curves_of_one_epoch_show_markers() -> None:
 
 def test_learning_curves_refuse_a_log_without_values() -> None:
     with pytest.raises(CxrError, match="val/loss"):
-        learning.learning_curves(pd.DataFrame({"epoch": [0], "val/loss": [NAN]}), "")
+        learning.learning_curves(pd.DataFrame({"epoch": [0], "val/loss": [NAN]}), "", 0)

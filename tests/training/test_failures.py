@@ -19,6 +19,7 @@ TOO_BIG = (
     "the device is out of memory; pass a smaller batch_size, and synthetic_batch_size=... to keep the images per step; "
     + RESUMES
 )
+GONE = "another process of the run has ended; the output of its host gives the reason"
 WORKER = "DataLoader worker (pid 7) is killed by signal: Killed. "
 EXITED = "DataLoader worker (pid(s) 7, 8) exited unexpectedly"
 CAUGHT = (
@@ -37,6 +38,7 @@ CAUGHT = (
         (RuntimeError(EXITED), f"{EXITED}; pass fewer data.workers; {RESUMES}"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), TOO_BIG),
         (RuntimeError("DefaultCPUAllocator: OUT OF MEMORY"), TOO_BIG),
+        (RuntimeError("[gloo/pair.cc:545] Read error [10.0.0.2]:9: Connection reset by peer"), f"{GONE}; {RESUMES}"),
         (OSError(errno.ENOSPC, "No space left", "runs/a/x"), "cannot write runs/a/x: the disk is full; free some"),
         (OSError(errno.EDQUOT, "Quota", "runs/a/x"), "cannot write runs/a/x: the disk quota is used up"),
         (OSError(errno.ENOSPC, "No space left"), "cannot write runs/a: the disk is full"),

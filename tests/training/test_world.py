@@ -4,7 +4,8 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cxr.errors import CxrError
 from cxr.processes.ranks import Rank
-from cxr.training.world import OwnProcesses, ProcessCountCheck, connect, receive, send
+from cxr.training.world import OwnProcesses, ProcessCountCheck, connect, first_failure, receive, send
 from tests.end_to_end.conftest import ROOT, SMALL
 
 SLURM = {
@@ -33,6 +34,18 @@ LSF = {
     "JSM_NAMESPACE_RANK": "1",
 }  # fmt: skip
 SCHEDULERS = {"slurm": SLURM, "srun": SRUN, "tasks": TASKS, "torchrun": TORCHRUN, "lsf": LSF}
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where the ranks of a test meet."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(listener.getsockname()[1]))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    connect.cache_clear()
+    yield
+    connect.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -87,14 +100,7 @@ def test_two_processes_train_the_same_inside_an_allocation(
 
 
 @pytest.mark.parametrize("written", [{"a.bin": bytes(range(256)) * 5000, "b": b""}, {}], ids=["data", "nothing to do"])
-def test_ranks_receive_what_rank_0_sends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: dict[str, bytes]
-) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MASTER_PORT", str(listener.getsockname()[1]))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-
+def test_ranks_receive_what_rank_0_sends(tmp_path: Path, address: None, written: dict[str, bytes]) -> None:
     def write(folder: Path) -> None:
         for name, content in written.items():
             (folder / name).write_bytes(content)
@@ -107,12 +113,28 @@ def test_ranks_receive_what_rank_0_sends(
         (tmp_path / str(number)).mkdir()
         return receive(Rank(number, 3), tmp_path / str(number))
 
-    connect.cache_clear()
     with ThreadPoolExecutor(3) as ranks:
         assert list(ranks.map(rank, [0, 1, 2])) == [False, bool(written), bool(written)]
-    connect.cache_clear()
     for number in "12":
         assert {file.name: file.read_bytes() for file in (tmp_path / number).iterdir()} == written
+
+
+def test_all_ranks_show_the_reason_of_the_first_that_failed(address: None) -> None:
+    failed = threading.Event()
+
+    def rank(number: int) -> Exception:
+        error: Exception = CxrError("the disk is full") if number else RuntimeError("Connection closed by peer.\nat x")
+        connect(Rank(number, 2))
+        if number == 0:
+            failed.wait(20)
+        first = first_failure(Rank(number, 2), error)
+        failed.set()
+        return first
+
+    with ThreadPoolExecutor(2) as ranks:
+        shown = list(ranks.map(rank, [0, 1]))
+    assert [str(error) for error in shown] == ["process 1 of 2: the disk is full", "the disk is full"]
+    assert all(isinstance(error, CxrError) for error in shown)
 
 
 @pytest.mark.slow

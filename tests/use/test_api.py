@@ -1,6 +1,7 @@
 """The HTTP API scores as the bundle does, refuses what it cannot use in one sentence, and answers while it works."""
 
 import asyncio
+import base64
 import logging
 import os
 import re
@@ -22,6 +23,8 @@ from fastapi.testclient import TestClient
 
 from cxr.cli.entry import run
 from cxr.use.api import create_app
+from cxr.use.page.runtime import Runtime
+from cxr.use.page.write import served_page
 from cxr.use.scoring import Model
 from tests.use.made import FINDINGS, bundle, model
 
@@ -100,13 +103,14 @@ def test_a_body_without_a_length_is_bounded(client: TestClient) -> None:
     assert answer.status_code == 413
 
 
-def test_odd_bodies_are_never_an_error_of_the_server(client: TestClient) -> None:
+@pytest.mark.parametrize("bodies", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_odd_bodies_are_never_an_error_of_the_server(client: TestClient, bodies: int) -> None:
     rng = np.random.default_rng(1)
     form = client.build_request("POST", "/v1/predict", files={"file": ("a", PNG)}, data={"age": "40"})
     whole, kind = form.read(), form.headers["content-type"]
     formats = [cv2.imencode(suffix, FILM)[1].tobytes() for suffix in (".jpg", ".png", ".bmp", ".tiff", ".webp", ".pgm")]
     seen = set()
-    for number in range(300):
+    for number in range(bodies):
         body, header = bytearray(whole), kind
         if number % 3 == 0:
             body = bytearray(whole.replace(PNG, formats[number % len(formats)]))
@@ -125,25 +129,59 @@ def test_odd_bodies_are_never_an_error_of_the_server(client: TestClient) -> None
 
 def test_a_token_is_needed_for_all_but_health_and_documentation() -> None:
     with TestClient(create_app(model(), token=TOKEN)) as client:
-        for path in ("/healthz", "/readyz", "/", "/openapi.json"):
+        for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
             assert client.get(path).status_code == 200
-        for given in (None, "", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer é"):
+        wrong = base64.b64encode(f"{TOKEN}:x".encode()).decode()
+        for given in (
+            None,
+            "",
+            "Bearer",
+            f"Bearer {TOKEN}x",
+            f"Basic {TOKEN}",
+            f"Basic {wrong}",
+            "Basic é",
+            "Bearer é",
+        ):
             headers = {} if given is None else {"authorization": given.encode("latin-1")}
             assert client.get("/v1/model", headers=headers).status_code == 401
             assert client.post("/v1/predict", files={"file": PNG}, headers=headers).status_code == 401
-            assert client.get("/metrics", headers=headers).status_code == 401
+            for path in ("/metrics", "/", "/page/network-0"):
+                assert client.get(path, headers=headers).status_code == 401
         assert client.get("/v1/model", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert client.get("/", auth=("anybody", TOKEN)).status_code == 200  # as browsers send it
+        assert "Basic" in client.get("/").headers["www-authenticate"]
 
 
 def test_documentation_needs_no_network(client: TestClient) -> None:
-    page = client.get("/")
+    page = client.get("/docs")
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
-    assert re.findall(r"(?:src|href)=\"([^\"]*)", page.text) == ["openapi.json"]
+    assert re.findall(r"(?:src|href)=\"([^\"]*)", page.text) == ["openapi.json", "."]
     described = client.get("/openapi.json").json()["paths"]
     listed = set(re.findall(r"<code>(?:GET|POST) (/[\w/]+)</code>", page.text))
-    assert listed == set(described) == {f"/{name}" for name in
+    assert listed - {"/"} == set(described) == {f"/{name}" for name in
         ("v1/predict", "v1/predict/batch", "v1/model", "healthz", "readyz", "metrics")}  # fmt: skip
-    assert client.get("/docs").status_code == 404 and list(client.get("/docs").json()) == ["error"]
+    for path in ("/redoc", "/page/network-0"):
+        assert client.get(path).status_code == 404 and list(client.get(path).json()) == ["error"]
+    assert client.get("/").text == page.text, "without a page"
+
+
+def test_the_page_loads_its_networks_from_the_server(tmp_path: Path) -> None:
+    digest = bundle(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cxr.use.page.write.runtime", lambda: Runtime(b"var ort = {};", b"export default 1;", b"\0asm"))
+        page = served_page(tmp_path, digest)
+    with TestClient(create_app(model(), page=page)) as client:
+        text = client.get("/").text
+        sources = re.findall(r'id="([\w-]+)" data-source="page/([\w-]+)"', text)
+        assert dict(sources) == {name: name for name in ("runtime-script", "runtime", "network-0", "network-1")}
+        for name in ("0", "1"):
+            assert client.get(f"/page/network-{name}").content == (tmp_path / f"{name}.onnx").read_bytes()
+        assert client.get("/page/runtime").content == b"\0asm"
+        assert "connect-src 'self'" in text and digest in text
+        for name in ("bundle.json", "../bundle.json", "%2e%2e%2fbundle.json", "network-2"):
+            assert client.get(f"/page/{name}").status_code == 404
+        assert client.get("/").headers["content-security-policy"] == "frame-ancestors 'none'"
+        assert 'path="/page/{name}"' in client.get("/metrics").text
 
 
 def blocked(release: threading.Event) -> Model:

@@ -5,7 +5,8 @@ import pytest
 
 from cxr.errors import CxrError
 from cxr.metrics.scaling import Scaling
-from cxr.use.system import Rule, downwards, read_scaling
+from cxr.metrics.tree import downwards
+from cxr.use.system import Rule, read_scaling
 from tests.use.made import FINDINGS, model
 
 SCORES = np.random.default_rng(0).random((3, 50, 2)).astype(np.float32)  # members, images, findings

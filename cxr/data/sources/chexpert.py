@@ -111,7 +111,7 @@ def _test(files: Published) -> pd.DataFrame | None:
         return frame
     if "Study" not in frame:
         raise CxrError(f"{path} lacks the column Path or Study; is it the published file?")
-    below = files_below(str(files.folder))
+    below = {name: str(files.folder / name) for name in files_below(files.folder)}
     images = pd.Series([*below, *in_archives(below)], dtype=object).str.extract(_IMAGE).dropna().drop_duplicates()
     frame["key"] = frame["Study"].str.extract(r"(patient\d+/study\d+)$")
     without = int((~frame["key"].isin(images[0])).sum())

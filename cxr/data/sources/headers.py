@@ -4,7 +4,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePath
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,10 +32,10 @@ ATTRIBUTES = {
 _KEPT = {"patient", "study"}  # columns of a table that are not completed
 
 
-def may_be_dicom(path: str) -> bool:
-    """Whether a file is called as DICOM files are, which often have no suffix, or numbers in its place."""
-    suffix = PurePath(path).suffix.lower()
-    return suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
+@lru_cache(1000)
+def _may_be_dicom(ending: str) -> bool:
+    """Whether the text after the last point of a path may be that of a DICOM file: often no suffix, or numbers."""
+    return f".{ending.lower()}" in DICOM_SUFFIXES or not ending or "/" in ending or ending.isdigit()
 
 
 def read_headers(paths: Iterable[str]) -> dict[str, "Header"]:
@@ -43,7 +44,7 @@ def read_headers(paths: Iterable[str]) -> dict[str, "Header"]:
     Raises:
         CxrError: one of them is DICOM, and the extra `dicom` is not installed.
     """
-    named = list(dict.fromkeys(path for path in paths if may_be_dicom(path)))
+    named = list(dict.fromkeys(path for path in paths if _may_be_dicom(path.rpartition(".")[2])))
     with ThreadPoolExecutor(8) as pool:  # file servers answer several at once
         read = pool.map(_header, named)
         bar = tqdm(read, "reading headers", len(named), unit="file", disable=not sys.stderr.isatty(), leave=False)
@@ -86,7 +87,7 @@ def fill(text: dict[str, pd.Series], paths: pd.Series, notes: list[str], without
     wanted = [role for role in ATTRIBUTES if role not in (*without, *(_KEPT & text.keys()))]
     lacking = np.zeros(len(paths), np.bool_)
     for role in wanted:
-        lacking |= (text.get(role, none) == "").to_numpy()
+        lacking |= (text[role] == "").to_numpy() if role in text else True
     headers = read_headers(paths[lacking & (paths != "").to_numpy()])
     if not headers:
         return

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cxr.data import archives
 from cxr.data.archives import members_of
@@ -51,17 +53,19 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
         CxrError: a name fits several files.
     """
     try:
-        below = files_below(str(root))
+        files = files_below(root)
     except OSError as error:
         raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
-    files = [below.get(name) for name in names]
-    found = Found(names, pd.Series(files, dtype=object))
-    if None not in files:
+    found = Found(names, os.path.join(root, "") + names)
+    asked, there = pa.array(names, pa.large_string()), pa.array(map(os.fsencode, files), pa.large_binary())
+    named = pc.is_in(asked.cast(pa.large_binary()), there).to_numpy(zero_copy_only=False)
+    if named.all():
         return found
+    below = {name: os.path.join(root, name) for name in files}
     below = {**in_archives(below), **below}
     ids, paths = dict[str, str](), dict[str, str]()
     outside, index = dict[str, Path](), _Index(below)
-    others = [str(name) for name in names[found.paths.isna()].unique()]
+    others = [str(name) for name in names[~named].unique()]
     inner = {name: _below(_spelled(name), root) for name in others}
     matched = {name: index.find(inner[name]) for name in others}
     instances = by_instance([name for name, (files, _) in matched.items() if not files], below)
@@ -85,9 +89,7 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
         ids |= {name: str(path.relative_to(common)) for name, path in outside.items()}
         paths |= {name: str(path) for name, path in outside.items()}
     found.ids = pd.Series([ids.get(name, name) for name in names], dtype=object)
-    found.paths = pd.Series(
-        [paths[name] if file is None else file for name, file in zip(names, files, strict=True)], dtype=object
-    )
+    found.paths = found.paths.where(named, names.map(paths))
     return found
 
 
@@ -160,14 +162,15 @@ def _below(name: str, root: Path) -> str:
     return name
 
 
-def files_below(root: str) -> dict[str, str]:
-    """Every file below a folder, links followed: its path below it, and its whole path.
+def files_below(root: Path) -> list[str]:
+    """The paths, below a folder, of every file in it; links are followed.
 
     Hidden files and folders and caches of decoded images are skipped.
     """
-    files, waiting, seen = dict[str, str](), [(root, "")], set()
+    files, waiting, seen = list[str](), [""], set()
     while waiting:
-        folder, prefix = waiting.pop()
+        prefix = waiting.pop()
+        folder = os.path.join(root, prefix)
         about = os.stat(folder)
         if (about.st_dev, about.st_ino) in seen:  # a link to a folder above
             continue
@@ -177,7 +180,7 @@ def files_below(root: str) -> dict[str, str]:
             if name[0] == "." or name == _PASSED_OVER:
                 continue
             if entry.is_dir():
-                waiting.append((entry.path, f"{prefix}{name}/"))
+                waiting.append(f"{prefix}{name}/")
             else:
-                files[prefix + name] = entry.path
+                files.append(prefix + name)
     return files

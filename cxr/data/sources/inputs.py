@@ -44,10 +44,10 @@ def list_images(images: str, root: str | None = None) -> Listed:
         raise CxrError(f"root={root} is for the images of a list or table, and images={images} is neither")
     if path.is_dir():
         try:
-            found = dict(sorted(files_below(str(path)).items()))
+            found = sorted(files_below(path))
         except OSError as error:
             raise CxrError(f"images={images} cannot be searched: {first_line(error)}") from None
-        listed: Listed = (list(found), list(found.values()), None)
+        listed: Listed = (found, [str(path / name) for name in found], None)
     elif suffix in _LISTS:
         lines = [line.strip() for line in read_text(path).splitlines()]
         names = [line for line in lines if line]

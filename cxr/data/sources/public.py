@@ -184,7 +184,7 @@ def by_end(parts: int) -> Callable[[pd.Series, Path, str], Found]:
 
     def find(names: pd.Series, root: Path, origin: str) -> Found:
         try:
-            below = files_below(str(root))
+            below = {name: str(root / name) for name in files_below(root)}
         except OSError as error:
             raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
         wanted = dict(_end(name, parts) for name in names)

@@ -116,7 +116,8 @@ def attributes(
     text = {role: sheet.text(heading) for role, heading in columns.items() if role != "no_finding"}
     images = find(text["image"], folder, origin)
     table = pd.DataFrame({"image": images.ids, "path": images.paths})
-    _refuse_two_names(table, text["image"], origin, sheet.rows)
+    if images.ids is not text["image"]:  # else each name is the path of its file
+        _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
         name, path = next(iter(images.moved.items()))
         notes.append(
@@ -201,8 +202,9 @@ def _one_sex(table: pd.DataFrame, notes: list[str]) -> pd.Series:
     sex = table["sex"].where(table["sex"] != "?", "")
     codes, patients = pd.factorize(table["patient"])
     female, male = (np.bincount(codes, sex == letter) > 0 for letter in "FM")
-    both = np.asarray(patients)[female & male]
-    if len(both):
+    twice = female & male
+    if twice.any():
+        both = np.asarray(patients)[twice]
         notes.append(f"the sex of patients with two sexes is unknown: {some(both.tolist())}")
-        sex = sex.where(~table["patient"].isin(both), "")
+        sex = sex.where(~twice[codes], "")
     return sex

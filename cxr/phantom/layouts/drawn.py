@@ -86,8 +86,6 @@ def save_dicom(path: Path, drawn: Drawn, bits: int = 8, inverted: bool = False) 
     """Saves a radiograph as a DICOM file without compression, or as `.png` beside it where pydicom is not installed.
 
     Args:
-        path: of the DICOM file.
-        drawn: the radiograph.
         bits: 8, or 9 to 16 in two bytes, then with a window.
         inverted: stored as MONOCHROME1.
     """

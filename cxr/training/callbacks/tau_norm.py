@@ -17,9 +17,6 @@ class TauNormalisation(Callback):
     Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020. `best.ckpt` has the
     best tau on validation. Nothing is trained: freeze the other parts and set the learning rate to 0.
 
-    Args:
-        step: difference of tau between two epochs.
-
     Raises:
         CxrError: `step` is not above 0.
     """

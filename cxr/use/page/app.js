@@ -68,7 +68,9 @@ async function score() {
       finding: readable(SYSTEM.findings[state.chosen]),
       value: percent(values[state.chosen]),
       above: SYSTEM.findings.filter((_, k) => isAbove(k)).length,
+      warnings: state.scores.warnings.length ? text("warned", { warnings: state.scores.warnings.join("; ") }) : "",
     }),
+    state.scores.warnings.length > 0,
   );
 }
 
@@ -87,7 +89,13 @@ function showScores() {
   const focused = document.activeElement?.dataset?.place;
   $("findings").replaceChildren(...order.map((k) => make("li", row(k))));
   if (focused !== undefined) $("findings").querySelector(`[data-place="${focused}"]`)?.focus();
-  if (!found) return viewer.showMaps([]);
+  const warnings = found?.warnings ?? [];
+  $("warnings").hidden = !warnings.length;
+  $("warnings").querySelector("ul").replaceChildren(...warnings.map((warning) => make("li", warning)));
+  if (!found) {
+    $("attention-note").textContent = "";
+    return viewer.showMaps([]);
+  }
   showDetail(state.chosen);
   showAttention();
 }
@@ -109,13 +117,13 @@ function row(k) {
     make("span", finding, { class: "name" }),
     bar,
     make("span", percent(value), { class: "value" }),
-    make("span", isAbove(k) ? text("aboveShort") : "", { class: "call" }),
+    make("span", isAbove(k) ? text("aboveShort") : "", { class: "call", "aria-hidden": true }),
+    make("span", call, { class: "hidden" }),
   ];
   const button = make("button", content, {
     type: "button",
     class: isAbove(k) ? "row above" : "row",
     "aria-pressed": k === state.chosen,
-    "aria-label": text("rowLabel", { finding, value: percent(value), call }),
     title: call,
     "data-place": k,
     "data-finding": SYSTEM.findings[k],
@@ -167,7 +175,8 @@ function showAttention() {
   const finding = readable(SYSTEM.findings[state.chosen]);
   const mapped = SYSTEM.members.filter(({ maps }, m) => maps && (whose === "" || m === Number(whose)));
   const shared = mapped.filter(({ maps }) => maps === "heads");
-  const key = shared.length === mapped.length ? "attentionHeads" : shared.length ? "attentionMixed" : "attentionFindings";
+  let key = shared.length ? "attentionMixed" : "attentionFindings";
+  if (shared.length === mapped.length) key = mapped.length ? "attentionHeads" : "noAttention";
   $("attention-note").textContent = text(key, { finding, members: shared.map(({ name }) => name).join(", ") });
 }
 
@@ -194,6 +203,8 @@ function prepare() {
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   $("name").textContent = text("title", { name: SYSTEM.name });
   $("about").textContent = text("about", { name: SYSTEM.name, digest: SYSTEM.digest });
+  $("local").textContent = text(SYSTEM.served ? "localServed" : "local");
+  $("api").hidden = !SYSTEM.served;
   $("canvas").setAttribute("aria-label", text("empty"));
   $("axis-title").textContent = text(SYSTEM.calibration ? "calibratedAxis" : "scoreAxis");
   $("axis").append(...TICKS.map((value) => Object.assign(part("", { left: place(value) }), { textContent: `${100 * value}%` })));
@@ -208,7 +219,6 @@ function prepare() {
   options("whose", [...(mapped.length > 1 ? [["", text("allMembers")]] : []), ...mapped.map(([m, { name }]) => [m, name])]);
   $("whose-label").hidden = mapped.length < 2;
   $("opacity").disabled = !mapped.length;
-  if (!mapped.length) $("attention-note").textContent = text("noAttention");
   showScores();
   $("card").querySelector("article").append(...renderCard(JSON.parse($("card-text").textContent)));
 }

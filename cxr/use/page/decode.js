@@ -1,10 +1,11 @@
-// From an image file to gray pixels, as cxr.imaging.decode does: {width, height, pixels}, 8 or 16 bits.
+// From an image file to gray pixels, as cxr.imaging.decode does: {width, height, pixels, remarks}, 8 or 16 bits.
 // PNG is decoded here, because a canvas loses 16 bits and colours under an alpha channel; JPEG is the browser's.
 
 const MOST_PIXELS = 128e6;
 const PNG = [137, 80, 78, 71, 13, 10, 26, 10];
 const INTERLACED = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 const CHANNELS = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+const COLOUR = 4; // gray levels between the channels, on average, above which an image is in colour
 
 class Refused extends Error {
   constructor(key, values = {}) {
@@ -16,8 +17,8 @@ class Refused extends Error {
 
 async function decode(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
-  if (String.fromCharCode(...bytes.subarray(128, 132)) === "DICM") throw new Refused("dicom");
   if (PNG.every((value, place) => bytes[place] === value)) return decodePng(bytes);
+  if (isDicom(bytes)) return decodeDicom(bytes);
   return decodeByBrowser(file);
 }
 
@@ -29,6 +30,9 @@ function checkSize(width, height) {
 function luma(red, green, blue) {
   return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
 }
+
+// A remark if the mean difference of the channels is that of a photograph.
+const remarksOnColour = (strength, pixels) => (strength > COLOUR * pixels ? [text("inColour")] : []);
 
 async function decodeByBrowser(file) {
   let bitmap;
@@ -43,8 +47,13 @@ async function decodeByBrowser(file) {
   context.drawImage(bitmap, 0, 0);
   const colour = context.getImageData(0, 0, width, height).data;
   const pixels = new Uint8Array(width * height);
-  for (let k = 0; k < pixels.length; k++) pixels[k] = luma(colour[4 * k], colour[4 * k + 1], colour[4 * k + 2]);
-  return { width, height, pixels };
+  let strength = 0;
+  for (let k = 0; k < pixels.length; k++) {
+    const [red, green, blue] = [colour[4 * k], colour[4 * k + 1], colour[4 * k + 2]];
+    pixels[k] = luma(red, green, blue);
+    strength += Math.max(red, green, blue) - Math.min(red, green, blue);
+  }
+  return { width, height, pixels, remarks: remarksOnColour(strength, pixels.length) };
 }
 
 // PNG (Portable Network Graphics), third edition, sections 5, 7 to 10; all colour types, depths and interlacing.
@@ -82,7 +91,12 @@ async function decodePng(bytes) {
   });
   if (raw.length < expected) throw new Refused("damaged");
   const pixels = new (depth === 16 && type === 0 ? Uint16Array : Uint8Array)(width * height);
-  const gray = reader(type, depth, channels, palette);
+  let strength = 0;
+  const colour = (red, green, blue) => {
+    strength += Math.max(red, green, blue) - Math.min(red, green, blue);
+    return luma(red, green, blue);
+  };
+  const gray = reader(type, depth, channels, palette, colour);
   let place = 0;
   for (const { left, top, across, down, columns, rows } of passes) {
     const length = Math.ceil((columns * bits) / 8);
@@ -95,22 +109,22 @@ async function decodePng(bytes) {
       above = line;
     }
   }
-  return { width, height, pixels };
+  return { width, height, pixels, remarks: remarksOnColour(strength, pixels.length) };
 }
 
 // A function from a line and a column to a gray value. As in Pillow, colours of 16 bits count by their high bytes.
-function reader(type, depth, channels, palette) {
+function reader(type, depth, channels, palette, colour) {
   const step = (channels * depth) / 8;
   const high = depth / 8;
   if (type === 0 && depth === 16) return (line, column) => (line[2 * column] << 8) | line[2 * column + 1];
   if (type === 2 || type === 6) {
-    return (line, column) => luma(line[step * column], line[step * column + high], line[step * column + 2 * high]);
+    return (line, column) => colour(line[step * column], line[step * column + high], line[step * column + 2 * high]);
   }
   if (step >= 1 && type !== 3) return (line, column) => line[step * column];
   const most = 2 ** depth - 1;
   const packed = (line, column) => (line[(column * depth) >> 3] >> (8 - depth - ((column * depth) & 7))) & most;
   if (type === 0) return (line, column) => (packed(line, column) * 255) / most;
-  return (line, column) => luma(...palette.subarray(3 * packed(line, column), 3 * packed(line, column) + 3));
+  return (line, column) => colour(...palette.subarray(3 * packed(line, column), 3 * packed(line, column) + 3));
 }
 
 function unfilter(kind, line, above, back) {

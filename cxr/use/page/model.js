@@ -2,6 +2,12 @@
 
 async function bytesOf(id) {
   const element = document.getElementById(id);
+  const { source } = element.dataset;
+  if (source) {
+    const answer = await fetch(new URL(source, location.origin + location.pathname)); // without a password in the address
+    if (!answer.ok) throw new Error(`${source}: ${answer.status}`);
+    return new Uint8Array(await answer.arrayBuffer());
+  }
   const base64 = element.textContent.trim();
   const packed = Uint8Array.fromBase64?.(base64) ?? Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
   const found = await inflate([packed], "gzip", Number(element.dataset.length));
@@ -21,14 +27,16 @@ async function loadNetworks(system) {
   return networks;
 }
 
-// Scores one decoded image. Returns members (M arrays of L scores), score, calibrated (L or null) and maps.
+// Scores one decoded image. Returns members (M arrays of L scores), score, calibrated (L or null), maps and warnings.
 async function scoreImage(system, networks, image, attributes) {
   const cached = new Map();
   const [members, maps] = [[], []];
+  let warnings = [];
   for (const [place, { preprocessing, maps: kind, attributes: joins }] of system.members.entries()) {
     const { size, cached: side } = preprocessing;
     if (!cached.has(side)) cached.set(side, reduced(image, side));
     const shown = view(cached.get(side), preprocessing);
+    if (!place) warnings = [...image.remarks, ...warningsOf(system.detectors, image, shown, size)];
     const given = { image: new ort.Tensor("uint8", Uint8Array.from(shown), [1, 1, size, size]) };
     if (joins) given.attributes = new ort.Tensor("float32", Float32Array.from(attributes), [1, 5]);
     const found = await networks[place].run(given, kind ? ["score", "maps"] : ["score"]);
@@ -38,7 +46,7 @@ async function scoreImage(system, networks, image, attributes) {
   }
   const score = ordered(system, system.findings.map((_, k) => combine(system.rule, members, k)));
   const calibrated = system.calibration && ordered(system, score.map((value, k) => calibrate(system, value, k)));
-  return { members, maps, score, calibrated };
+  return { members, maps, score, calibrated, warnings };
 }
 
 const expit = (value) => 1 / (1 + Math.exp(-value));

@@ -1,4 +1,4 @@
-"""The static page of a bundle: one HTML file that scores radiographs in a browser, without a server or network.
+"""The page of a bundle, which scores radiographs in a browser: one HTML file without server or network, or served.
 
 Its parts lie in this folder and are joined here. ONNX Runtime Web comes from `cxr.use.page.runtime`.
 """
@@ -8,20 +8,34 @@ import gzip
 import html
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from cxr.files.writing import write_text
-from cxr.use.page.runtime import Runtime
+from cxr.use.page.runtime import Runtime, runtime
 
-PARTS = ("strings", "decode", "resize", "model", "viewer", "card", "app")
+PARTS = ("strings", "decode", "dicom", "levels", "resize", "unusual", "model", "viewer", "card", "app")
 _HERE = Path(__file__).parent
 _SHOWN = ("name", "findings", "parents", "members", "rule", "calibration", "operating_points")
 
 
+@dataclass(frozen=True)
+class ServedPage:
+    """The page for a server.
+
+    Attributes:
+        html: the document, at `/`.
+        parts: what it loads from `/page/<name>`: bytes, or a file of the bundle.
+    """
+
+    html: str
+    parts: Mapping[str, bytes | Path]
+
+
 def write_page(path: Path, about: Mapping[str, Any], digest: str, runtime: Runtime) -> None:
-    """Writes the page of a bundle.
+    """Writes the page of a bundle as one file.
 
     Args:
         path: the HTML file.
@@ -32,13 +46,39 @@ def write_page(path: Path, about: Mapping[str, Any], digest: str, runtime: Runti
     Raises:
         OSError: a file cannot be read or written.
     """
-    folder = path.parent
-    system = {key: about[key] for key in _SHOWN} | {"digest": digest, "auroc": _auroc(about)}
+    parts = _parts(path.parent, about, runtime)
+    data = [_embedded(name, part.read_bytes() if isinstance(part, Path) else part) for name, part in parts.items()]
+    write_text(path, _page(path.parent, about, digest, runtime, data, served=False))
+
+
+def served_page(folder: Path, digest: str) -> ServedPage:
+    """The page of a bundle for a server.
+
+    Args:
+        folder: the bundle, which was loaded and checked.
+        digest: of the bundle.
+
+    Raises:
+        CxrError: there is no ONNX Runtime Web.
+        OSError: a file cannot be read.
+    """
+    about, web = json.loads((folder / "bundle.json").read_text(encoding="utf-8")), runtime()
+    parts = _parts(folder, about, web)
+    data = [f'<script type="text/plain" id="{name}" data-source="page/{name}"></script>' for name in parts]
+    return ServedPage(_page(folder, about, digest, web, data, served=True), parts)
+
+
+def _parts(folder: Path, about: Mapping[str, Any], runtime: Runtime) -> dict[str, bytes | Path]:
+    networks = {f"network-{number}": folder / member["file"] for number, member in enumerate(about["members"])}
+    return {"runtime-script": runtime.module, "runtime": runtime.wasm, **networks}
+
+
+def _page(folder: Path, about: Mapping[str, Any], digest: str, runtime: Runtime, data: list[str], served: bool) -> str:
+    system = {key: about[key] for key in _SHOWN} | {"digest": digest, "auroc": _auroc(about), "served": served}
+    system["detectors"] = about.get("detectors")  # earlier bundles have none
     program = "\n".join(_part(f"{name}.js") for name in PARTS)
     style, script = _part("page.css"), runtime.script.decode()
-    data = {"runtime-script": runtime.module, "runtime": runtime.wasm}
-    for number, member in enumerate(about["members"]):
-        data[f"network-{number}"] = (folder / member["file"]).read_bytes()
+    card = folder / "MODEL_CARD.md"
     policy = {
         "default-src": "'none'",
         "script-src": f"{_digest(script)} {_digest(program)} blob: 'wasm-unsafe-eval'",
@@ -46,19 +86,19 @@ def write_page(path: Path, about: Mapping[str, Any], digest: str, runtime: Runti
         "img-src": "blob: data:",
         "base-uri": "'none'",
         "form-action": "'none'",
-    }
+    } | ({"connect-src": "'self'"} if served else {})
     values = {
         "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "title": html.escape(str(about["name"])),
         "style": style,
         "system": _json(system),
-        "card": _json((folder / "MODEL_CARD.md").read_text(encoding="utf-8")),
-        "data": "\n".join(_embedded(name, content) for name, content in data.items()),
+        "card": _json(card.read_text(encoding="utf-8") if card.exists() else ""),
+        "data": "\n".join(data),
         "runtime": script,
         "program": program,
     }
     pieces = _part("page.html").split("@")  # text and names alternate
-    write_text(path, "".join(values[piece] if place % 2 else piece for place, piece in enumerate(pieces)))
+    return "".join(values[piece] if place % 2 else piece for place, piece in enumerate(pieces))
 
 
 def _auroc(about: Mapping[str, Any]) -> dict[str, Any] | None:
