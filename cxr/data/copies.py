@@ -1,4 +1,4 @@
-"""Finds the same radiograph in several merged sets, and leaves out copies that would be on two sides of a split.
+"""Finds the same radiograph in several merged sets, and leaves out copies that would be in two splits.
 
 Every image is described by its detail, the image minus its blur over the local deviation, which changes of size, JPEG
 compression, contrast and inversion hardly touch. Pairs with correlated details of 16 x 16 are compared at 64 x 64.
@@ -43,11 +43,11 @@ def find_copies(images: NDArray[np.uint8], source: Sequence[str]) -> list[tuple[
 
 
 def without_copies(catalog: Catalog, usable: Catalog, cache: Cache, on_error: str, write: bool) -> Catalog:
-    """The usable images of a merged catalog, without copies for which a patient would be on two sides, or be two.
+    """The usable images of a merged catalog, without copies of another patient or in another split.
 
-    If the patients of a pair are on two sides of the split, all images of one of them are left out: of the one in
-    training before validation, and validation before test. On one side, the copy in the later set is left out. Copies
-    of one patient on one side stay, since each set has its own labels.
+    If the patients of a pair are in two splits, all images of one of them are left out: of the one in
+    training before validation, and validation before test. In one split, the copy in the later set is left out. Copies
+    of one patient in one split stay, since each set has its own labels.
 
     Args:
         catalog: with the column `source`.
@@ -80,7 +80,7 @@ def without_copies(catalog: Catalog, usable: Catalog, cache: Cache, on_error: st
         print(f"{harmless} images are in several sets, for the same patient on the same side", flush=True)
     if not shown:
         return usable
-    count = f"{len(shown)} radiographs are in several sets for different patients or on two sides: {some(shown)}"
+    count = f"{len(shown)} radiographs are in several sets for different patients or in two splits: {some(shown)}"
     if on_error == "fail":
         raise CxrError(
             f"{count}; leave one of the sets out, or pass cache.on_error=skip to leave copies out (all pairs are in "

@@ -82,7 +82,10 @@ def _check_form(dataset: FileDataset) -> None:
         raise BadImage(
             f"DICOM of {stored} bits in {allocated}, the highest {high}; read are up to 16 bits from the lowest"
         )
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        raise BadImage(f"DICOM of the transfer syntax {syntax}, which is not read")
+    if not syntax.is_encapsulated:
         return
     length = len(dataset.PixelData)
     if length > rows * columns * allocated // 8 * 5 // 4 + _SPARE:

@@ -103,6 +103,8 @@ def _lut(dataset: FileDataset, item: Any, values: Levels, highest: float) -> tup
         values: to look up.
         highest: of the values that can occur; a first value above it is a negative number that was read as unsigned.
     """
+    if not {"LUTDescriptor", "LUTData"} <= set(item.dir("LUT")):
+        raise BadImage("damaged DICOM: a lookup table without its description or its data")
     length, first, bits = (int(number) for number in item.LUTDescriptor)
     length = length or 1 << 16
     data = item.LUTData

@@ -254,6 +254,13 @@ def test_images_of_other_encoders_show_the_pixels_that_were_coded(name: str, syn
         np.testing.assert_array_equal(shown(compressed(name, syntax, bits)), plain)
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.9", "1.2.840.10008.9.9.9"])
+def test_other_transfer_syntaxes_are_refused_by_name(syntax: str) -> None:
+    coded = encoded(film(RAMP)).replace(b"1.2.840.10008.1.2.1\0", syntax.encode() + b"\0", 1)
+    with pytest.raises(BadImage, match=f"DICOM of the transfer syntax {syntax}, which is not read"):
+        decode_dicom(coded)
+
+
 def test_lossy_htj2k_shows_nearly_the_same_pixels() -> None:
     read = shown(compressed("htj2k_lossy_12.jph", HTJ2K)).astype(int)
     assert np.abs(read - shown(film(RAMP))).max() < 51 * 16
@@ -339,6 +346,7 @@ REFUSED = {
     "no rows": (without("Rows"), "Rows is missing"),
     "too large": (film(RAMP, Rows=60000, Columns=60000), "too large: 60000x60000"),
     "infinite": (film(RAMP, RescaleSlope="inf", RescaleIntercept=0), "RescaleSlope is inf"),
+    "table without data": (film(RAMP, ModalityLUTSequence=[Dataset()]), "a lookup table without its description"),
     "short table": (film(RAMP, VOILUTSequence=[table(0, 20, np.arange(9))]), "a lookup table of 9 entries of 20 bits"),
 }
 

@@ -134,6 +134,8 @@ def test_deep_sequences_are_read_or_refused() -> None:
 def test_a_deflated_bomb_is_refused_before_it_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
     content = deflated(3)
     np.testing.assert_array_equal(gray(content), gray(PLAIN))
+    with pytest.raises(BadImage, match="too large: it inflates to more than"):
+        gray(deflated(8))  # more than a hundred times its length
     monkeypatch.setattr("cxr.imaging.dicom_header.MOST_PIXELS", 1000)
     monkeypatch.setattr("cxr.imaging.dicom_header._SPARE", 1 << 20)
     with pytest.raises(BadImage, match="too large: it inflates to more than"):

@@ -26,7 +26,7 @@ class Part:
     Attributes:
         catalog: checked and split.
         source: the options of its reader, with `_target_`.
-        drawn: its test split was drawn, so that patients of another set can be moved to the side they have there.
+        drawn: its test split was drawn, so that its patients can be moved to the split that another set has them in.
     """
 
     catalog: Catalog
@@ -55,7 +55,7 @@ def merge(parts: Mapping[str, Part], root: str | None = None, combine: str = "un
     """The catalog of all images, with a column `source` and a further test split for every set.
 
     Images are `NAME/image`, patients `OWNER/patient`, see `owner`. A finding that a set does not label is unknown. Sets
-    with a drawn split follow the others: a patient who is in several sets is on the side of the first of them.
+    with a drawn split follow the others: a patient of several sets is in the split of the first of them.
 
     Args:
         parts: the sets by name.
@@ -134,11 +134,11 @@ def _check_shared(parts: Mapping[str, Part]) -> None:
 
 
 def _following(table: pd.DataFrame, sides: Mapping[str, str], name: str) -> pd.DataFrame:
-    """The table with patients on the side that they have in earlier sets; prints how many images that moves."""
+    """The table with patients in the split that earlier sets have them in; prints how many images that moves."""
     other = table["patient"].map(sides)
     moved = other.notna() & (table["split"] != "") & (other != table["split"])
     if moved.any():
-        print(f"{moved.sum()} images of {name} follow their patients to the split that another set has them in")
+        print(f"{moved.sum()} images of {name} are moved to the split that another set has their patients in")
     return table.assign(split=table["split"].mask(moved, other))
 
 

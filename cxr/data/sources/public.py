@@ -240,7 +240,7 @@ def nih_patients(images: pd.Series, mapping: str | None, key: str, files: Publis
         path = files.folder / path
     remedy = (
         "download pneumonia-challenge-dataset-mappings_2018.json of the RSNA challenge and pass data.mapping=FILE, or "
-        "pass data.one_image_a_patient=true, whose splits can leak"
+        "pass data.one_image_a_patient=true; images of a patient may then be in training and in test"
     )
     if path is None:
         raise CxrError(

@@ -20,7 +20,7 @@ def read_rsna(root: str | None, mapping: str | None = None, one_image_a_patient:
     Args:
         root: the folder of the labels, or the one above it.
         mapping: the published JSON file that names NIH's images, see `nih_patients`.
-        one_image_a_patient: do without it; images of a patient may then be on two sides of a split.
+        one_image_a_patient: do without it; images of a patient may then be in training and in test.
 
     Raises:
         CxrError: a file or column is missing, or the patients are unknown.

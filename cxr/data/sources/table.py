@@ -175,9 +175,9 @@ def _patients(
     if "patient" not in text or nameless.any():
         headers = f", and {nameless.sum()} of its images no DICOM header that names one" if "patient" in text else ""
         raise CxrError(
-            f"{origin} has no column for the patients, such as patient or patient_id{headers}, and a split can leak "
-            "without; write `patient: HEADING` into a file and pass data.roles=FILE, or pass "
-            "data.one_image_a_patient=true if no patient has two images"
+            f"{origin} has no column for the patients, such as patient or patient_id{headers}; without them, images "
+            "of one can be in training and in test; write `patient: HEADING` into a file and pass data.roles=FILE, or "
+            "pass data.one_image_a_patient=true if no patient has two images"
         )
     return patients.where(images.paths != "", images.ids)
 
