@@ -1,9 +1,9 @@
 """Reading tables, DICOM files and archives, a line of JSON a row: `python benchmarks/sources.py [ROW ...]`.
 
 table: CPU seconds in which 500,000 rows are read, checked, split and fingerprinted, against `pandas.read_csv`. memory:
-what a process that has done so held at most, against 1,000 MB. dicom, dicom_j2k: images per CPU second of a cache build from
-uncompressed and JPEG 2000 DICOM, against a bare loop of pydicom's decoding and windowing and OpenCV's resize. archive:
-the same of a `.tar` of PNGs, against its folder.
+what a process that has done so held at most, against 1,000 MB. dicom, dicom_j2k: images per CPU second of a cache build
+from uncompressed and JPEG 2000 DICOM, against a bare loop of pydicom's decoding and windowing and OpenCV's resize.
+archive: the same of a `.tar` of PNGs, against its folder.
 """
 
 import sys
