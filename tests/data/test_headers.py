@@ -59,6 +59,13 @@ def test_a_full_table_opens_no_header(root: Path, monkeypatch: pytest.MonkeyPatc
     read(root, "image,patient,age,sex,view,study,Mass\na.dcm,7,33,M,AP,1,1\nb.dcm,8,34,F,PA,1,0\n")
 
 
+@pytest.mark.parametrize("name", ["x.DCM", "1.2.3", "folder.png/x", "x"])
+def test_headers_are_read_of_files_with_the_suffix_of_dicom_a_number_or_none(name: str, root: Path) -> None:
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / "a.dcm").rename(root / name)
+    assert read(root, f"image,Mass\n{name},1\nb.dcm,0\n").table["patient"].tolist() == ["P1", "P1"]
+
+
 def test_files_are_found_by_their_instance(root: Path) -> None:
     table = read(root, "SOPInstanceUID,Mass\n1.2.276.2,1\n1.2.276.0,0\n1.2.276.99,0\n").table
     assert table["image"].tolist() == ["deep/c", "a.dcm", "1.2.276.99"]

@@ -1,6 +1,7 @@
 """Splits: lists are held to the table, patients stay whole, the draw is balanced and seeded, leaks are refused."""
 
 import csv
+import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from cxr.data.catalog import Catalog
 from cxr.data.sources.nih import read_nih
 from cxr.data.split import check_split, read_list, split_catalog, split_fingerprint
 from cxr.errors import CxrError
-from cxr.metrics.stratification import draw_patients
+from cxr.metrics.stratification import assign_patients, draw_patients
 
 FINDINGS = ("Mass", "Edema", "Hernia", "Nodule", "Fibrosis")
 Folder = Callable[..., Path]
@@ -436,6 +437,15 @@ def test_unknown_labels_are_no_positives_in_the_draw() -> None:
     table = population(100, 2)
     unknown = table.assign(Mass=table["Mass"].where(table["Mass"] == 1))
     assert draw_patients(unknown, FINDINGS, 0.2, 0) == draw_patients(table, FINDINGS, 0.2, 0)
+
+
+@pytest.mark.parametrize(
+    ("shares", "start"), [((0.8, 0.2), "5ba2adfdce9df401"), ((1 / 3, 1 / 3, 1 / 3), "cf134a2fb4b6327f")]
+)
+def test_sides_are_those_of_earlier_versions(shares: tuple[float, ...], start: str) -> None:
+    side = assign_patients(population(400, 0), FINDINGS, shares, 7)
+    text = "".join(f"{patient}:{number} " for patient, number in side.sort_index().items())
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == start
 
 
 def test_single_patient_cannot_be_cut() -> None:

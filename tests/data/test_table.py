@@ -1,6 +1,7 @@
 """The reader of free tables: dialects, roles, cells, images, and the draw of a test split."""
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -397,6 +398,12 @@ def test_a_name_of_two_files_and_two_names_of_a_file_are_refused(read: Read) -> 
         read("image,patient,Mass\nsame,1,1\n", FILES)
     with pytest.raises(CxrError, match=r"names the file .*a\.png as a, a\.png \(rows 2, 4\); keep one row per image"):
         read("image,patient,Mass\na,1,1\nb,2,0\na.png,1,1\n")
+
+
+def test_files_whose_names_are_no_text_are_passed_over(read: Read, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.png")).touch()  # Latin-1
+    table = read("image,patient,Mass\na.png,1,1\nb.png,2,0\n", ("a.png",)).table
+    assert table["path"].tolist() == [str(tmp_path / "a.png"), ""]
 
 
 def test_a_link_to_a_folder_above_is_followed_once(read: Read, tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
     except OSError as error:
         raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
     found = Found(names, os.path.join(root, "") + names)
-    asked, there = pa.array(names, pa.large_string()), pa.array(map(os.fsencode, files), pa.large_binary())
-    named = pc.is_in(asked.cast(pa.large_binary()), there).to_numpy(zero_copy_only=False)
+    there = pa.array([name.encode("utf-8", "surrogateescape") for name in files], pa.large_binary())
+    named = pc.is_in(pa.array(names, pa.large_string()).cast(there.type), there).to_numpy(zero_copy_only=False)
     if named.all():
         return found
     below = {name: os.path.join(root, name) for name in files}

@@ -116,8 +116,7 @@ def attributes(
     text = {role: sheet.text(heading) for role, heading in columns.items() if role != "no_finding"}
     images = find(text["image"], folder, origin)
     table = pd.DataFrame({"image": images.ids, "path": images.paths})
-    if images.ids is not text["image"]:  # else each name is the path of its file
-        _refuse_two_names(table, text["image"], origin, sheet.rows)
+    _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
         name, path = next(iter(images.moved.items()))
         notes.append(

@@ -49,7 +49,11 @@ class Sheet:
 
     def text(self, heading: str) -> pd.Series:
         """A column (N,) as text without surrounding space, of Python's strings, which are read fastest."""
-        return pd.Series(pc.utf8_trim_whitespace(self.columns[heading]).to_numpy(), dtype=object)
+        return pd.Series(self.trimmed(heading).to_numpy(), dtype=object)
+
+    def trimmed(self, heading: str) -> pa.ChunkedArray:
+        """A column (N,) as Arrow's text without surrounding space."""
+        return pc.utf8_trim_whitespace(self.columns[heading])
 
 
 def read_sheet(path: Path) -> Sheet:
