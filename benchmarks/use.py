@@ -53,7 +53,7 @@ SHARED = Path(os.environ.get("CXR_SHARED") or Path(__file__).resolve().parents[2
 SMALLEST = {"inception_v3": 96, "inception_resnet_v2": 96, "swin_tiny": 224}  # pixels; 64 for the others
 CLIENTS = 4
 CLIENT = httpx.Client(timeout=60)
-FILES = 48  # that are scored in a round
+FILES = 24  # that are scored in a round
 
 
 @dataclass(frozen=True)

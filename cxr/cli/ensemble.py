@@ -31,7 +31,7 @@ PROGRAM = Program(
     ),
     options=(
         "runs", "name", "runs_dir", "method.weights", "method.search", "method.objective", "method.step",
-        "method.shrinkage", "method.robust", "bootstrap", "leave_one_out", "seed", "tta", "accelerator", "data.root",
+        "method.shrinkage", "method.robust", "bootstrap", "seed", "tta", "accelerator", "data.root",
         "cache.dir",
     ),
     schema=Ensemble,

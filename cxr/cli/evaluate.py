@@ -76,7 +76,7 @@ PROGRAM = Program(
         ("run=runs/a points.sensitivity=0.95 resamples=5000", ""),
     ),
     options=(
-        "run", "resamples", "seed", "points.half", "points.sensitivity",
+        "run", "resamples", "seed", "points.sensitivity",
         "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "tta",
         "accelerator", "data.root", "cache.dir",
     ),

@@ -120,6 +120,8 @@ def _training(opened: Opened, metrics: Mapping[str, Any]) -> list[str]:
             f"- {escaped(member.name)}: {escaped(backbone)}, {', '.join(parts)}, {member.preprocessing.size} px, seed "
             f"{config['seed']}, epoch {loaded.epoch + 1} of {config['trainer']['max_epochs']}: the {better} "
             f"{monitor.name}. Weights `{loaded.sha256}`."
+            + " Scores are means over each image and its mirror image."
+            * loaded.mirrors
         )
     if len(opened.members) > 1:
         lines += ["", f"They are combined by the method {escaped(metrics.get('method', ''))}, fitted on validation."]

@@ -95,6 +95,7 @@ def test_a_bundle_averages_too(runs: Runs, flipped: Path, tmp_path: Path) -> Non
     export_bundle({"run": f"{flipped}/both", "out": str(tmp_path / "bundle"), "data": DATA, "cache": {"dir": None},
                    "int8": False, "page": False})  # fmt: skip
     stored, model = read_predictions(runs["a"].predictions("test")), load_bundle(tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "MODEL_CARD.md").read_text().count("each image and its mirror image") == 2
     found = [model.score_image(read_gray(runs.data / "images" / name)).score[0] for name in stored.image[:6]]
     ours = [averaged(Run(flipped / name), runs.data / "images", stored.image[:6]) for name in ("a", "b")]
     np.testing.assert_allclose(found, (ours[0] + ours[1]) / 2, atol=1e-5)
