@@ -94,22 +94,32 @@ def test_a_trial_that_does_not_learn_is_pruned_and_the_printed_command_trains_th
 ) -> None:
     space = clone / "options" / "space"
     space.mkdir(parents=True)
-    for name, rate in {"good": 3e-3, "bad": 1e-9}.items():
-        (space / f"{name}.yaml").write_text(yaml.safe_dump({"optimizer.lr": {"low": rate, "high": rate}}))
-    common = ("metric=train/loss", "mode=min", "trainer.max_epochs=12", f"hydra.searchpath=[file://{space.parent}]")
+    (space / "bad.yaml").write_text("optimizer.lr: {low: 1.0e-9, high: 1.0e-9}\n")
+    study = clone / "runs" / "s"
+    study.mkdir(parents=True)
+    earlier = optuna.create_study(storage=f"sqlite:///{study}/study.db", study_name="s", direction="minimize")
+    rates = optuna.distributions.FloatDistribution(1e-3, 1e-2)
+    for number in range(5):  # losses of trainings that learn; the sixth trial is a training that does not
+        losses = {epoch: 0.69 - 0.02 * epoch for epoch in range(40)}
+        earlier.add_trial(
+            optuna.trial.create_trial(
+                params={"optimizer.lr": 3e-3 + number * 1e-4}, distributions={"optimizer.lr": rates},
+                value=0.1 + 0.01 * number, intermediate_values=losses,
+            )
+        )  # fmt: skip
     environment = plain_environment()
-    subprocess.run(tune(recipe, "space=good", "trials=5", *common), env=environment, check=True)
-    done = subprocess.run(
-        tune(recipe, "space=bad", "trials=6", *common), env=environment, capture_output=True, text=True
-    )
+    options = ("metric=train/loss", "mode=min", "trainer.max_epochs=40", "callbacks=[]", "trials=6", "space=bad")
+    sixth = tune(recipe, *options, f"hydra.searchpath=[file://{space.parent}]")
+    done = subprocess.run(sixth, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "trial 5: pruned after epoch" in done.stdout, done.stdout + done.stderr
     with (clone / "runs" / "s" / "trial-5" / "metrics.csv").open(newline="") as file:
-        assert 2 < len(list(csv.DictReader(file))) < 12
+        assert 2 < len(list(csv.DictReader(file))) < 40
     assert "6 trials, of which 1 were pruned" in done.stdout and "optimistic" in done.stdout
     assert {"history.png", "trials.csv"} <= {path.name for path in (clone / "runs" / "s").iterdir()}
     words = shlex.split((clone / "runs" / "s" / "report.txt").read_text().splitlines()[-1])
     assert words[:2] == ["python", "train.py"]
-    fewer = [word.replace("seed=0,1,2,3,4", "seed=0,1") for word in words[1:]]
+    changed = {"seed=0,1,2,3,4": "seed=0,1", "trainer.max_epochs=40": "trainer.max_epochs=1"}
+    fewer = [changed.get(word, word) for word in words[1:]]
     subprocess.run([sys.executable, *fewer], env=environment, check=True)
     for seed in (0, 1):
         run = clone / "runs" / "s-best" / f"seed-{seed}"
