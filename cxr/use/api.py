@@ -82,7 +82,7 @@ def create_app(
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        return _error(error.status_code, f"{error.detail}; GET / lists what there is", dict(error.headers or {}))
+        return _error(error.status_code, f"{error.detail}; GET /docs lists what there is", dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
