@@ -150,10 +150,10 @@ def create_app(
 def _token_of(header: str) -> bytes:
     """The token of the header `Authorization`: a bearer's, or the password that a browser asks for."""
     kind, _, value = header.partition(" ")
-    if kind == "Bearer":
+    if kind.lower() == "bearer":
         return value.encode()
     with suppress(ValueError):
-        return base64.b64decode(value, validate=True).partition(b":")[2] if kind == "Basic" else b""
+        return base64.b64decode(value, validate=True).partition(b":")[2] if kind.lower() == "basic" else b""
     return b""
 
 

@@ -147,7 +147,9 @@ def test_a_token_is_needed_for_all_but_health_and_documentation() -> None:
             assert client.post("/v1/predict", files={"file": PNG}, headers=headers).status_code == 401
             for path in ("/metrics", "/", "/page/network-0"):
                 assert client.get(path, headers=headers).status_code == 401
-        assert client.get("/v1/model", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+        for scheme in ("Bearer", "bearer"):  # RFC 9110, section 11.1: in any case
+            assert client.get("/v1/model", headers={"authorization": f"{scheme} {TOKEN}"}).status_code == 200
+        assert client.get("/x", auth=("", TOKEN)).json()["error"] == "Not Found; GET /docs lists what there is"
         assert client.get("/", auth=("anybody", TOKEN)).status_code == 200  # as browsers send it
         assert "Basic" in client.get("/").headers["www-authenticate"]
 
