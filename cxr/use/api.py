@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import hmac
+import logging
 import math
 import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -49,6 +51,9 @@ def create_app(
         page: at `/`; without one the documentation is there, too.
     """
     cv2.setNumThreads(0)
+    warnings.filterwarnings("ignore", module=r"pydicom\.")  # of bodies, which must not be logged
+    for name in ("pydicom", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     service = _Service(model, queue)
 
     @asynccontextmanager
