@@ -21,6 +21,7 @@ from cxr.imaging.decode import BadImage, gray_with_remarks, read_file
 from cxr.use.maps import write_maps
 from cxr.use.parts import Parts
 from cxr.use.scoring import Floats, Model, Views
+from cxr.use.unusual import VALUES
 
 ROWS = 1024  # of a part
 _AHEAD = 2  # batches that are decoded ahead
@@ -109,6 +110,7 @@ def _score_rows(
     kinds = ["score", *["calibrated"] * (system.scaling is not None), *(f"call:{name}" for name in system.points)]
     values = {kind: np.full((len(rows), len(system.findings)), np.nan, np.float32) for kind in kinds}
     states, reasons, warnings, sources = list[str](), list[str](), list[str](), list[str]()
+    unusual = np.full((len(rows), len(VALUES)), np.nan, np.float32)
     waiting = dict[int, Views]()
 
     def score() -> None:
@@ -130,6 +132,8 @@ def _score_rows(
         warnings.append(one.warnings)
         if one.views is not None:
             waiting[row] = one.views
+            if system.detectors is not None:
+                unusual[row - rows.start] = system.detectors.values(one.views[0])
         if len(waiting) == batch_size:
             score()
     if waiting:
@@ -142,6 +146,9 @@ def _score_rows(
         "sha256": sources,
         "model": [system.model] * len(rows),
     }
+    if system.detectors is not None:
+        for name, column in zip(VALUES, unusual.T, strict=True):
+            columns[f"unusual:{name}"] = pa.array(np.ascontiguousarray(column), mask=np.isnan(column))
     for kind, table in values.items():
         for finding, column in zip(system.findings, table.T, strict=True):
             made = pa.array(np.ascontiguousarray(column), mask=np.isnan(column))

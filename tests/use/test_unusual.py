@@ -17,7 +17,7 @@ from cxr.use.api import create_app
 from cxr.use.description import describe, read_system
 from cxr.use.files import Inputs, score_files
 from cxr.use.scoring import Model
-from cxr.use.unusual import CHANGES, Detectors, border, shrunk
+from cxr.use.unusual import CHANGES, VALUES, Detectors, border, shrunk
 from tests.use.made import model
 
 
@@ -103,7 +103,10 @@ def test_warnings_are_in_the_table_and_the_answer(detectors: Detectors, tmp_path
         cv2.imwrite(str(tmp_path / name), film)
     paths = [str(tmp_path / name) for name in films]
     score_files(warned, Inputs(list(films), paths), tmp_path / "out.parquet", workers=1)
-    found = pd.read_parquet(tmp_path / "out.parquet")["warnings"].tolist()
+    table = pd.read_parquet(tmp_path / "out.parquet")
+    found = table["warnings"].tolist()
+    for detector, threshold, words in zip(VALUES, detectors.thresholds, ("looks", "unlike", "border"), strict=True):
+        assert (table[f"unusual:{detector}"] > threshold).tolist() == [words in warning for warning in found]
     assert "has the aspect ratio 3.0" in found[0] and "looks inverted" in found[1] and "in colour" in found[2]
     with TestClient(create_app(warned)) as client:
         answer = client.post("/v1/predict", files={"file": Path(paths[1]).read_bytes()}).json()
