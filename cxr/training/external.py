@@ -11,7 +11,7 @@ from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import Data
 from cxr.data.catalog import Catalog, check_images_exist, some
 from cxr.data.datamodule import LoaderSettings, RadiographData
-from cxr.data.sources.merged import ids_of, owner
+from cxr.data.sources.merged import hides_common_images, ids_of, owner, reader_of
 from cxr.errors import CxrError
 from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry
@@ -67,6 +67,7 @@ class External:
                 "runs that it was made from"
             )
         loaded = load_network(self.source.best)
+        self._check_images(loaded.config["data"])
         catalog = self._catalog()
         common = tuple(name for name in loaded.findings if name in catalog.findings)
         if not common:
@@ -103,6 +104,18 @@ class External:
             if owners[0] == owners[1] and (owners[0] != name or options["source"]["_target_"] == source["_target_"]):
                 named = [f"{owners[0]}/{patient}" for patient in patients]
                 self.ancestry.check(str(self.source.path), "test", named, [])
+
+    def _check_images(self, trained: Mapping[str, Any]) -> None:
+        """Refuses a data set that has the run's images under other names, which ancestry cannot tell."""
+        source = self.options["data"]["source"]
+        for options in (trained, *(trained.get("sets") or {}).values()):
+            if hides_common_images(options["source"], source):
+                readers = [reader_of(each) for each in (options["source"], source)]
+                raise CxrError(
+                    f"{self.source.path} was trained on {readers[0]}, and {readers[1]} has the same radiographs under "
+                    "other names, so that it may contain training images; evaluate on another data set, or, for rsna "
+                    "and siim, pass data.mapping in place of data.one_image_a_patient=true"
+                )
 
     def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
         """None: the metrics of a task are those of all its findings."""

@@ -36,7 +36,7 @@ class Part:
     @property
     def reader(self) -> str:
         """Name of the module that reads it, such as `nih`."""
-        return str(self.source["_target_"]).split(".")[-2]
+        return reader_of(self.source)
 
     @property
     def names_patients(self) -> bool:
@@ -44,11 +44,26 @@ class Part:
         return self.reader not in _WITHOUT_PATIENTS and not self.source.get("one_image_a_patient")
 
 
+def reader_of(source: Mapping[str, object]) -> str:
+    """Name of the module that reads a set with these options, such as `nih`."""
+    return str(source["_target_"]).split(".")[-2]
+
+
 def owner(name: str, source: Mapping[str, object]) -> str:
     """What precedes the patient ids of a set: its publisher, whose sets share patients, or else its own name."""
-    target = str(source["_target_"])
-    built_in = target.startswith("cxr.data.sources.")
-    return _PUBLISHERS.get(target.split(".")[-2], name) if built_in else name
+    built_in = str(source["_target_"]).startswith("cxr.data.sources.")
+    return _PUBLISHERS.get(reader_of(source), name) if built_in else name
+
+
+def hides_common_images(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two sets have the same images under other names, so that neither ids nor patients tell which.
+
+    Two sets with the same reader have the same ids, and so have `vindr` and `vinbigdata`.
+    """
+    readers = reader_of(one), reader_of(other)
+    if readers[0] == readers[1] or not owner("", one) == owner("", other) == "NIH":
+        return False
+    return "chestmnist" in readers or any(source.get("one_image_a_patient") for source in (one, other))
 
 
 def merge(parts: Mapping[str, Part], root: str | None = None, combine: str = "union") -> Catalog:
