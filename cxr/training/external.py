@@ -11,8 +11,9 @@ from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import Data
 from cxr.data.catalog import Catalog, check_images_exist, some
 from cxr.data.datamodule import LoaderSettings, RadiographData
-from cxr.data.sources.merged import hides_common_images, ids_of, owner, reader_of
+from cxr.data.sources.merged import hides_common_images, ids_of, owner, reader_of, renamed
 from cxr.errors import CxrError
+from cxr.findings import unified
 from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry
 from cxr.run.directory import Run
@@ -68,7 +69,7 @@ class External:
             )
         loaded = load_network(self.source.best)
         self._check_images(loaded.config["data"])
-        catalog = self._catalog()
+        catalog = in_words_of(loaded.findings, self._catalog())
         common = tuple(name for name in loaded.findings if name in catalog.findings)
         if not common:
             raise CxrError(
@@ -138,6 +139,12 @@ class External:
             return catalog.only((catalog.table["split"] == "test").to_numpy())
         read = replace(read, table=read.table.assign(split="test"), tests={})
         return check_images_exist(read, config["data"]["on_missing"])
+
+
+def in_words_of(findings: Sequence[str], catalog: Catalog) -> Catalog:
+    """A catalog whose findings have the names of `findings` where both are written differently; see `unified`."""
+    own = {unified(name): name for name in findings if name not in catalog.findings}
+    return renamed(catalog, lambda name: name if name in findings else own.get(unified(name), name))
 
 
 def only(p: Predictions, findings: Sequence[str]) -> Predictions:

@@ -44,6 +44,17 @@ def test_patients_of_two_hospitals_with_one_number_are_two_and_every_set_has_its
     assert table["Edema"].isna().tolist() == [True] * 3 + [False] * 3
 
 
+def test_findings_are_common_however_a_table_writes_them() -> None:
+    parts = {
+        "a": part(ROWS, "table", findings="mass pleural_effusion Nodules"),
+        "b": part(ROWS, "nih", findings="Mass Effusion"),
+    }
+    assert merge(parts).findings == ("Mass", "Effusion", "Nodules")  # names are compared whole
+    assert not merge(parts).table[["Mass", "Effusion"]].isna().any(axis=None)
+    with pytest.raises(CxrError, match=r"has the findings Mass and mass, which are one; .*data\.sets\.NAME\.exclude"):
+        merge({"a": part(ROWS, "table", findings="Mass mass"), "b": part(ROWS, "nih")})
+
+
 def test_the_intersection_has_the_common_findings() -> None:
     parts = {"a": part(ROWS, "table", findings="Mass Edema"), "b": part(ROWS, "table", findings="Nodule Edema")}
     merged = merge(parts, combine="intersection")
