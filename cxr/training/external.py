@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -108,10 +109,10 @@ class External:
 
     def _check_images(self, trained: Mapping[str, Any]) -> None:
         """Refuses a data set that has the run's images under other names, which ancestry cannot tell."""
-        source = self.options["data"]["source"]
-        for options in (trained, *(trained.get("sets") or {}).values()):
-            if hides_common_images(options["source"], source):
-                readers = [reader_of(each) for each in (options["source"], source)]
+        pairs = product(*([data, *(data.get("sets") or {}).values()] for data in (trained, self.options["data"])))
+        for one, other in pairs:
+            if hides_common_images(one["source"], other["source"]):
+                readers = [reader_of(each["source"]) for each in (one, other)]
                 raise CxrError(
                     f"{self.source.path} was trained on {readers[0]}, and {readers[1]} has the same radiographs under "
                     "other names, so that it may contain training images; evaluate on another data set, or, for rsna "
