@@ -23,12 +23,12 @@ def job(config: "DictConfig") -> None:
     predict(chosen, lambda: _model(chosen))
 
 
-def predict(chosen: dict[str, Any], load: "Callable[[], Model]") -> None:
+def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     """Writes the table of scores.
 
     Args:
         chosen: see `conf/predict.yaml`.
-        load: the model; called after the files were found.
+        open_model: the model; called after the files were found.
 
     Raises:
         CxrError: the files or the model cannot be read, or the table cannot be written.
@@ -40,7 +40,7 @@ def predict(chosen: dict[str, Any], load: "Callable[[], Model]") -> None:
     out = Path(chosen["out"]).expanduser()
     check_out(out)
     inputs = Inputs(*list_images(chosen["images"], chosen["root"]))
-    model = load()
+    model = open_model()
     workers = 0 if chosen["workers"] == "auto" else chosen["workers"]
     maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
     refused = score_files(model, inputs, out, chosen["batch_size"], workers, maps)

@@ -93,7 +93,8 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
     splits = {name: {**saved.get(name, {}), **results[name]} for name in ("val", "test", *tests)}
     metrics = {**splits, **{key: value for key, value in saved.items() if key not in splits}}
     metrics["evaluation"] = {"resamples": plan.resamples, "seed": plan.seed, "level": plan.level}
-    if val.checkpoint_sha256:
+    of_members = isinstance(saved.get("checkpoint_sha256"), Mapping)  # an ensemble names the checkpoint of each
+    if val.checkpoint_sha256 and not of_members:
         metrics["checkpoint_sha256"] = val.checkpoint_sha256
     for name, test in tests.items():
         of_test(metrics, name)["split"] = describe_split(val, test)

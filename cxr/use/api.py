@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import hmac
+import logging
 import math
 import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -49,6 +51,9 @@ def create_app(
         page: at `/`; without one the documentation is there, too.
     """
     cv2.setNumThreads(0)
+    warnings.filterwarnings("ignore", module=r"pydicom\.")  # of bodies, which must not be logged
+    for name in ("pydicom", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     service = _Service(model, queue)
 
     @asynccontextmanager
@@ -82,7 +87,7 @@ def create_app(
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        return _error(error.status_code, f"{error.detail}; GET / lists what there is", dict(error.headers or {}))
+        return _error(error.status_code, f"{error.detail}; GET /docs lists what there is", dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
@@ -150,10 +155,10 @@ def create_app(
 def _token_of(header: str) -> bytes:
     """The token of the header `Authorization`: a bearer's, or the password that a browser asks for."""
     kind, _, value = header.partition(" ")
-    if kind == "Bearer":
+    if kind.lower() == "bearer":
         return value.encode()
     with suppress(ValueError):
-        return base64.b64decode(value, validate=True).partition(b":")[2] if kind == "Basic" else b""
+        return base64.b64decode(value, validate=True).partition(b":")[2] if kind.lower() == "basic" else b""
     return b""
 
 

@@ -21,7 +21,7 @@ _NAMES = """
     Tile TopK Transpose Trilu Unsqueeze Where Xor
     """
 OPERATORS = frozenset(_NAMES.split())
-_STANDARD = ("", "ai.onnx")
+_STANDARD = frozenset(("", "ai.onnx"))
 _VARINT, _EIGHT, _LENGTH, _FOUR = 0, 1, 2, 5
 
 
@@ -53,16 +53,16 @@ def _check_nodes(graph: memoryview, origin: str) -> None:
         elif field == 15:  # sparse_initializer
             raise _outside(origin)
         elif field == 1:
-            operator, domain = "", ""
+            operators, domains = list[str](), list[str]()  # all that are given: readers differ in which one counts
             for name, part in _fields(value):
                 if name == 4:
-                    operator = bytes(part).decode()
+                    operators.append(bytes(part).decode())
                 elif name == 7:
-                    domain = bytes(part).decode()
+                    domains.append(bytes(part).decode())
                 elif name == 5:
                     _check_attribute(part, origin)
-            if operator not in OPERATORS or domain not in _STANDARD:
-                shown = f"{domain}.{operator}" if domain else operator
+            if not operators or not OPERATORS.issuperset(operators) or not _STANDARD.issuperset(domains):
+                shown = ".".join(filter(None, (*domains, *operators)))
                 raise CxrError(f"{origin} contains the operator {shown!r}, which is not run; export the run again")
 
 
@@ -90,6 +90,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     place = 0
     while place < len(message):
         key, place = _varint(message, place)
+        if key >= 1 << 32:  # other readers drop the upper bits and see another field
+            raise ValueError
         kind, length = key & 7, 0
         if kind == _LENGTH:
             length, place = _varint(message, place)

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -62,7 +62,8 @@ class Parts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.close()
         if kind is None:
-            self.folder.rmdir()
+            with suppress(OSError):  # it holds a file of somebody else
+                self.folder.rmdir()
 
     def has(self, number: int) -> bool:
         """Whether a part is finished."""
@@ -74,12 +75,16 @@ class Parts:
             pq.write_table(table, temporary)
 
     def merge(self, count: int) -> int:
-        """Writes the table from its parts and removes them; returns the number of refused rows."""
+        """Writes the table from its parts and removes them; returns the number of refused rows.
+
+        Raises:
+            CxrError: a part is damaged, or the table cannot be written.
+        """
         refused = 0
         with replacing(self.out) as temporary, ExitStack() as stack:
             write = _open_table(temporary, stack)
             for number in range(count):
-                table = pq.read_table(self._path(number))
+                table = _read_part(self._path(number))
                 refused += pc.sum(pc.equal(table["status"], "refused")).as_py() or 0
                 write(table)
         for number in range(count):
@@ -89,6 +94,13 @@ class Parts:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
+
+
+def _read_part(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise CxrError(f"{path} is damaged; remove it and run the same command again, which makes it anew") from error
 
 
 def check_out(out: Path) -> None:

@@ -30,6 +30,17 @@ def test_its_requirements_are_those_of_the_project() -> None:
     assert requirements(SMALL["project"]) <= requirements(WHOLE)
 
 
+def test_the_page_is_part_of_it() -> None:
+    small = SMALL["tool"]["setuptools"]
+    folders = {f"cxr.{init.parent.relative_to(ROOT / 'cxr').as_posix().replace('/', '.')}"
+               for init in (ROOT / "cxr" / "use").rglob("__init__.py")}  # fmt: skip
+    assert "cxr.use.page" in folders <= set(small["packages"])
+    kept = small["package-data"].get("cxr.use.page", [])
+    page = ROOT / "cxr" / "use" / "page"
+    others = {path.name for path in page.iterdir() if path.is_file() and path.suffix != ".py"}
+    assert others == {path.name for pattern in kept for path in page.glob(pattern)}
+
+
 @pytest.fixture
 def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the bundle `bundle` and three files in `films`, which is the current directory."""
@@ -56,7 +67,9 @@ def test_its_parts_alone_write_the_same_table(films: Path, monkeypatch: pytest.M
     assert {"torch", "timm", "lightning", "hydra-core", "omegaconf"} <= absent
     code = (
         f"import sys\nfor name in {sorted(absent)!r}: sys.modules[name.replace('hydra-core', 'hydra')] = None\n"
-        "from cxr.cli.entry import cxr_use\nsys.argv = ['cxr-use', 'predict', *sys.argv[1:]]\ncxr_use()"
+        "from cxr.cli.entry import cxr_use\nwords = sys.argv[1:]\n"
+        "sys.argv = ['cxr-use', 'check', 'bundle=bundle']\ncxr_use()\n"
+        "sys.argv = ['cxr-use', 'predict', *words]\ncxr_use()"
     )
     words = ["bundle=bundle", "images=films.csv", "root=films", "batch_size=1", "workers=1"]
     made = subprocess.run(

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from cxr.cli.entry import run as start
 from cxr.data.sources.inputs import list_images
 from cxr.errors import CxrError
 from cxr.export.opened import open_run
@@ -65,6 +66,21 @@ def test_calibrated_scores_are_those_of_the_run_or_fitted_on_validation(runs: Ru
     (run.path / "calibration.json").unlink()
     run.predictions("val").unlink()
     assert open_run(str(run.path)).system.scaling is None
+
+
+@pytest.mark.parametrize("name", ["weighted", "stacking"])
+def test_an_ensemble_can_be_opened_after_it_was_evaluated(
+    runs: Runs, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / name)
+    shutil.copytree(runs[name].path, run.path)
+    before = open_run(str(run.path)).system
+    monkeypatch.setattr("cxr.evaluation.run.draw", lambda *arguments, **options: None)
+    monkeypatch.setattr("sys.argv", ["cxr"])
+    assert start("evaluate", [f"run={run.path}", "resamples=2", "localisation=false"]) == 0
+    assert "intervals" in run.metrics()["test"]
+    after = open_run(str(run.path)).system
+    assert (after.model, after.rule, after.members) == (before.model, before.rule, before.members)
 
 
 def test_an_ensemble_is_refused_without_the_members_that_made_it(runs: Runs, tmp_path: Path) -> None:

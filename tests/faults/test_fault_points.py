@@ -70,7 +70,7 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deaths]:
     yield Deaths(monkeypatch)
 
 
-@pytest.mark.parametrize(("number", "epochs"), [(6, 3), pytest.param(80, 80, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("number", "epochs"), [(5, 2), pytest.param(80, 80, marks=pytest.mark.slow)])
 def test_deaths_at_many_points_of_one_run_change_no_byte(
     train: Callable[..., Any], here: Path, deaths: Deaths, number: int, epochs: int
 ) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from cxr.cli.entry import run
+from cxr.imaging.decode import gray
+from cxr.imaging.limits import BadImage
 from cxr.use.api import create_app
 from cxr.use.page.runtime import Runtime
 from cxr.use.page.write import served_page
@@ -147,7 +150,9 @@ def test_a_token_is_needed_for_all_but_health_and_documentation() -> None:
             assert client.post("/v1/predict", files={"file": PNG}, headers=headers).status_code == 401
             for path in ("/metrics", "/", "/page/network-0"):
                 assert client.get(path, headers=headers).status_code == 401
-        assert client.get("/v1/model", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+        for scheme in ("Bearer", "bearer"):  # RFC 9110, section 11.1: in any case
+            assert client.get("/v1/model", headers={"authorization": f"{scheme} {TOKEN}"}).status_code == 200
+        assert client.get("/x", auth=("", TOKEN)).json()["error"] == "Not Found; GET /docs lists what there is"
         assert client.get("/", auth=("anybody", TOKEN)).status_code == 200  # as browsers send it
         assert "Basic" in client.get("/").headers["www-authenticate"]
 
@@ -238,6 +243,25 @@ def test_nothing_of_an_image_is_logged_or_stored(
     ours = [line for line in caplog.messages if "HTTP Request" not in line]  # of the client
     assert not [line for line in ours if "Doe" in line]
     assert written == [] and list(tmp_path.iterdir()) == []
+
+
+def test_headers_and_damaged_forms_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    tags = b"\x08\x00\x05\x00CS\x08\x00Doe^Jane\x10\x00\x10\x00PN\x02\x00x "  # character set, name of the patient
+    syntax = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+    content = bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00" + len(syntax).to_bytes(4, "little") + syntax + tags
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(BadImage):
+            gray(content)
+        assert [each for each in warned if "Doe" in str(each.message)]
+        warned.clear()
+        caplog.clear()
+        with TestClient(create_app(model())) as client:
+            assert client.post("/v1/predict", files={"file": content}).status_code == 422
+            form = {"content-type": "multipart/form-data; boundary=b"}
+            assert client.post("/v1/predict", content=b"Doe", headers=form).status_code == 422
+    assert not [each for each in warned if "Doe" in str(each.message)]
+    assert not [record for record in caplog.records if record.name.startswith(("pydicom", "python_multipart"))]
 
 
 def test_the_program_serves_without_pytorch_and_stops_with_code_0(tmp_path: Path) -> None:

@@ -94,6 +94,24 @@ def test_a_stopped_table_continues_after_its_finished_parts(tmp_path: Path, monk
     assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out.parquet"]
 
 
+def test_a_damaged_part_is_named_and_files_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "ROWS", 1)
+    given = inputs(film(tmp_path / "0.png"), film(tmp_path / "1.png"))
+    out, folder = tmp_path / "out.csv", tmp_path / "out.csv.parts"
+    with monkeypatch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(files.Parts, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        score_files(model(), given, out)
+    first = folder / "part-000000.parquet"
+    first.write_text("damaged")
+    (folder / "note.txt").write_text("mine")
+    with pytest.raises(CxrError, match=r"part-000000.parquet is damaged; remove it and run the same command again"):
+        score_files(model(), given, out)
+    assert not out.exists()
+    first.unlink()
+    assert score_files(model(), given, out) == 0
+    assert len(pd.read_csv(out)) == 2 and [path.name for path in folder.iterdir()] == ["note.txt"]
+
+
 def test_an_existing_table_is_not_overwritten(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     out.write_text("mine")

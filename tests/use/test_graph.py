@@ -67,6 +67,32 @@ def test_what_a_network_does_not_need_is_refused(change: Change, said: str) -> N
         check_graph(model.SerializeToString(), "x")
 
 
+def varint(value: int) -> bytes:
+    return bytes([value & 127 | 128]) + varint(value >> 7) if value > 127 else bytes([value])
+
+
+@pytest.mark.parametrize("bit", [32, 33, 34])
+@pytest.mark.parametrize("key", [(1 << 3) | 2, (25 << 3) | 2])  # nodes of a graph, functions of a model
+def test_fields_that_other_readers_see_in_upper_bits_are_refused(key: int, bit: int) -> None:
+    inner = helper.make_node("Loop", ["a", "b"], ["z"]).SerializeToString()
+    field = varint(key + (1 << bit)) + varint(len(inner)) + inner
+    graph = onnx.load_model_from_string(GOOD).graph.SerializeToString() + field
+    contents = (GOOD + field, varint((7 << 3) | 2) + varint(len(graph)) + graph)
+    for content in contents:
+        with pytest.raises(CxrError, match=r"^x is not an ONNX model"):
+            check_graph(content, "x")
+
+
+def test_a_domain_is_not_hidden_by_a_number_in_its_field() -> None:
+    model = onnx.load_model_from_string(GOOD)
+    model.graph.node[0].domain = "com.microsoft"
+    node = model.graph.node[0].SerializeToString() + varint(7 << 3) + b"\x01"
+    graph = varint((1 << 3) | 2) + varint(len(node)) + node
+    assert onnx.GraphProto.FromString(graph).node[0].domain == "com.microsoft"
+    with pytest.raises(CxrError, match=r"'com\.microsoft\.Cast'"):
+        check_graph(varint((7 << 3) | 2) + varint(len(graph)) + graph, "x")
+
+
 def test_known_operators_exist_in_onnx_and_contain_no_graphs() -> None:
     check_graph(GOOD, "x")
     for name in OPERATORS:

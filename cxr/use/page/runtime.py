@@ -85,8 +85,10 @@ def _cached(package: str, files: Mapping[str, str]) -> list[bytes]:
         try:
             found.append((_folder(package) / Path(name).name).read_bytes())
         except FileNotFoundError:
-            said = f"the page needs {package} in {_folder(package)}; run make page-assets, which uses npm"
-            raise CxrError(said) from None
+            raise CxrError(
+                f"the page needs {package} in {_folder(package)}; run make page-assets, or python -m "
+                "cxr.use.page.runtime beside cxr-use; both use npm"
+            ) from None
         _check(package, name, found[-1], checksum)
     return found
 
