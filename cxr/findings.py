@@ -66,6 +66,21 @@ def shared_name(name: str) -> str:
     return _SHARED.get(name, name)
 
 
+def plain(name: str) -> str:
+    """A name without case, space and signs: `Patient ID` and `patient_id` are `patientid`."""
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
+
+
+_UNIFIED = {
+    plain(name): shared_name(canonical(name)) for name in (*NIH14, *CHEXPERT, *VINDR, *CHESTMNIST, *_SHARED, *ALIASES)
+}
+
+
+def unified(name: str) -> str:
+    """The name that readers of public data sets use for a finding, however it is written; other names as they are."""
+    return _UNIFIED.get(plain(name), name)
+
+
 def check_known(names: Iterable[str], known: Sequence[str], option: str) -> None:
     """Raises CxrError if one of `names` is not in `known`, naming `option`, the closest names and all valid ones."""
     for name in names:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxr.errors import CxrError
-from cxr.findings import NIH8, NIH14, NO_FINDING, canonical, check_known
+from cxr.findings import NIH8, NIH14, NO_FINDING, canonical, check_known, unified
 
 
 def test_fourteen_findings_without_no_finding() -> None:
@@ -57,3 +57,15 @@ def test_name_like_nothing_gets_no_hint() -> None:
 def test_known_names_pass() -> None:
     check_known([], NIH14, "data.findings")
     check_known(NIH14, NIH14, "data.findings")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("pleural effusion", "Effusion"), ("PLEURAL_THICKENING", "Pleural_Thickening"), ("Infiltrate", "Infiltration"),
+        ("pericardial effusion", "pericardial effusion"), ("Pseudonodule", "Pseudonodule"),
+        ("Lung lesion", "Lung Lesion"), ("Pleural other", "Pleural Other"), ("Nodule / Mass", "Nodule or Mass"),
+    ],
+)  # fmt: skip
+def test_names_are_unified_whole(written: str, name: str) -> None:
+    assert unified(written) == name and all(unified(finding) == finding for finding in NIH14)

@@ -11,18 +11,20 @@ from cxr.errors import CxrError
 
 def job(config: DictConfig) -> float:
     """Builds or verifies the cache; returns its number of usable images."""
-    from cxr.data.cache import CacheSettings, open_or_build
+    from cxr.data.cache import CacheSettings
     from cxr.data.cache.verify import verify
     from cxr.training.catalog import read_catalog
+    from cxr.training.prepare import cached
 
     chosen = plain(config, CacheAlone)
     root, settings = chosen["data"]["root"], CacheSettings.of(chosen)
     with user_configuration():
         catalog = read_catalog(chosen)
     if not config.verify:
-        found, kept = open_or_build(catalog, root, settings)
-        print(f"{found.folder}: {len(found.names)} images at {found.size} px, {len(kept)} of them usable", flush=True)
-        return len(kept)
+        made = cached(catalog, chosen, check=False)
+        found, usable = made.cache, len(made.catalog)
+        print(f"{found.folder}: {len(found.names)} images at {found.size} px, {usable} of them usable", flush=True)
+        return usable
     folder, differences = verify(catalog, root, settings)
     for image, reason in differences.items():
         print(f"{image}: {reason}")

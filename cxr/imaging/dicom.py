@@ -66,7 +66,9 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
 
 def _check_form(dataset: FileDataset) -> None:
     """Raises BadImage for anything but one gray frame of at most 16 bits whose compressed form has the same size."""
-    if "PixelData" not in dataset:
+    if not len(dataset):  # pydicom reads no element of a file that ends inside one
+        raise BadImage("damaged DICOM: it is cut short, or none of its elements can be read")
+    if not dataset.get("PixelData"):
         raise BadImage(f"DICOM without pixel data ({text_of(dataset, 'Modality') or 'no modality'})")
     photometric = text_of(dataset, "PhotometricInterpretation")
     if whole_of(dataset, "SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):

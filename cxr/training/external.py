@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import Data
 from cxr.data.catalog import Catalog, check_images_exist, some
 from cxr.data.datamodule import LoaderSettings, RadiographData
-from cxr.data.sources.merged import ids_of, owner
+from cxr.data.sources.merged import hides_common_images, ids_of, owner, reader_of, renamed
 from cxr.errors import CxrError
+from cxr.findings import unified
 from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry
 from cxr.run.directory import Run
@@ -67,7 +69,8 @@ class External:
                 "runs that it was made from"
             )
         loaded = load_network(self.source.best)
-        catalog = self._catalog()
+        self._check_images(loaded.config["data"])
+        catalog = in_words_of(loaded.findings, self._catalog())
         common = tuple(name for name in loaded.findings if name in catalog.findings)
         if not common:
             raise CxrError(
@@ -104,6 +107,18 @@ class External:
                 named = [f"{owners[0]}/{patient}" for patient in patients]
                 self.ancestry.check(str(self.source.path), "test", named, [])
 
+    def _check_images(self, trained: Mapping[str, Any]) -> None:
+        """Refuses a data set that has the run's images under other names, which ancestry cannot tell."""
+        pairs = product(*([data, *(data.get("sets") or {}).values()] for data in (trained, self.options["data"])))
+        for one, other in pairs:
+            if hides_common_images(one["source"], other["source"]):
+                readers = [reader_of(each["source"]) for each in (one, other)]
+                raise CxrError(
+                    f"{self.source.path} was trained on {readers[0]}, and {readers[1]} has the same radiographs under "
+                    "other names, so that it may contain training images; evaluate on another data set, or, for rsna "
+                    "and siim, pass data.mapping in place of data.one_image_a_patient=true"
+                )
+
     def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
         """None: the metrics of a task are those of all its findings."""
         return {}
@@ -125,6 +140,12 @@ class External:
             return catalog.only((catalog.table["split"] == "test").to_numpy())
         read = replace(read, table=read.table.assign(split="test"), tests={})
         return check_images_exist(read, config["data"]["on_missing"])
+
+
+def in_words_of(findings: Sequence[str], catalog: Catalog) -> Catalog:
+    """A catalog whose findings have the names of `findings` where both are written differently; see `unified`."""
+    own = {unified(name): name for name in findings if name not in catalog.findings}
+    return renamed(catalog, lambda name: name if name in findings else own.get(unified(name), name))
 
 
 def only(p: Predictions, findings: Sequence[str]) -> Predictions:

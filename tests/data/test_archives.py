@@ -213,6 +213,13 @@ def test_a_hostile_archive_is_one_sentence_and_nothing_is_written(case: str, tmp
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["data", name, "t.csv"])
 
 
+def test_a_pipe_that_is_called_like_an_archive_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(png(1))
+    os.mkfifo(tmp_path / "a.tar")
+    (tmp_path / "t.csv").write_text("image,patient,Mass\n1.png,1,0\n2.png,2,1\n")
+    assert read_table(str(tmp_path), "t.csv").table["path"].tolist() == [f"{tmp_path}/1.png", ""]
+
+
 def test_damaged_files_in_a_good_archive_are_bad_images(tmp_path: Path) -> None:
     whole = pack(tmp_path / "a.zip", {"1.png": png(1), "2.png": png(2)})
     content = bytearray(whole.read_bytes())

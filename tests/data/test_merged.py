@@ -13,7 +13,7 @@ from PIL import Image
 from cxr.data.catalog import Catalog
 from cxr.data.copies import find_copies
 from cxr.data.sampling import BalancedSets
-from cxr.data.sources.merged import Part, ids_of, merge
+from cxr.data.sources.merged import Part, hides_common_images, ids_of, merge
 from cxr.data.split import check_split
 from cxr.errors import CxrError
 from cxr.run.ancestry import Ancestry
@@ -42,6 +42,17 @@ def test_patients_of_two_hospitals_with_one_number_are_two_and_every_set_has_its
     assert merged.tests == {"here": ("here/c.png",), "there": ("there/c.png",)}
     assert merged.findings == ("Mass", "Edema")
     assert table["Edema"].isna().tolist() == [True] * 3 + [False] * 3
+
+
+def test_findings_are_common_however_a_table_writes_them() -> None:
+    parts = {
+        "a": part(ROWS, "table", findings="mass pleural_effusion Nodules"),
+        "b": part(ROWS, "nih", findings="Mass Effusion"),
+    }
+    assert merge(parts).findings == ("Mass", "Effusion", "Nodules")  # names are compared whole
+    assert not merge(parts).table[["Mass", "Effusion"]].isna().any(axis=None)
+    with pytest.raises(CxrError, match=r"has the findings Mass and mass, which are one; .*data\.sets\.NAME\.exclude"):
+        merge({"a": part(ROWS, "table", findings="Mass mass"), "b": part(ROWS, "nih")})
 
 
 def test_the_intersection_has_the_common_findings() -> None:
@@ -102,6 +113,24 @@ def changed(film: Image.Image, number: int) -> Image.Image:
     file = BytesIO()
     small.save(file, "JPEG", quality=30 + number % 50)
     return Image.open(BytesIO(file.getvalue()))
+
+
+def options_of(reader: str) -> dict[str, object]:
+    name, _, alone = reader.partition(" ")
+    return {"_target_": f"cxr.data.sources.{name}.read", "one_image_a_patient": alone == "alone"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "hidden"),
+    [
+        ("nih", "chestmnist", True), ("nih", "rsna alone", True), ("siim", "rsna alone", True),
+        ("nih", "rsna", False), ("rsna alone", "rsna alone", False), ("chestmnist", "chestmnist", False),
+        ("vindr", "vinbigdata", False), ("nih", "table alone", False), ("chexpert", "mimic_cxr", False),
+    ],
+)  # fmt: skip
+def test_sets_that_have_the_same_images_under_other_names(one: str, other: str, hidden: bool) -> None:
+    first, second = options_of(one), options_of(other)
+    assert hides_common_images(first, second) is hides_common_images(second, first) is hidden
 
 
 def test_copies_are_found_and_other_films_are_not(shared: Path) -> None:

@@ -458,3 +458,9 @@ def test_a_single_patient_cannot_be_cut() -> None:
         CxrError, match=r"the 1 patients of films\.csv cannot be split with data\.test_share=0\.2; give data"
     ):
         draw_test(catalog, 0.2, 0)
+
+
+def test_a_circular_link_below_the_root_does_not_stop_the_search(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    catalog = read("image,patient,Mass\na,1,1\nb,2,0\n", ("deep/a.png", "deep/b.png"))
+    assert catalog.table["path"].tolist() == [f"{tmp_path}/deep/{name}.png" for name in "ab"]

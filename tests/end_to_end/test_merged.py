@@ -71,6 +71,17 @@ def test_copies_that_cross_sides_are_refused_or_left_out_with_their_patients(
     assert capsys.readouterr().out.count("searching") == 1
 
 
+def test_the_program_cache_builds_the_cache_of_the_training_and_finds_copies(
+    program: Callable[..., Any], two: Callable[[str], tuple[str, ...]], here: Path
+) -> None:
+    words = [word for word in two("train") if not word.startswith(("trainer", "data.workers", "batch_size"))]
+    refused = program("cache", *words)
+    assert refused.code == 1 and "2 radiographs are in several sets" in refused.err
+    assert program("cache", *words, "cache.on_error=skip").code == 0
+    (folder,) = (here / "data" / "merged" / "cxr-cache").glob("64px-*")
+    assert (folder / "copies.csv").read_text().count("\n") == 3
+
+
 def test_a_run_on_merged_sets_has_metrics_of_every_set(
     train: Callable[..., Any], two: Callable[[str], tuple[str, ...]], here: Path
 ) -> None:

@@ -358,6 +358,12 @@ def test_what_is_no_radiograph_is_refused_by_name(case: str) -> None:
         gray(encoded(dataset))
 
 
+@pytest.mark.parametrize("length", [132, 140])
+def test_a_file_that_is_cut_short_is_not_called_one_without_pixels(length: int) -> None:
+    with pytest.raises(BadImage, match="it is cut short"):
+        gray(encoded(film(RAMP))[:length])
+
+
 def test_a_blank_film_is_refused() -> None:
     with pytest.raises(BadImage, match="blank"):
         decode(encoded(film(np.full((64, 64), 2000, np.uint16), WindowCenter=60000, WindowWidth=9)), 32)

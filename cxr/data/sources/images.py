@@ -129,7 +129,8 @@ class _Index:
 
 def in_archives(below: Mapping[str, str]) -> dict[str, str]:
     """What the archives among the files hold, as if it were unpacked in their folders."""
-    listed = members_of([Path(path) for path in below.values() if path.endswith(archives.SUFFIXES)])
+    named = [Path(path) for path in below.values() if path.endswith(archives.SUFFIXES)]
+    listed = members_of([path for path in named if path.is_file()])  # a pipe would be waited for
     folders = {path: name.rpartition("/")[0] for name, path in below.items() if path in listed}
     return {
         f"{folders[archive]}/{name}".lstrip("/"): f"{archive}/{name}"
@@ -162,6 +163,13 @@ def _below(name: str, root: Path) -> str:
     return name
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a circular link is an image that cannot be read, which the cache names
+        return False
+
+
 def files_below(root: Path) -> list[str]:
     """The paths, below a folder, of every file in it; links are followed.
 
@@ -179,7 +187,7 @@ def files_below(root: Path) -> list[str]:
             name = entry.name
             if name[0] == "." or name == _PASSED_OVER:
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 waiting.append(f"{prefix}{name}/")
             else:
                 files.append(prefix + name)

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from cxr.data.catalog import some
 from cxr.data.soft import SOFT
 from cxr.data.sources import cells
-from cxr.data.sources.roles import Roles, plain
+from cxr.data.sources.roles import Roles
 from cxr.data.sources.tabular import Sheet
 from cxr.errors import CxrError
-from cxr.findings import canonical
+from cxr.findings import canonical, plain
 
 UNCERTAIN = ("ignore", "zeros", "ones", "mixed", "smooth")
 # Irvin et al., "CheXpert", AAAI 2019, found ones or zeros better for these; `mixed` leaves other findings unknown.

@@ -1,7 +1,7 @@
 """Several data sets as one catalog: unique ids, one vocabulary, and the split of each set."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -9,6 +9,7 @@ from cxr.data.catalog import Catalog, check
 from cxr.data.soft import SOFT
 from cxr.errors import CxrError
 from cxr.files.naming import is_test_name
+from cxr.findings import unified
 
 # Readers whose data sets have the same patients have the same publisher here; those of tables have none.
 _PUBLISHERS = {
@@ -36,7 +37,7 @@ class Part:
     @property
     def reader(self) -> str:
         """Name of the module that reads it, such as `nih`."""
-        return str(self.source["_target_"]).split(".")[-2]
+        return reader_of(self.source)
 
     @property
     def names_patients(self) -> bool:
@@ -44,18 +45,34 @@ class Part:
         return self.reader not in _WITHOUT_PATIENTS and not self.source.get("one_image_a_patient")
 
 
+def reader_of(source: Mapping[str, object]) -> str:
+    """Name of the module that reads a set with these options, such as `nih`."""
+    return str(source["_target_"]).split(".")[-2]
+
+
 def owner(name: str, source: Mapping[str, object]) -> str:
     """What precedes the patient ids of a set: its publisher, whose sets share patients, or else its own name."""
-    target = str(source["_target_"])
-    built_in = target.startswith("cxr.data.sources.")
-    return _PUBLISHERS.get(target.split(".")[-2], name) if built_in else name
+    built_in = str(source["_target_"]).startswith("cxr.data.sources.")
+    return _PUBLISHERS.get(reader_of(source), name) if built_in else name
+
+
+def hides_common_images(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two sets have the same images under other names, so that neither ids nor patients tell which.
+
+    Two sets with the same reader have the same ids, and so have `vindr` and `vinbigdata`.
+    """
+    readers = reader_of(one), reader_of(other)
+    if readers[0] == readers[1] or not owner("", one) == owner("", other) == "NIH":
+        return False
+    return "chestmnist" in readers or any(source.get("one_image_a_patient") for source in (one, other))
 
 
 def merge(parts: Mapping[str, Part], root: str | None = None, combine: str = "union") -> Catalog:
     """The catalog of all images, with a column `source` and a further test split for every set.
 
-    Images are `NAME/image`, patients `OWNER/patient`, see `owner`. A finding that a set does not label is unknown. Sets
-    with a drawn split follow the others: a patient of several sets is in the split of the first of them.
+    Images are `NAME/image`, patients `OWNER/patient`, see `owner`. Findings have the names of `unified`; one that a set
+    does not label is unknown. Sets with a drawn split follow the others: a patient of several sets is in the split of
+    the first of them.
 
     Args:
         parts: the sets by name.
@@ -73,6 +90,7 @@ def merge(parts: Mapping[str, Part], root: str | None = None, combine: str = "un
     if combine not in ("union", "intersection"):
         raise CxrError(f"data.combine={combine} is unknown; choose union or intersection")
     _check_shared(parts)
+    parts = {name: replace(part, catalog=renamed(part.catalog, unified)) for name, part in parts.items()}
     sides: dict[str, str] = {}
     tests: dict[str, tuple[str, ...]] = {}
     tables, boxes, absent = {}, [], []
@@ -100,6 +118,25 @@ def merge(parts: Mapping[str, Part], root: str | None = None, combine: str = "un
     marks = pd.concat(boxes, ignore_index=True)
     marks = marks[marks["finding"].isin(findings)].reset_index(drop=True)
     return check(Catalog(whole, findings, f"the merged sets {', '.join(parts)}", tuple(absent), tests, marks))
+
+
+def renamed(catalog: Catalog, name_of: Callable[[str], str]) -> Catalog:
+    """The catalog with other names of its findings.
+
+    Raises:
+        CxrError: two findings get the same name.
+    """
+    names = {name: name_of(name) for name in catalog.findings}
+    for new in names.values():
+        same = [other for other in names if names[other] == new]
+        if len(same) > 1:
+            raise CxrError(
+                f"{catalog.origin} has the findings {' and '.join(same)}, which are one; leave one out with the option "
+                "`exclude` of this data set, such as data.sets.NAME.exclude"
+            )
+    columns = {f"{prefix}{name}": f"{prefix}{new}" for name, new in names.items() for prefix in ("", SOFT)}
+    boxes = catalog.boxes.assign(finding=catalog.boxes["finding"].map(lambda name: names.get(name, name)))
+    return replace(catalog, table=catalog.table.rename(columns=columns), findings=tuple(names.values()), boxes=boxes)
 
 
 def ids_of(rows: pd.DataFrame) -> pd.DataFrame:

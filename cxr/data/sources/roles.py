@@ -12,6 +12,7 @@ from cxr.data.sources.cells import label_of
 from cxr.data.sources.tabular import Sheet
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import read_text
+from cxr.findings import plain
 
 # Headings by role, without case, space and signs; the first that a table has is taken.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -65,11 +66,6 @@ class Roles:
             content["findings"] = dict(self.findings)
         about = "# Which column has which role; null: none. findings: name of the finding: heading of its column.\n"
         return about + str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000))
-
-
-def plain(heading: str) -> str:
-    """A heading without case, space and signs: `Patient ID` and `patient_id` are `patientid`."""
-    return "".join(sign for sign in heading.casefold() if sign.isalnum())
 
 
 def find_roles(sheet: Sheet, given: Mapping[str, Any]) -> Roles:

@@ -172,7 +172,8 @@ def _patients(
     patients = text.get("patient", pd.Series("", index=images.ids.index, dtype=object))
     nameless = (patients == "") & (images.paths != "")
     if "patient" not in text or nameless.any():
-        headers = f", and {nameless.sum()} of its images no DICOM header that names one" if "patient" in text else ""
+        shown = f"{nameless.sum()} of its images, such as {images.ids[nameless].iloc[0]}," if nameless.any() else ""
+        headers = f", and {shown} no DICOM header that names one" if "patient" in text else ""
         raise CxrError(
             f"{origin} has no column for the patients, such as patient or patient_id{headers}; without them, images "
             "of one can be in training and in test; write `patient: HEADING` into a file and pass data.roles=FILE, or "
