@@ -51,10 +51,10 @@ def evaluate_elsewhere(options: Mapping[str, Any], name: str) -> float:
 def job(config: DictConfig) -> float | None:
     """Evaluates a run; returns the test macro AUROC."""
     options, name = plain(config, Evaluate), HydraConfig.get().runtime.choices.get("data")
-    if options["tta"] == "flip":
-        from cxr.training.mirrored import mirrored
+    if options["tta"] != "none":
+        from cxr.training.averaged import averaged
 
-        options["run"] = str(mirrored(Run(Path(options["run"]))).path)
+        options["run"] = str(averaged(Run(Path(options["run"])), options["tta"]).path)
     if "source" in options["data"]:
         if options["zero_shot"]:
             raise CxrError("zero_shot scores the run's own data set; leave out data=NAME")

@@ -64,8 +64,10 @@ def apply_resume(run: Run, config: DictConfig, choices: Mapping[str, Any], overr
     absent = [*missing_keys(Train, saved), *["run_id"] * ("run_id" not in saved)]
     if absent:
         raise CxrError(f"{run.path} is not a training that can be resumed: its config.yaml lacks {', '.join(absent)}")
-    if run.mirrors:
-        raise CxrError(f"{run.path} has the weights of another run and is not trained; resume the run without -flip")
+    if run.tta != "none":
+        raise CxrError(
+            f"{run.path} has the weights of another run and is not trained; resume the run without -{run.tta}"
+        )
     shorten_home(saved)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group

@@ -54,7 +54,7 @@ def _model(chosen: dict[str, Any]) -> "Model":
     if chosen["bundle"] is not None:
         if chosen["tta"] != "none":
             raise CxrError(
-                "a bundle scores as it was exported; leave out tta, or export the run that evaluate tta=flip made"
+                "a bundle scores as it was exported; leave out tta, or export the run that evaluate tta=... made"
             )
         from cxr.use.bundle import load_bundle
 
@@ -65,19 +65,20 @@ def _model(chosen: dict[str, Any]) -> "Model":
     from cxr.run.directory import Run
     from cxr.training.devices import device_of
 
-    run = str(_averaging(Run(Path(chosen["run"]))).path) if chosen["tta"] == "flip" else chosen["run"]
+    run, tta = chosen["run"], chosen["tta"]
+    run = run if tta == "none" else str(_averaging(Run(Path(run)), tta).path)
     return open_run(run).model(device_of(chosen["accelerator"]))
 
 
-def _averaging(run: "Run") -> "Run":
-    """The run `<run>-flip`, which has operating points and calibration for such scores."""
-    from cxr.training.mirrored import mirrored
+def _averaging(run: "Run", tta: str) -> "Run":
+    """The run `<run>-<tta>`, which has operating points and calibration for such scores."""
+    from cxr.training.averaged import averaged
 
-    made = mirrored(run)
+    made = averaged(run, tta)
     if "val" not in made.metrics():
         raise CxrError(
-            f"{made.path} has no operating points for scores with tta=flip; run python -m cxr evaluate run={run.path} "
-            "tta=flip first"
+            f"{made.path} has no operating points for scores with tta={tta}; run python -m cxr evaluate run={run.path} "
+            f"tta={tta} first"
         )
     return made
 

@@ -28,7 +28,7 @@ Root = Annotated[str, Kind("text", example="data.root=DIR, the folder of the dat
 Several = Annotated[list[str], Kind("a list of them", lambda value: value != [])]
 Plugins = str | list[str]
 _EARLY_STOPPING = "cxr.training.callbacks.early_stopping.EarlyStopping"
-Tta = Literal["none", "flip"]
+Tta = Literal["none", "flip", "crops"]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 

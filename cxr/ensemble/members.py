@@ -65,7 +65,7 @@ def expand(runs: str | Sequence[str]) -> list[str]:
     for pattern in [runs] if isinstance(runs, str) else list(runs):
         found = runs_of(pattern)
         if glob.has_magic(pattern):
-            found = [run for run in found if run.best.exists() and run.metrics_path.exists() and not run.mirrors]
+            found = [run for run in found if run.best.exists() and run.metrics_path.exists() and run.tta == "none"]
             if not found:
                 raise CxrError(f"runs={pattern} matches no finished run")
             keys += [str(run.path) for run in found]

@@ -21,7 +21,7 @@ from cxr.files.writing import staged, unwritable
 from cxr.run.directory import Run, name_taken_error
 from cxr.run.folds import fold_of
 from cxr.run.ledger import ledger_beside
-from cxr.training.mirrored import mirrored
+from cxr.training.averaged import averaged
 
 _PRINTED = 6  # members whose weights are printed
 
@@ -40,8 +40,8 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     with user_configuration():
         method: Method = build(config["method"])
     keys = expand(config["runs"])
-    if config["tta"] == "flip":
-        keys = list(dict.fromkeys(str(mirrored(Run(Path(key))).path) for key in keys))
+    if config["tta"] != "none":
+        keys = list(dict.fromkeys(str(averaged(Run(Path(key)), config["tta"]).path) for key in keys))
     if not method.fixed and any(
         fold_of(Run(Path(key)).config()) for key in keys if Run(Path(key)).config_path.exists()
     ):

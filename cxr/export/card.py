@@ -14,6 +14,10 @@ from cxr.figures.tables import escaped
 from cxr.metrics.plain import interval_of
 from cxr.run.ancestry import unknown_note, unknown_of
 
+_AVERAGED = {
+    "flip": " Scores are means over each image and its mirror image.",
+    "crops": " Scores are means over five crops of {} px of each image: the middle and the corners.",
+}
 FILL = "**The author must fill this in:**"
 _METRICS = {"macro_auroc": "roc_auc", "macro_average_precision": "average_precision", "macro_brier": "brier_score"}
 
@@ -119,9 +123,7 @@ def _training(opened: Opened, metrics: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"- {escaped(member.name)}: {escaped(backbone)}, {', '.join(parts)}, {member.preprocessing.size} px, seed "
             f"{config['seed']}, epoch {loaded.epoch + 1} of {config['trainer']['max_epochs']}: the {better} "
-            f"{monitor.name}. Weights `{loaded.sha256}`."
-            + " Scores are means over each image and its mirror image."
-            * loaded.mirrors
+            f"{monitor.name}. Weights `{loaded.sha256}`." + _AVERAGED.get(loaded.tta, "").format(loaded.size)
         )
     if len(opened.members) > 1:
         lines += ["", f"They are combined by the method {escaped(metrics.get('method', ''))}, fitted on validation."]

@@ -141,7 +141,7 @@ def _member(run: Run, loaded: LoadedNetwork) -> Member:
     size = network.preprocessing.size
     with torch.inference_mode():
         image, attributes = torch.zeros(1, 1, size, size, dtype=torch.uint8), torch.zeros(1, 5)
-        maps = network({"image": image, "attributes": attributes}).attention is not None
+        maps = loaded.scores({"image": image, "attributes": attributes})[1].attention is not None
     joins = not isinstance(network.fusion, NoFusion)
     return Member(run.path.resolve().name, network.preprocessing, joins, network.attention_of if maps else "")
 

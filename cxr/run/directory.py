@@ -160,9 +160,9 @@ class Run:
         return with_places(config, self._earlier_places(config))
 
     @property
-    def mirrors(self) -> bool:
-        """Whether its scores are means over each image and its mirror image, see `cxr.training.mirrored`."""
-        return os.path.lexists(self.config_path) and self.config().get("tta") == "flip"
+    def tta(self) -> str:
+        """What its scores are means over: `flip`, `crops` or `none`, see `cxr.training.averaged`."""
+        return str(self.config().get("tta", "none")) if os.path.lexists(self.config_path) else "none"
 
     @property
     def hierarchy(self) -> Any:

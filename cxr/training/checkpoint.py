@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from cxr.data.datamodule import Batch
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
 from cxr.findings import check_names
-from cxr.imaging.preprocessing import read_preprocessing
+from cxr.imaging.preprocessing import Preprocessing, read_preprocessing
 from cxr.model.network import Network, NetworkOutput
 from cxr.task.base import ClassificationTask
 from cxr.training.build import build_network, build_task
@@ -45,6 +45,7 @@ class LoadedNetwork:
         config: the run's resolved configuration.
         task: converts its logits into scores.
         split_fingerprint: of the training data, see `cxr.data.split`.
+        size: side of the images that the network sees, in pixels; with `tta=crops` batches have whole cached images.
     """
 
     network: Network
@@ -54,25 +55,35 @@ class LoadedNetwork:
     config: dict[str, Any]
     task: ClassificationTask
     split_fingerprint: str = ""
+    size: int = 0
 
     @property
-    def mirrors(self) -> bool:
-        """Whether scores are means over each image and its mirror image, see `cxr.training.mirrored`."""
-        return self.config.get("tta") == "flip"
+    def tta(self) -> str:
+        """What scores are means over: `flip`, `crops` or `none`, see `cxr.training.averaged`."""
+        return str(self.config.get("tta", "none"))
 
     @property
     def identity(self) -> str:
         """SHA-256 that identifies what computes the scores: that of the weights, without averaging."""
-        return hashlib.sha256(f"{self.sha256} flip".encode()).hexdigest() if self.mirrors else self.sha256
+        return self.sha256 if self.tta == "none" else hashlib.sha256(f"{self.sha256} {self.tta}".encode()).hexdigest()
 
     def scores(self, batch: Batch) -> tuple[Tensor, NetworkOutput]:
-        """Scores (B, L) float32 of a batch, and the network's output for the images as they are."""
-        output = self.network(batch)
-        score = self.task.scores(output.logits.float())
-        if self.mirrors:
-            mirrored = self.network({**batch, "image": batch["image"].flip(3)})
-            score = (score + self.task.scores(mirrored.logits.float())) / 2
-        return score, output
+        """Scores (B, L) float32 of a batch, and the network's output for the images as they are.
+
+        With `tta=crops`, the output is that of the middle crops, and it has no attention maps: they would not lie over
+        the image.
+        """
+        image = batch["image"]
+        if self.tta == "crops":
+            far = image.shape[-1] - self.size
+            corners = ((far // 2, far // 2), (0, 0), (0, far), (far, 0), (far, far))
+            views = [image[..., y : y + self.size, x : x + self.size] for y, x in corners]
+        else:
+            views = [image, image.flip(3)] if self.tta == "flip" else [image]
+        outputs = [self.network({**batch, "image": view}) for view in views]
+        found = [self.task.scores(output.logits.float()) for output in outputs]
+        output = outputs[0]._replace(attention=None) if self.tta == "crops" else outputs[0]
+        return found[0] if len(found) == 1 else torch.stack(found).mean(dim=0), output
 
 
 def load_network(path: Path, content: dict[str, Any] | None = None) -> LoadedNetwork:
@@ -112,7 +123,17 @@ def loaded_into(
         raise CxrError(f"the weights in {path} do not fit its configuration: {first_line(error)}") from error
     findings, epoch = tuple(checkpoint["cxr"]["findings"]), int(checkpoint["epoch"])
     sha256, fingerprint = state_sha256(checkpoint["state_dict"]), str(checkpoint["cxr"]["split_fingerprint"])
-    return LoadedNetwork(network.eval(), findings, epoch, sha256, config, task, fingerprint)
+    shown = network.preprocessing
+    if config.get("tta") == "crops":
+        check_crops(shown, path)
+        network.preprocessing = replace(shown, size=shown.cached, crop=False)
+    return LoadedNetwork(network.eval(), findings, epoch, sha256, config, task, fingerprint, shown.size)
+
+
+def check_crops(preprocessing: Preprocessing, origin: Path) -> None:
+    """Raises CxrError if a network does not see crops, so that `tta=crops` has none to average over."""
+    if not preprocessing.crop:
+        raise CxrError(f"tta=crops needs a network trained with crop=true, and that of {origin} was not; use tta=flip")
 
 
 def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

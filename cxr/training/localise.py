@@ -36,7 +36,7 @@ def localisation(
         for (image, finding), drawn in boxes.groupby(["image", "finding"], sort=True)
     ]
     positions, columns = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    maps = attention_of(loaded.network, data.dataset(split), positions, columns, device)
+    maps = attention_of(loaded, data.dataset(split), positions, columns, device)
     if maps is None:
         return None
     found = localise(maps, [drawn for _, _, drawn in pairs], (data.preprocessing.size, data.preprocessing.size))

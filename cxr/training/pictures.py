@@ -86,7 +86,7 @@ def attention_cases(
     chosen = confident(predicted.target, predicted.score, threshold)
     dataset = data.dataset(split)
     positions, columns = (np.array([pair[part] for pair in chosen], np.int64) for part in (0, 1))
-    maps = attention_of(loaded.network, dataset, positions, columns, device)
+    maps = attention_of(loaded, dataset, positions, columns, device)
     if maps is None:
         return []
     images = [dataset.image(row) for row, _ in chosen]

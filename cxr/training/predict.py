@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import Batch, RadiographData, Radiographs
-from cxr.model.network import Network, NetworkOutput
+from cxr.model.network import NetworkOutput
 from cxr.run.predictions import NAMES, NUMBERS, Predictions
 from cxr.training.checkpoint import LoadedNetwork
 
@@ -51,7 +51,7 @@ def outputs(
 
 
 def attention_of(
-    network: Network, images: Radiographs, positions: NDArray[np.int64], findings: NDArray[np.int64],
+    loaded: LoadedNetwork, images: Radiographs, positions: NDArray[np.int64], findings: NDArray[np.int64],
     device: torch.device,
 ) -> NDArray[np.float32] | None:  # fmt: skip
     """The attention map of an image for a finding: that of the finding if the network has one, else the heads' mean.
@@ -62,8 +62,11 @@ def attention_of(
         findings: (N,), for each image the index of a finding among the outputs.
 
     Returns:
-        Maps (N, h, w); none if the network has no attention.
+        Maps (N, h, w); none if the network has no attention, or scores crops.
     """
+    if loaded.tta == "crops":
+        return None
+    network = loaded.network
     network.to(device).eval()
     parts = []
     for start in range(0, len(positions), _MAPS):

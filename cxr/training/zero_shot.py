@@ -40,8 +40,8 @@ def write_zero_shot(run: Run, findings: Sequence[str], options: Mapping[str, Any
         CxrError: the folder exists, the run has another head, or a finding or the encoder does not fit.
     """
     run.refuse_smoke()
-    if run.mirrors:
-        raise CxrError(f"zero_shot does not average over mirror images, and {run.path} does; leave out tta=flip")
+    if run.tta != "none":
+        raise CxrError(f"zero_shot does not average over views, and {run.path} does; leave out tta={run.tta}")
     made = Run(run.path.with_name(f"{run.path.name}-zero_shot"))
     if os.path.lexists(made.path):
         raise name_taken_error(made.path, "rename it, or evaluate it with run=")

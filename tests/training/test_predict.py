@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,9 @@ def network(attention: nn.Module) -> Network:
 
 
 def maps_of(attention: nn.Module, findings: list[int]) -> np.ndarray:
+    loaded = SimpleNamespace(network=network(attention), tta="none")
     found = attention_of(
-        network(attention), Images(), np.arange(len(findings)), np.array(findings), torch.device("cpu")  # type: ignore[arg-type]
+        loaded, Images(), np.arange(len(findings)), np.array(findings), torch.device("cpu")  # type: ignore[arg-type]
     )  # fmt: skip
     assert found is not None
     return found

@@ -1,4 +1,4 @@
-"""What a mirrored run averages, and from what it can be made; tests/export/test_mirrored.py has the programs."""
+"""What a run with `tta` averages, and from what it can be made; tests/export/test_averaged.py has the programs."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +10,8 @@ import torch
 
 from cxr.errors import CxrError
 from cxr.run.directory import Run
+from cxr.training.averaged import averaged
 from cxr.training.checkpoint import LoadedNetwork
-from cxr.training.mirrored import mirrored
 
 
 def left_column(batch: dict[str, torch.Tensor]) -> Any:
@@ -34,5 +34,5 @@ def test_scores_are_averaged_after_the_activation_and_maps_are_not(tta: str | No
 
 def test_what_is_no_finished_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match="needs a finished training"):
-        mirrored(Run(tmp_path))
+        averaged(Run(tmp_path), "flip")
     assert not (tmp_path.parent / f"{tmp_path.name}-flip").exists()
