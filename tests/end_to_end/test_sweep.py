@@ -45,9 +45,8 @@ def test_a_wrong_option_in_a_sweep_starts_nothing(train: Callable[..., Any], her
     assert not (here / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("losses", "jobs"), [("bce", ["run"]), pytest.param("bce,mae", ["bce", "mae"], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("losses", "jobs"), [("bce", ["run"]), ("bce,mae", ["bce", "mae"])])
 def test_jobs_of_two_processes_make_runs_equal_to_those_of_one(
     train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, losses: str, jobs: list[str]
 ) -> None:

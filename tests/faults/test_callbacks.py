@@ -28,6 +28,7 @@ def straight(train: Callable[..., Any], shelf: Path, name: str, *more: str) -> P
     return shelf / name
 
 
+@pytest.mark.slow
 def test_an_average_that_dies_within_an_epoch_and_in_validation_ends_to_the_byte(
     train: Callable[..., Any], here: Path, shelf: Path, kill: Callable[[str, int], None], steps: list[int]
 ) -> None:

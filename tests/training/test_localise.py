@@ -63,7 +63,7 @@ def found(configure: Configure) -> Callable[..., Any]:
             (root / "BBox_List_2017.csv").write_text("\n".join(lines) + "\n")
         prepared = prepare(config)
         data = RadiographData(prepared.catalog, prepared.cache, Preprocessing(size, SIDE, crop), LoaderSettings(8, 0))
-        loaded: Any = SimpleNamespace(network=Bright(attends))
+        loaded: Any = SimpleNamespace(network=Bright(attends), tta="none")
         return localisation(data, loaded, torch.device("cpu"))
 
     return run
