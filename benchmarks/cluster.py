@@ -143,7 +143,7 @@ def tune_overhead(data: Path, scratch: Path) -> None:
     ours = (time.monotonic() - began) / 3
     began = time.monotonic()
     for number in range(3):
-        words = [*options, f"name={number}", "score_test=false"]
+        words = [*options, f"name=alone-{number}", "score_test=false"]
         alone = [sys.executable, "-m", "cxr", "train", *words]
         subprocess.run(alone, env=environment(1), check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     reference = (time.monotonic() - began) / 3
