@@ -15,13 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import argparse
 import contextlib
 import os
-import resource
 import shutil
 import subprocess
 import tempfile
 import time
-import zlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -35,37 +32,19 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.input_building import building, rate
+from benchmarks.input_catalog import SHARED, WHOLE, catalog_row
 from benchmarks.made import cache_of, configured, row, say, table_of
 from cxr.data.augment import Augmentation
 from cxr.data.cache import CacheSettings, open_or_build
-from cxr.data.cache.manifest import state_of
-from cxr.data.catalog import Catalog, check_images_exist, choose_findings
+from cxr.data.catalog import Catalog
 from cxr.data.datamodule import LoaderSettings, RadiographData
-from cxr.data.sources.nih import read_nih
-from cxr.data.split import split_catalog, split_fingerprint
 from cxr.findings import NIH14
 from cxr.imaging.decode import FORMATS
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.training.build import build_augmentation
 
-WHOLE = 112_120  # images of ChestX-ray14
-SHARED = Path(os.environ.get("CXR_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 BATCH = 64
-
-
-def cpu_seconds() -> float:
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def rate(work: Callable[[], int], rounds: int = 3) -> float:
-    """Images a CPU-second, the best of several rounds."""
-    best = 0.0
-    for _ in range(rounds):
-        began = cpu_seconds()
-        images = work()
-        best = max(best, images / (cpu_seconds() - began))
-    return best
 
 
 class Files:
@@ -185,144 +164,12 @@ def beside_warps(files: Files) -> None:
     row("warp", reached, reference, reached / reference, "images per CPU-second")
 
 
-# Building
-
-
-def shortened(content: bytes, rows: int) -> bytes:
-    """A PNG that shows `rows` rows fewer, so that copies of one file differ; decoding costs what it did."""
-    height = int.from_bytes(content[20:24], "big") - rows
-    header = content[12:20] + height.to_bytes(4, "big") + content[24:29]
-    return content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
-
-
-def copies(files: Files, wanted: int) -> list[str]:
-    folder = files.scratch / "copies"
-    folder.mkdir()
-    made: list[str] = []
-    for k in range(max(1, round(wanted / len(files.paths)))):
-        for path in files.paths:
-            made.append(str(folder / f"{len(made):06d}.png"))
-            Path(made[-1]).write_bytes(shortened(Path(path).read_bytes(), k))
-    return made
-
-
-def with_pillow(path: str) -> np.ndarray:
-    with Image.open(path, formats=FORMATS) as image:
-        pixels = np.asarray(image)
-    return pixels if pixels.ndim == 2 else pixels[..., 0]
-
-
-def with_opencv(path: str) -> np.ndarray:
-    pixels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
-    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
-
-
-def with_torchvision(path: str) -> np.ndarray:
-    return np.ascontiguousarray(torchvision.io.decode_image(path).numpy()[0])
-
-
-BUILD = """
-import shutil, sys, time
-from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
-import pandas as pd
-from cxr.data.cache import CacheSettings, open_or_build
-from cxr.data.catalog import Catalog
-folder, where = Path(sys.argv[1]), Path(sys.argv[2])
-paths = sorted(map(str, folder.glob("*.png")))
-table = pd.DataFrame({"image": [Path(path).name for path in paths], "path": paths})
-began = time.process_time()
-_, kept = open_or_build(Catalog(table, (), "copies"), folder, CacheSettings(256, str(where)))
-workers = getrusage(RUSAGE_CHILDREN)
-shutil.rmtree(where)
-print(len(kept) / (time.process_time() - began + workers.ru_utime + workers.ru_stime))
-"""
-
-
-def building(files: Files) -> None:
-    paths = copies(files, 1200)
-    some = paths[:: max(1, len(paths) // 300)]
-
-    def bare(decoder: Callable[[str], np.ndarray]) -> int:
-        for path in some:
-            cv2.resize(decoder(path), (256, 256), interpolation=cv2.INTER_AREA)
-        return len(some)
-
-    with silent():
-        rates = {d.__name__: rate(lambda d=d: bare(d), rounds=2) for d in (with_pillow, with_opencv, with_torchvision)}  # type: ignore[misc]
-    say(f"build: bare loops { ({name: round(value, 1) for name, value in rates.items()}) } images per CPU-second")
-    # Without a main module that PyTorch is imported by: the workers of a pool import their parent's.
-    command = [sys.executable, "-c", BUILD, str(files.scratch / "copies"), str(files.scratch / "built")]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    built = [subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    reached, best = max(float(one.stdout.split()[-1]) for one in built), max(rates.values())
-    row("build", reached, best, reached / best, "images per CPU-second")
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Without what C libraries write to standard error."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 # Training, see training_rates.py: it runs in processes of its own, so that threads and memory are those of a training
 
 
 def training(scratch: Path, names: set[str]) -> None:
     command = [sys.executable, str(Path(__file__).with_name("training_rates.py")), str(scratch), *sorted(names)]
     subprocess.run(command, check=True)
-
-
-# The whole of ChestX-ray14
-
-
-def whole_folder(scratch: Path) -> Path:
-    """The published table with as many files, which are empty; without the table, one of the same length."""
-    folder = scratch / "nih"
-    (folder / "images").mkdir(parents=True)
-    source = SHARED / "nih_metadata"
-    if source.is_dir():
-        for path in source.glob("*.*"):
-            shutil.copy(path, folder / path.name)
-        names = pd.read_csv(next(folder.glob("Data_Entry_2017*.csv")), usecols=["Image Index"])["Image Index"].tolist()
-    else:
-        say("catalog: no published table here; one of the same length is made")
-        names = [f"{k // 4:08d}_{k % 4:03d}.png" for k in range(WHOLE)]
-        labels = np.random.default_rng(0).choice([*NIH14, "No Finding", "Effusion|Mass"], WHOLE)
-        table = pd.DataFrame({"Image Index": names, "Finding Labels": labels})
-        table["Follow-up #"], table["Patient ID"], table["Patient Age"] = 0, [name[:8] for name in names], 50
-        table["Patient Gender"], table["View Position"] = "F", "PA"
-        table.to_csv(folder / "Data_Entry_2017.csv", index=False)
-        (folder / "train_val_list.txt").write_text("\n".join(names[:86_524]))
-        (folder / "test_list.txt").write_text("\n".join(names[86_524:]))
-    for name in names:
-        (folder / "images" / name).touch()
-    return folder
-
-
-def catalog_row(scratch: Path) -> None:
-    folder = whole_folder(scratch)
-
-    def whole() -> tuple[float, str]:
-        began = time.perf_counter()
-        catalog = check_images_exist(choose_findings(read_nih(str(folder)), None, [], 0), "fail")
-        catalog = split_catalog(catalog, folder, "train_val_list.txt", None, "test_list.txt", 0.1, 0)
-        state = state_of(list(catalog.table["image"]), list(catalog.table["path"]), 256)
-        fingerprints = split_fingerprint(catalog) + catalog.labels_sha256 + state.fingerprint
-        assert len(catalog) == WHOLE
-        return time.perf_counter() - began, fingerprints
-
-    times = [whole()[0] for _ in range(2)]
-    row("catalog", min(times), 4.0, 4.0 / min(times), "s")
-    shutil.rmtree(folder)
 
 
 def own_memory(process: int | str) -> float:
@@ -399,7 +246,7 @@ def main() -> None:
             if "warp" in names:
                 beside_warps(files)
             if "build" in names:
-                building(files)
+                building(files.paths, place)
         if "catalog" in names:
             catalog_row(place)
         if names & {"first_batch", "worker_memory"}:

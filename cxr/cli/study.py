@@ -1,6 +1,5 @@
 """A study of the program `tune`: its storage, the first trials that finished runs give it, and its report."""
 
-import glob
 import os
 import shlex
 import sys
@@ -14,7 +13,7 @@ from omegaconf import OmegaConf
 from cxr.cli import conf_dir
 from cxr.errors import CxrError, first_line
 from cxr.files.writing import write_text
-from cxr.run.directory import Run
+from cxr.run.directory import runs_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -65,8 +64,7 @@ def try_first(study: "Study", content: Mapping[str, Any]) -> None:
     """
     given = content["warm_start"]
     for pattern in [given] if isinstance(given, str) else given:
-        runs = [Run(Path(path)) for path in sorted(glob.glob(pattern))]
-        runs = [run for run in runs if run.metrics_path.exists() and run.config_path.exists()]
+        runs = [run for run in runs_of(pattern) if run.metrics_path.exists() and run.config_path.exists()]
         if not runs:
             raise CxrError(f"warm_start={pattern} matches no finished run")
         for run in runs:

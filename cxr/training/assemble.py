@@ -34,7 +34,6 @@ from cxr.model.network import Network
 from cxr.processes.ranks import Rank, given_rank
 from cxr.run.ancestry import Ancestry, read_ancestry
 from cxr.run.directory import Run
-from cxr.run.smoke import is_smoke
 from cxr.task.base import ClassificationTask, OptimizerFactory, SchedulerFactory
 from cxr.training.build import (
     NO_WEIGHTS,
@@ -46,6 +45,7 @@ from cxr.training.build import (
     build_task,
     check_loss,
     label_vectors,
+    warn_of_late_switch,
 )
 from cxr.training.catalog import read_catalog
 from cxr.training.devices import Devices, accumulation, loader_processes
@@ -141,7 +141,7 @@ def assemble(
     check_loss(loss, task, batches)
     if first:
         _check_forward(network, loss)
-        _warn_of_late_switch(config, loss, task)
+        warn_of_late_switch(config, loss, task)
     freeze(network, config["freeze"])
     if config["trainer"]["compile"] and trains:
         network.compile()
@@ -240,17 +240,6 @@ def _check_forward(network: Network, loss: nn.Module) -> None:
     network.train()
     if not isinstance(terms, LossTerms):
         raise CxrError(f"{name} returns {type(terms).__name__}; a loss must return LossTerms(total, number)")
-
-
-def _warn_of_late_switch(config: Mapping[str, Any], loss: nn.Module, task: ClassificationTask) -> None:
-    """Prints a warning if training ends before deferred weights, or the second stage of a hierarchy, begin."""
-    epochs = int(config["trainer"]["max_epochs"])
-    switches = {"loss.defer_epochs": getattr(loss, "switch_epoch", None)}
-    if config["task"].get("hierarchy"):
-        switches["task.conditional_epochs"] = getattr(task, "conditional_epochs", None)
-    for option, switch in switches.items():
-        if switch and switch >= epochs and not is_smoke(config):
-            print(f"warning: {option}={switch} has no end in a training of {epochs} epochs; lower it", flush=True)
 
 
 def _as_plain(ancestry: Ancestry) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.model.backbone import Backbone
 from cxr.model.network import Network
+from cxr.run.smoke import is_smoke
 from cxr.task.base import ClassificationTask
 from cxr.task.mixing import Mixing
 
@@ -202,3 +203,18 @@ def check_loss(loss: nn.Module, task: ClassificationTask, batches: int = 1) -> N
             f"{type(loss).__name__} compares the images of a batch, and an optimizer step of this run has {batches} "
             "batches; pass synthetic_batch_size=null and trainer.devices=1, with the batch_size that it should see"
         )
+
+
+def warn_of_late_switch(config: Mapping[str, Any], loss: nn.Module, task: ClassificationTask) -> None:
+    """Prints a warning if training ends before deferred weights, or the second stage of a hierarchy, begin."""
+    epochs = int(config["trainer"]["max_epochs"])
+    switches = {"loss.defer_epochs": getattr(loss, "switch_epoch", None)}
+    if config["task"].get("hierarchy"):
+        switches["task.conditional_epochs"] = getattr(task, "conditional_epochs", None)
+    for option, switch in switches.items():
+        if switch and switch >= epochs and not is_smoke(config):
+            print(
+                f"warning: training ends after {epochs} epochs, before those of {option}={switch} are over; lower it, "
+                "or train longer",
+                flush=True,
+            )

@@ -232,7 +232,7 @@ def _score(model: Model, content: bytes, attributes: Floats) -> dict[str, Any]:
         raise Refused(422, f"the image cannot be used: {' '.join(str(error).split())}") from None
     scores = model.score_views([views], attributes)
     about = {"sha256": sha256(content).hexdigest(), "model": model.system.model}
-    return about | _plain(model.system, scores) | {"warnings": [*remarks, *model.warnings(pixels, views)]}
+    return about | _plain(model.system, scores) | {"warnings": [*remarks, *model.unusual(pixels, views)[0]]}
 
 
 def _plain(system: System, scores: Scores) -> dict[str, Any]:

@@ -50,12 +50,13 @@ class Inputs:
 
 @dataclass(frozen=True)
 class _Read:
-    """A file that was read: its SHA-256, the views of its image with warnings, or why it is refused."""
+    """A file that was read: its SHA-256, the views of its image with what is unusual, or why it is refused."""
 
     source: str = ""
     views: Views | None = None
     reason: str = ""
     warnings: str = ""
+    values: np.ndarray | None = None
 
 
 def score_files(
@@ -132,8 +133,8 @@ def _score_rows(
         warnings.append(one.warnings)
         if one.views is not None:
             waiting[row] = one.views
-            if system.detectors is not None:
-                unusual[row - rows.start] = system.detectors.values(one.views[0])
+            if one.values is not None:
+                unusual[row - rows.start] = one.values
         if len(waiting) == batch_size:
             score()
     if waiting:
@@ -184,7 +185,8 @@ def _read(model: Model, path: str) -> _Read:
         source = sha256(content).hexdigest()
         pixels, remarks = gray_with_remarks(content)
         views = model.views(pixels)
-        return _Read(source, views, warnings="; ".join([*remarks, *model.warnings(pixels, views)]))
+        warnings, values = model.unusual(pixels, views)
+        return _Read(source, views, warnings="; ".join([*remarks, *warnings]), values=values)
     except BadImage as error:
         why = " ".join(str(error).replace(path or "\0", "it").split())
         return _Read(source, reason=why)

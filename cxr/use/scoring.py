@@ -66,10 +66,13 @@ class Model:
             shown.append(member.preprocessing.view(small[size]))
         return tuple(shown)
 
-    def warnings(self, pixels: NDArray[np.uint8], views: Views) -> list[str]:
-        """What is unusual about a decoded image (H, W) and its `views`; its scores may mean nothing."""
-        detectors = self.system.detectors
-        return stretched(*pixels.shape) + ([] if detectors is None else detectors.warnings(views[0]))
+    def unusual(self, pixels: NDArray[np.uint8], views: Views) -> tuple[list[str], NDArray[np.float64] | None]:
+        """Warnings of what is unusual about a decoded image (H, W) and its `views`, and the detectors' values (3,)."""
+        long, detectors = stretched(*pixels.shape), self.system.detectors
+        if detectors is None:
+            return long, None
+        values = detectors.values(views[0])
+        return long + detectors.warnings(views[0], values), values
 
     def score_views(self, views: Sequence[Views], attributes: Floats | None = None) -> Scores:
         """Scores N images.

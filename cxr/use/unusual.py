@@ -67,9 +67,9 @@ class Detectors:
         distance = (along**2 / variance[:-1]).sum() + (away @ away - along @ along) / variance[-1]
         return np.array([outputs[1:].max() - outputs[0], distance, border(image)])
 
-    def warnings(self, image: NDArray[np.uint8]) -> list[str]:
-        """What is unusual about an image (S, S) uint8."""
-        changed, distance, edge = self.values(image) > np.array(self.thresholds)
+    def warnings(self, image: NDArray[np.uint8], values: _Floats | None = None) -> list[str]:
+        """What is unusual about an image (S, S) uint8; `values` are its own, if they are known."""
+        changed, distance, edge = (self.values(image) if values is None else values) > np.array(self.thresholds)
         found = [f"looks {CHANGES[1 + int(self.changes(image)[1:].argmax())]}"] * bool(changed)
         return found + ["has a wide border"] * bool(edge) + ["is unlike the training images"] * bool(distance)
 

@@ -98,7 +98,7 @@ def test_the_jobs_of_a_joblib_sweep_end_with_it_and_continue(sweep: Sweep) -> No
     process.communicate(timeout=60)
     deadline = time.monotonic() + 20
     while jobs_of_the_sweep():
-        assert time.monotonic() < deadline, "jobs go on without their sweep"
+        assert time.monotonic() < deadline, "jobs still run after their sweep has ended"
         time.sleep(0.2)
     finished(sweep, "joblib")
 

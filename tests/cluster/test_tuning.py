@@ -73,7 +73,7 @@ def test_a_trial_of_a_killed_process_fails_and_is_tried_again(recipe: list[str],
     killed = time.monotonic()
     first.wait()
     while alive(training):
-        assert time.monotonic() < killed + 10, "a training goes on without the process that started it"
+        assert time.monotonic() < killed + 10, "a training still runs after the process that started it was killed"
         time.sleep(0.1)
     said = second.communicate(timeout=300)[0]
     assert second.returncode == 0, said

@@ -21,7 +21,14 @@ from cxr.loss.two_way import TwoWay
 from cxr.task.base import ClassificationTask
 from cxr.task.multi_label import MultiLabel
 from cxr.task.single_label import SingleLabel
-from cxr.training.build import build_augmentation, build_loss, build_network, build_task, check_loss
+from cxr.training.build import (
+    build_augmentation,
+    build_loss,
+    build_network,
+    build_task,
+    check_loss,
+    warn_of_late_switch,
+)
 from tests.parts import add
 from tests.training.conftest import composed
 
@@ -163,3 +170,26 @@ def test_a_loss_that_couples_the_samples_of_a_batch_needs_them_in_one_batch() ->
         CxrError, match="TwoWay compares the images of a batch, and an optimizer step of this run has 4"
     ):
         check_loss(TwoWay(), MultiLabel(), batches=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (("loss.defer_epochs=2", "trainer.max_epochs=2"), "before those of loss.defer_epochs=2 are over"),
+        (("loss.defer_epochs=1", "trainer.max_epochs=2"), ""),
+        (("loss.defer_epochs=2", "trainer.max_epochs=1", "debug=fast"), ""),
+    ],
+)
+def test_weights_that_never_begin_are_a_warning(
+    options: tuple[str, ...], warned: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = composed("loss=class_balanced", *options)
+    loss = build_loss(config, np.array([[1, 0], [0, 1]], np.float32), ["Mass", "Nodule"])
+    warn_of_late_switch(config, loss, build_task(config))
+    assert (warned in capsys.readouterr().out) if warned else not capsys.readouterr().out
+
+
+def test_a_hierarchy_whose_second_stage_never_begins_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    config = composed("task=nih_tree", "task.conditional_epochs=3", "trainer.max_epochs=3")
+    warn_of_late_switch(config, nn.Identity(), build_task(config))
+    assert "before those of task.conditional_epochs=3 are over" in capsys.readouterr().out
