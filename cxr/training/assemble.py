@@ -50,7 +50,7 @@ from cxr.training.build import (
 from cxr.training.catalog import read_catalog
 from cxr.training.devices import Devices, accumulation, loader_processes
 from cxr.training.groups import backbone_layers, build_optimizer, with_groups
-from cxr.training.initial import ancestry_of_options, check_frozen, freeze, keeper_of_head, start_from
+from cxr.training.initial import ancestry_of_options, check_frozen, freeze, kept_parts, start_from
 from cxr.training.loggers import check_loggers
 from cxr.training.prepare import Prepared, cached
 from cxr.training.resumption import Restored
@@ -212,7 +212,7 @@ def _network(
     network = build_network(config, findings, backbone=backbone, label_vectors=vectors)
     evaluated = {split: ids_of(catalog.rows(split)) for split in rows if split != "train"}
     ancestry = (
-        start_from(network, init, catalog.findings, evaluated, config["init_head"], keeper_of_head(config))
+        start_from(network, init, catalog.findings, evaluated, config["init_head"], kept_parts(config))
         if init
         else ancestry_of_options(config)
     )

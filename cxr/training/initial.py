@@ -16,7 +16,6 @@ from cxr.run.directory import Run
 from cxr.training.checkpoint import network_state, read_checkpoint
 
 PARTS = ("backbone", "attention", "fusion", "head")
-_HEAD = "head."
 _TAU = "cxr.training.callbacks.tau_norm.TauNormalisation"
 
 
@@ -44,22 +43,22 @@ def start_from(
     findings: Sequence[str],
     evaluated: Mapping[str, pd.DataFrame] | None = None,
     with_head: bool = True,
-    keeper: str | None = None,
+    kept_parts: Sequence[str] = (),
 ) -> Ancestry:
     """Loads the weights of a finished run's best checkpoint, and returns the data they were trained on.
 
-    Backbone and attention must be those of the run. The head's weights are loaded if its shapes and findings are the
-    same; otherwise it keeps its random initialization, which is printed.
+    The weights of a part are loaded if their names and shapes, and for the head the findings, are those of the run; the
+    backbone's must be. The other parts keep their random initialization, which is printed.
 
     Args:
         init: a run directory or a checkpoint file.
         findings: L names of the network's outputs.
         evaluated: rows (`patient`, `image`) of the splits on which the network will be evaluated, by name.
         with_head: load the head's weights if they fit.
-        keeper: see `keeper_of_head`.
+        kept_parts: see `kept_parts`.
 
     Raises:
-        CxrError: there is no checkpoint, its weights do not fit, a kept head is not loaded, or they were
+        CxrError: there is no checkpoint, its weights do not fit, a kept part does not fit, or they were
             trained on one of these splits.
     """
     given = Path(init).expanduser()
@@ -69,23 +68,24 @@ def start_from(
     checkpoint = read_checkpoint(path)
     about, source, target = checkpoint["cxr"], network_state(checkpoint), network.state_dict()
 
-    def fits(name: str) -> bool:
-        return name in source and source[name].shape == target[name].shape
+    def shapes(state: Mapping[str, torch.Tensor], part: str) -> dict[str, torch.Size]:
+        return {name: value.shape for name, value in state.items() if name.startswith(f"{part}.")}
 
-    same_head = with_head and tuple(about["findings"]) == tuple(findings)
-    same_head = same_head and all(fits(name) for name in target if name.startswith(_HEAD))
-    loaded = [name for name in target if same_head or not name.startswith(_HEAD)]
-    wrong = [name for name in loaded if not fits(name)]
-    wrong += [name for name in source if name not in target and not name.startswith(_HEAD)]
-    if wrong:
+    other = [part for part in PARTS if shapes(source, part) != shapes(target, part)]
+    if "head" not in other and not (with_head and tuple(about["findings"]) == tuple(findings)):
+        other.append("head")
+    if "backbone" in other:
+        ours, theirs = shapes(target, "backbone"), shapes(source, "backbone")
+        wrong = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         raise CxrError(
             f"init={init} has the weights of another network: {wrong[0]} and {len(wrong) - 1} more do not fit; choose "
-            f"the {wrong[0].partition('.')[0]} of that run"
+            "the backbone of that run"
         )
-    if keeper and not same_head:
+    kept = next((part for part in kept_parts if part in other), None)
+    if kept:
         raise CxrError(
-            f"{keeper} keeps the head of init={init}, and that head is not used: its findings are "
-            f"{', '.join(about['findings'])}; choose these findings, the same head, and init_head=true"
+            f"freeze={kept} or callbacks=tau_norm keeps the {kept} of init={init}, which does not fit this network; "
+            f"choose the {kept} and the findings of that run ({', '.join(about['findings'])}), and init_head=true"
         )
     preprocessing = read_preprocessing(about.get("preprocessing"), str(path))
     for name in ("mean", "std"):
@@ -96,20 +96,26 @@ def start_from(
                 f"backbone.{name}={before}"
             )
     with torch.no_grad():
-        for name in loaded:
-            target[name].copy_(source[name])
+        for name, value in target.items():
+            if name.partition(".")[0] not in other:
+                value.copy_(source[name])
     ancestry = read_ancestry(about.get("ancestry"), str(path))
     for split, rows in (evaluated or {}).items():
         ancestry.check(f"init={init}", split, rows["patient"].tolist(), rows["image"].tolist())
-    print(f"initial weights: {path}" + ("" if same_head else "; the head is initialized randomly"), flush=True)
+    print(f"initial weights: {path}" + "".join(_not_loaded(part, target) for part in other), flush=True)
     return ancestry
 
 
-def keeper_of_head(config: Mapping[str, Any]) -> str | None:
-    """The option that keeps the initial weights of the head, which must then be those of `init`."""
-    if "head" in config["freeze"]:
-        return f"freeze={as_override(config['freeze'])}"
-    return next((f"callbacks={name}" for name, node in config["callbacks"].items() if node["_target_"] == _TAU), None)
+def _not_loaded(part: str, state: Mapping[str, torch.Tensor]) -> str:
+    """What becomes of a part that is not that of the run."""
+    has = any(name.startswith(f"{part}.") for name in state)
+    return f"; the {part} is initialized randomly" if has else f"; the {part} of that run is not used"
+
+
+def kept_parts(config: Mapping[str, Any]) -> list[str]:
+    """The parts that keep their initial weights, which must then be those of `init`."""
+    tau = any(node["_target_"] == _TAU for node in config["callbacks"].values())
+    return list(dict.fromkeys([*config["freeze"], *["head"] * tau]))
 
 
 def check_frozen(config: Mapping[str, Any]) -> None:
@@ -124,9 +130,12 @@ def check_frozen(config: Mapping[str, Any]) -> None:
             f"freeze={as_override(parts)} freezes the initial weights of the backbone, which are random; pass "
             "init=runs/<name>, a finished run, or backbone.pretrained=true"
         )
-    keeper = keeper_of_head(config)
-    if keeper and not config["init"]:
-        raise CxrError(f"{keeper} keeps the initial weights of the head, which are random; pass init=runs/<name>")
+    kept = next((part for part in kept_parts(config) if part != "backbone"), None)
+    if kept and not config["init"]:
+        raise CxrError(
+            f"freeze={as_override(parts)} or callbacks=tau_norm keeps the initial weights of the {kept}, which are "
+            "random; pass init=runs/<name>, a finished run"
+        )
 
 
 def freeze(network: Network, parts: Sequence[str]) -> None:

@@ -65,6 +65,32 @@ def test_a_head_of_other_findings_or_another_kind_starts_anew(
 
 
 @pytest.mark.parametrize(
+    ("options", "part", "said"),
+    [
+        (["attention=none"], "attention", "; the attention of that run is not used\n"),
+        (
+            ["attention=gap_mask"],
+            "attention",
+            "; the attention is initialized randomly; the head is initialized randomly\n",
+        ),
+        (["fusion=join"], "fusion", "; the fusion is initialized randomly; the head is initialized randomly\n"),
+    ],
+)
+def test_parts_that_fit_are_taken_over_and_the_others_named(
+    trained: Trained, options: list[str], part: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = names(trained)
+    made, untouched = (network(*options, findings=len(findings)) for _ in range(2))
+    start_from(made, str(trained.run.path), findings)
+    assert capsys.readouterr().out.endswith(f"best.ckpt{said}")
+    state, first, fresh = made.state_dict(), stored(trained), untouched.state_dict()
+    new = {name for name in state if f"the {name.partition('.')[0]} is initialized" in said}
+    assert all(torch.equal(state[name], (fresh if name in new else first)[name]) for name in state)
+    with pytest.raises(CxrError, match=f"keeps the {part} of init"):
+        start_from(made, str(trained.run.path), findings, kept_parts=["backbone", part])
+
+
+@pytest.mark.parametrize(
     ("init", "options", "said"),
     [
         ("runs/nobody", [], "init=runs/nobody is not a finished run: runs/nobody is missing"),
@@ -74,8 +100,6 @@ def test_a_head_of_other_findings_or_another_kind_starts_anew(
             r"init=.*empty is not a finished run: .*best\.ckpt is missing; pass runs/<name> or a checkpoint file",
         ),
         ("run", ["backbone=resnet18"], "has the weights of another network: backbone.* and .* more do not fit"),
-        ("run", ["attention=none"], r"has the weights of another network: attention\.score\.weight and"),
-        ("run", ["attention=gap_mask"], "has the weights of another network: attention"),
         ("run", ["backbone.mean=0.1"], r"trained with backbone\.mean=0\.449.* has 0\.1; pass backbone\.mean=0\.449"),
         ("run", ["backbone.std=0.1"], r"trained with backbone\.std=0\.226.* has 0\.1; pass backbone\.std=0\.226"),
     ],
@@ -124,8 +148,8 @@ def test_a_head_that_fits_is_initialized_again_with_init_head_false(
 ) -> None:
     made, untouched = network(), network()
     start_from(made, str(trained.run.path), names(trained), with_head=False)
-    with pytest.raises(CxrError, match=r"freeze=\[head\] keeps the head of init=.*; choose these findings"):
-        start_from(made, str(trained.run.path), names(trained), with_head=False, keeper="freeze=[head]")
+    with pytest.raises(CxrError, match=r"keeps the head of init=.*, which does not fit"):
+        start_from(made, str(trained.run.path), names(trained), with_head=False, kept_parts=["head"])
     assert capsys.readouterr().out.endswith("best.ckpt; the head is initialized randomly\n")
     first, own, before = stored(trained), made.state_dict(), untouched.state_dict()
     assert all(torch.equal(own[name], (before if name.startswith("head.") else first)[name]) for name in own)
@@ -150,7 +174,7 @@ def test_frozen_parts_keep_weights_and_buffers_and_the_others_learn() -> None:
      (["freeze=[backbone,head]"], r"backbone, which are random; pass init=runs/<name>"),
      (["experiment=holste_crt"], r"backbone, which are random; pass init=runs/<name>"),
      (["experiment=holste_tau_norm"], r"backbone, which are random; pass init=runs/<name>"),
-     (["experiment=holste_tau_norm", "backbone.pretrained=true"], r"callbacks=tau_norm .* the head, which are random"),
+     (["experiment=holste_tau_norm", "backbone.pretrained=true"], r"tau_norm keeps .* of the head, which are random"),
      (["freeze=[head]"], r"freeze=\[head\] .* the head, which are random; pass init=runs/<name>")],
 )  # fmt: skip
 def test_parts_that_do_not_exist_or_are_random_are_not_frozen(options: list[str], said: str) -> None:
