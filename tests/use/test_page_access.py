@@ -6,13 +6,14 @@ from typing import Any
 import cv2
 import pytest
 from PIL import Image
-from selenium.webdriver.common.keys import Keys
 
 from cxr.errors import CxrError
 from cxr.use.page.runtime import fetch
 from tests.use.pages import film, open_file, rows
 
 pytestmark = pytest.mark.browser
+# Code points of keys in the WebDriver standard.
+TAB, ENTER, SPACE, ARROW_LEFT, ARROW_UP, ARROW_RIGHT = "\ue004", "\ue007", "\ue00d", "\ue012", "\ue013", "\ue014"
 AXE = ("axe-core@4.14.1", {"axe.min.js": "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"})
 LOOK = """
 const done = arguments[0];
@@ -58,27 +59,27 @@ def test_the_keyboard_alone_is_enough(page: Any, tmp_path: Path) -> None:
         for _ in range(40):
             if page.switch_to.active_element.get_attribute("id") == name:
                 return
-            press(Keys.TAB)
+            press(TAB)
         raise AssertionError(f"the keyboard does not reach {name}")
 
     page.execute_script("window.asked = 0; $('file').onclick = (event) => { event.preventDefault(); asked++; }")
     to("open")
-    press(Keys.ENTER)
+    press(ENTER)
     assert page.execute_script("$('file').onclick = null; return asked") == 1, "asks for a file"
     Image.fromarray(film()).save(tmp_path / "film.png")
     open_file(page, tmp_path / "film.png")
     to("canvas")
-    press("+", "i", Keys.ARROW_LEFT)
+    press("+", "i", ARROW_LEFT)
     assert page.execute_script("return [viewer.zoom > 1, viewer.inverted, viewer.x > 0]") == [True, True, True]
     to("opacity")
-    press(Keys.ARROW_RIGHT)
+    press(ARROW_RIGHT)
     assert page.execute_script("return viewer.opacity") == 0.01
     to("point")
-    press(Keys.ARROW_UP)
+    press(ARROW_UP)
     assert page.execute_script("return $('point').value") == "half"
     chosen = rows(page)[1]["finding"]
     page.execute_script("$('point').focus()")
     while page.switch_to.active_element.get_attribute("data-finding") != chosen:
-        press(Keys.TAB)
-    press(Keys.SPACE)
+        press(TAB)
+    press(SPACE)
     assert chosen in page.find_element("css selector", "#detail h3").text
