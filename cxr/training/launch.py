@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml  # type: ignore[import-untyped]
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from cxr.errors import CxrError
@@ -54,7 +54,7 @@ def launch(config: Mapping[str, Any], run: Run, count: int) -> float:
     with tempfile.TemporaryDirectory(prefix="cxr-") as name:
         folder = Path(name)
         write_job(run, folder)
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))), encoding="utf-8")
+        (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
         children = [
             subprocess.Popen(
                 [sys.executable, "-m", "cxr.training.worker", name],

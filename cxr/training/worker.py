@@ -8,8 +8,9 @@ import sys
 import traceback
 from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]
+
 from cxr.configuration.plugins import from_user
-from cxr.configuration.saved import read_configuration
 from cxr.errors import CxrError, first_line
 from cxr.processes.isolation import die_with_parent
 from cxr.processes.ranks import Rank, given_rank
@@ -65,8 +66,7 @@ def _begin(rank: Rank, folder: Path) -> float:
     from cxr.training.run import resume, train
 
     with trusting(folder) as run:
-        text = (folder / "config.yaml").read_text(encoding="utf-8")
-        config = read_configuration(text, "the configuration of the parent process")
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         try:
             return (train if from_user() else resume)(config, run)
         except CxrError:
