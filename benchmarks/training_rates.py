@@ -36,7 +36,6 @@ from cxr.run.directory import Run
 from cxr.training.assemble import assemble
 from cxr.training.devices import resolve_devices
 from cxr.training.prepare import Prepared
-from cxr.training.world import Rank
 
 THREADS, BATCH, PIXELS, WARM_UP = 2, 32, 128, 5
 STEPS = {"step": 70, "checkpointing": 180}  # of each of two rounds
@@ -96,7 +95,7 @@ def trained(
     run = Run(scratch / name)
 
     def go(turns: Turns, side: int) -> None:
-        parts = assemble(config, run, resolve_devices(config["trainer"]), None, Rank(), prepared)
+        parts = assemble(config, run, resolve_devices(config["trainer"]), None, prepared)
         parts.trainer.callbacks.append(Turn(*current.side))
         run.create(config)
         training.work(parts, None)

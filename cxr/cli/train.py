@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from cxr.cli.options import apply_resume, plain
 from cxr.cli.program import Program
 from cxr.cli.sweep import job_name, run_job
-from cxr.configuration.plugins import user_configuration
+from cxr.configuration.plugins import from_user, user_configuration
 from cxr.configuration.private import shorten_home
 from cxr.configuration.schema import Train
 from cxr.errors import CxrError
@@ -32,9 +32,10 @@ def job(config: DictConfig) -> float | None:
     rank = given_rank(str(config.trainer.strategy))
     if rank is None:
         return _begin(config, context)
-    from cxr.training.worker import train_as
+    from cxr.training.exchange import first_failure
+    from cxr.training.run import train_as
 
-    return train_as(rank, lambda: _begin(config, context))
+    return train_as(rank, lambda: _begin(config, context), first_failure)
 
 
 def _begin(config: DictConfig, context: Any) -> float:
@@ -54,9 +55,7 @@ def _begin(config: DictConfig, context: Any) -> float:
         run = Run(folder / config.name)
         if run.path.exists():
             saved = apply_resume(run, config, choices, list(context.overrides.task))
-            from cxr.training.run import resume
-
-            return resume(saved, run)
+            return _train(saved, run)
         if config.resume is True and not sweeping:
             known = sorted(path.name for path in folder.glob("*/") if (path / "config.yaml").exists())
             there = f"existing runs are {', '.join(known)}" if known else "there are no runs"
@@ -65,10 +64,22 @@ def _begin(config: DictConfig, context: Any) -> float:
     run = Run(folder / config.name)
     if run.path.exists():
         raise name_taken_error(run.path)
-    from cxr.training.run import train
-
     with user_configuration():
-        return train({**plain(config, Train), "choices": choices, "run_id": os.urandom(4).hex()}, run)
+        return _train({**plain(config, Train), "choices": choices, "run_id": os.urandom(4).hex()}, run)
+
+
+def _train(config: dict[str, Any], run: Run) -> float:
+    """Trains a run that the user has composed, or resumes one, in this process or in one process per device."""
+    from cxr.training.devices import count_devices
+
+    count = count_devices(config["trainer"])[1]
+    if count > 1 and given_rank(str(config["trainer"]["strategy"])) is None:
+        from cxr.training.launch import launch  # before the slow imports of a training
+
+        return launch(config, run, count)
+    from cxr.training.run import resume, train
+
+    return (train if from_user() else resume)(config, run)
 
 
 def _run_name(choices: dict[str, Any]) -> str:

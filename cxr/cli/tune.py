@@ -102,19 +102,22 @@ def _value(trial: "Trial", content: Mapping[str, Any], folder: Path, words: Sequ
     """The mean over seeds of the best epoch's value."""
     import optuna
 
+    retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
+    first = retry.retried_trial_number(trial.study.trials[trial.number])  # whose process has ended; None if it is new
     chosen, values = suggest(trial, content["space"]), []
-    print(f"trial {trial.number}: {' '.join(chosen)}", flush=True)
+    resumed = f" (resumes trial {first})" if first is not None else ""
+    print(f"trial {trial.number}{resumed}: {' '.join(chosen)}", flush=True)
     for seed in range(content["seeds"]):
-        name = f"trial-{trial.number}" + f"-seed-{seed}" * (content["seeds"] > 1)
+        name = f"trial-{trial.number if first is None else first}" + f"-seed-{seed}" * (content["seeds"] > 1)
         seeded = [f"seed={seed}"] * (content["seeds"] > 1)
         command = [*words, *chosen, *seeded, f"name={name}", f"sweep={content['study']}", "score_test=false"]
-        command.append(f"runs_dir={content['runs_dir']}")
+        command += [f"runs_dir={content['runs_dir']}", *["resume=auto"] * bool(resumed)]
         try:
             values.append(_train(trial, content, folder / name, command, seed == 0))
-        except (Stopped, KeyboardInterrupt) as stop:  # the next call tries these options again
+        except (Stopped, KeyboardInterrupt) as stop:  # the next call resumes it
             if isinstance(stop, Stopped):  # after ctrl-C, Optuna itself does this
                 trial.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            trial.study.enqueue_trial(trial.params)
+            retry(trial.study, trial.study.trials[trial.number])
             raise
     value = sum(values) / len(values)
     print(f"trial {trial.number}: {content['metric']} {value:.4f}", flush=True)

@@ -94,7 +94,6 @@ def assemble(
     run: Run,
     devices: Devices,
     restored: Restored | None = None,
-    rank: Rank | None = None,
     prepared: Prepared | None = None,
 ) -> Parts:
     """Builds and checks all parts of a training.
@@ -102,18 +101,15 @@ def assemble(
     Args:
         run: the run directory, which need not exist yet.
         restored: checkpoint to resume from, in place of initial weights.
-        rank: of this process if `launch` started it; by default that of torchrun or SLURM, or the only one.
-        prepared: data that the parent process has read and checked; by default they are read, and cached if necessary.
+        prepared: data that rank 0 has read and checked; by default they are read, and cached if necessary.
 
     Raises:
         CxrError: an error in the configuration, the data or a weights file.
     """
     silence_lightning()
     task = build_task(config)
-    rank = rank or given_rank(str(config["trainer"]["strategy"]))
-    trains = rank is not None or devices.count == 1
-    rank = rank or Rank()
-    trainer = build_trainer(config, run if trains else None, devices, rank, task)
+    rank = given_rank(str(config["trainer"]["strategy"])) or Rank()
+    trainer = build_trainer(config, run, devices, rank, task)
     check_loggers(config)
     augmentation, order = build_augmentation(config)
     mix = build_mixing(config)
@@ -143,7 +139,7 @@ def assemble(
         _check_forward(network, loss)
         warn_of_late_switch(config, loss, task)
     freeze(network, config["freeze"])
-    if config["trainer"]["compile"] and trains:
+    if config["trainer"]["compile"]:
         network.compile()
     provenance = {
         "version": __version__,

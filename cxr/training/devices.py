@@ -31,6 +31,16 @@ def resolve_devices(trainer: Mapping[str, Any]) -> Devices:
     """Accelerator, number of devices and precision from what this machine has.
 
     Raises:
+        CxrError: see `count_devices`.
+    """
+    accelerator, count = count_devices(trainer)
+    return Devices(accelerator, count, _precision(str(trainer["precision"]), accelerator))
+
+
+def count_devices(trainer: Mapping[str, Any]) -> tuple[str, int]:
+    """Accelerator and number of devices; a GPU is not initialized.
+
+    Raises:
         CxrError: a GPU or a number of GPUs is requested that this machine does not have, or a number of devices that
             torchrun or SLURM did not start.
     """
@@ -47,12 +57,12 @@ def resolve_devices(trainer: Mapping[str, Any]) -> Devices:
             raise CxrError(
                 f"trainer.devices={count}, but {rank.count} processes were started; leave trainer.devices out"
             )
-        return Devices(accelerator, rank.count, _precision(str(trainer["precision"]), accelerator))
+        return accelerator, rank.count
     if count == "auto":
         count = (gpus if accelerator == "gpu" else 2) if trainer["strategy"] == "ddp" else 1
     if accelerator == "gpu" and count > gpus:
         raise CxrError(f"trainer.devices={count}, but this machine has {gpus} GPUs; lower trainer.devices")
-    return Devices(accelerator, count, _precision(str(trainer["precision"]), accelerator))
+    return accelerator, count
 
 
 def accumulation(config: Mapping[str, Any], devices: int) -> int:

@@ -1,6 +1,5 @@
-"""Starts the processes of a run on several devices; they read the run's configuration, not the command line."""
+"""Starts the processes of a run on several devices of this host, before the data are read: they work as torchrun's."""
 
-import json
 import os
 import signal
 import socket
@@ -8,53 +7,68 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from cxr.configuration.plugins import trust_state
+import yaml  # type: ignore[import-untyped]
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
 from cxr.errors import CxrError
 from cxr.processes.isolation import how_it_ended
-from cxr.processes.ranks import Rank
 from cxr.processes.stopping import Stopped, pass_on
 from cxr.run.directory import Run
-from cxr.training.devices import Devices
-from cxr.training.prepare import Prepared
+from cxr.training.exchange import write_job
+from cxr.training.worker import REFUSED
 
 _GRACE = 10  # seconds for a child to end after SIGTERM
 _SETTLE = 0.5  # seconds after the first failure, in which its cause in another process becomes visible
 
 
-def launch(run: Run, devices: Devices, prepared: Prepared) -> None:
-    """Runs one process per device and waits for them; when one fails, the others are ended.
+def launch(config: Mapping[str, Any], run: Run, count: int) -> float:
+    """Trains a run in one process per device and waits for them; when one fails, the others are ended.
+
+    Inside `user_configuration()` it is a new run, otherwise an existing one is resumed.
+
+    Args:
+        config: as for `cxr.training.run`, of which rank 0 calls `train` or `resume`.
+        count: of processes.
+
+    Returns:
+        What rank 0 returns.
 
     Raises:
-        CxrError: a process failed; the message names the first one and its reason.
+        CxrError: a process failed; the message is its reason, with the process once training has begun.
     """
-    threads = max(1, (os.cpu_count() or 1) // devices.count)
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("TORCHELASTIC_")}
-    common = inherited | {
+    threads = max(1, (os.cpu_count() or 1) // count)
+    listener = socket.create_server(("127.0.0.1", 0))  # other hosts do not reach the store
+    common = os.environ | {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(os.path.abspath, sys.path))),  # imports work as here
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-        "WORLD_SIZE": str(devices.count),
+        "MASTER_PORT": str(listener.getsockname()[1]),
+        "WORLD_SIZE": str(count),
+        "TORCHELASTIC_RUN_ID": "cxr",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
-    with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
-        write_inputs(prepared, Path(folder))
-        reasons = [Path(folder) / str(rank) for rank in range(devices.count)]
+    with tempfile.TemporaryDirectory(prefix="cxr-") as name:
+        folder = Path(name)
+        write_job(run, folder)
+        (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
         children = [
             subprocess.Popen(
-                [sys.executable, "-m", "cxr.training.worker", str(run.path), str(reason)],
+                [sys.executable, "-m", "cxr.training.worker", name],
                 env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             )
-            for rank, reason in enumerate(reasons)
+            for rank in range(count)
         ]
-        _wait(run, children, reasons)
-
-
-def write_inputs(prepared: Prepared, folder: Path) -> None:
-    """Writes what other ranks need beside the run's configuration: the checked data, and the trusted packages."""
-    prepared.write(folder)
-    (folder / "trust.json").write_text(json.dumps(trust_state()), encoding="utf-8")
+        try:
+            port = listener.getsockname()[1]
+            _store = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False, master_listen_fd=listener.detach())
+            _wait(run, children, [folder / str(rank) for rank in range(count)])
+        finally:
+            _end(children)
+        return float((folder / "value").read_text())
 
 
 def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> None:
@@ -78,8 +92,6 @@ def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Pat
         for reason in sorted(filter(Path.exists, reasons), key=lambda one: one.stat().st_mtime_ns)[:1]:
             print(f"process {reason.name} of {run.path}: {reason.read_text(encoding='utf-8')}", file=sys.stderr)
         raise
-    finally:
-        _end(children)
 
 
 def _failed(children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> list[int]:
@@ -100,7 +112,8 @@ def _first_failure(run: Run, children: list["subprocess.Popen[bytes]"], reasons:
     first = min(_failed(children, reasons), key=when)
     name = f"process {first} of {len(children)} of {run.path}"
     if reasons[first].exists():
-        return f"{name}: {reasons[first].read_text(encoding='utf-8')}"
+        reason = reasons[first].read_text(encoding="utf-8")
+        return reason if reasons[first].with_name(REFUSED).exists() else f"{name}: {reason}"
     ended = how_it_ended(children[first].returncode)
     return f"{name} {ended}; with resume=true the run resumes from its last checkpoint"
 
@@ -116,15 +129,3 @@ def _end(children: list["subprocess.Popen[bytes]"]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def rank_of_this_process() -> Rank:
-    """This process's rank, from the variables that `launch` set."""
-    local = int(os.environ["LOCAL_RANK"])
-    return Rank(local, int(os.environ["WORLD_SIZE"]), local)

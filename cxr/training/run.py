@@ -1,14 +1,18 @@
 """One training, from a composed configuration to a finished run directory."""
 
-import json
-from collections.abc import Mapping
+import math
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch.distributed as dist
 
 from cxr.errors import CxrError
 from cxr.files.reading import check_links
 from cxr.files.writing import writing_only_if
-from cxr.processes.ranks import given_rank
+from cxr.processes.ranks import Rank
+from cxr.processes.stopping import requests
 from cxr.run.directory import Run
 from cxr.run.folds import fold_of
 from cxr.run.ledger import ledger_beside
@@ -17,15 +21,14 @@ from cxr.training.assemble import Parts, assemble
 from cxr.training.build import build_task
 from cxr.training.checkpoint import resume_position
 from cxr.training.devices import resolve_devices
+from cxr.training.exchange import connect, receive, send, trusting, write_job
 from cxr.training.failures import readable_error
 from cxr.training.finish import finish, selected
-from cxr.training.launch import launch, write_inputs
 from cxr.training.log import read_rows, read_steps, shown
 from cxr.training.loggers import build_loggers
-from cxr.training.prepare import Prepared
+from cxr.training.prepare import Prepared, read_prepared
 from cxr.training.resumption import Restored, read_resume_checkpoint
 from cxr.training.saving import CheckpointFiles
-from cxr.training.world import send
 
 
 def train(config: Mapping[str, Any], run: Run) -> float:
@@ -83,6 +86,44 @@ def _resume(config: Mapping[str, Any], run: Run) -> float:
     return _execute(parts, restored)
 
 
+def train_as(rank: Rank, begin: Callable[[], float], explain: Callable[[Rank, Exception], Exception]) -> float:
+    """Trains a run in one of several processes.
+
+    Args:
+        begin: calls `train` or `resume`, in rank 0; the others get the run and its data from there.
+        explain: gets the error of this process and returns the one to raise.
+
+    Returns:
+        The return value of `begin`; NaN in other ranks.
+    """
+    try:
+        connect(rank)
+        if rank.number == 0:
+            try:
+                return begin()
+            finally:
+                send(rank, None)  # unless it has sent its data: the run was finished, or could not begin
+        requests.patient = True
+        with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
+            if receive(rank, Path(folder)):
+                _follow(rank, Path(folder))
+        return math.nan
+    except Exception as error:
+        raise explain(rank, error) from error
+    finally:
+        if dist.is_initialized():  # otherwise the process would end with SIGABRT, whatever its exit code
+            dist.destroy_process_group()
+
+
+def _follow(rank: Rank, folder: Path) -> None:
+    """Trains a rank with the data that rank 0 has read and checked."""
+    with trusting(folder) as run:
+        config = run.config()
+        restored = read_resume_checkpoint(run, int(config["batch_size"]), rank.count, show=False)
+        parts = assemble(config, run, resolve_devices(config["trainer"]), restored, read_prepared(folder))
+        work(parts, restored)
+
+
 def work(parts: Parts, restored: Restored | None) -> None:
     """The work of each process of a run: fit, then score validation and (unless left out) test with `best.ckpt`."""
     config, run, trainer = parts.config, parts.run, parts.trainer
@@ -105,13 +146,10 @@ def work(parts: Parts, restored: Restored | None) -> None:
 
 
 def _execute(parts: Parts, restored: Restored | None) -> float:
-    run, rank = parts.run, given_rank(str(parts.config["trainer"]["strategy"]))
-    if parts.devices.count > 1 and not rank:
-        launch(run, parts.devices, parts.prepared)
-    else:
-        if rank:
-            send(rank, lambda folder: _write_inputs(parts, folder))
-        work(parts, restored)
+    run = parts.run
+    if parts.rank.count > 1:
+        send(parts.rank, lambda folder: _write_inputs(parts, folder))
+    work(parts, restored)
     result = run.metrics()
     config, tests = parts.config, parts.prepared.catalog.test_splits
     splits = ("val", *tests) if scores_test(config) else ("val",)
@@ -123,8 +161,8 @@ def _execute(parts: Parts, restored: Restored | None) -> float:
 
 
 def _write_inputs(parts: Parts, folder: Path) -> None:
-    write_inputs(parts.prepared, folder)
-    (folder / "run.json").write_text(json.dumps(str(parts.run.path.absolute())), encoding="utf-8")
+    parts.prepared.write(folder)
+    write_job(Run(parts.run.path.absolute()), folder)
 
 
 def _print_if_test_not_scored(config: Mapping[str, Any], run: Run) -> None:

@@ -26,23 +26,20 @@ from cxr.training.world import OwnProcesses, ProcessCountCheck
 
 
 def build_trainer(
-    config: Mapping[str, Any], run: Run | None, devices: Devices, rank: Rank, task: ClassificationTask
+    config: Mapping[str, Any], run: Run, devices: Devices, rank: Rank, task: ClassificationTask
 ) -> pl.Trainer:
-    """The Trainer of one rank; without a run, one that only checks the options."""
+    """The Trainer of one rank."""
     first, terminal = rank.number == 0, sys.stderr.isatty()
-    processes = OwnProcesses(rank)
-    callbacks: list[Callback] = []
-    if run:
-        saves = config["checkpoint"]
-        callbacks = [
-            ProcessCountCheck(rank),
-            EpochLog(run.log, show=first),
-            StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
-            MidEpoch(int(config["batch_size"])),
-            RunCheckpoints(run, task.monitor, saves["every_steps"], saves["every_seconds"], saves["keep_best"]),
-        ]
-        if config["trainer"].get("profiler") and first:
-            callbacks.append(Profile(run))
+    saves = config["checkpoint"]
+    callbacks: list[Callback] = [
+        ProcessCountCheck(Rank(rank.number, devices.count)),
+        EpochLog(run.log, show=first),
+        StepLog(run.steps, int(config["trainer"]["log_every_n_steps"])),
+        MidEpoch(int(config["batch_size"])),
+        RunCheckpoints(run, task.monitor, saves["every_steps"], saves["every_seconds"], saves["keep_best"]),
+    ]
+    if config["trainer"].get("profiler") and first:
+        callbacks.append(Profile(run))
     callbacks += build_callbacks(config, task)
     if terminal and first:
         callbacks.append(TQDMProgressBar(leave=False))
@@ -56,18 +53,18 @@ def build_trainer(
             accelerator=devices.accelerator,
             devices=[rank.local % torch.cuda.device_count()] if devices.accelerator == "gpu" else 1,
             num_nodes=rank.count,
-            strategy="ddp" if rank.count > 1 and run else "auto",
+            strategy="ddp" if rank.count > 1 else "auto",
             precision=devices.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=accumulation(config, devices.count),
             callbacks=callbacks,
             logger=False,  # loggers write into the run directory and are built when it exists
-            default_root_dir=run.path if run else None,
+            default_root_dir=run.path,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_progress_bar=terminal and first,
             enable_model_summary=False,
-            enable_checkpointing=run is not None,
-            plugins=[processes, CheckpointFiles(run)] if run else [processes],
+            enable_checkpointing=True,
+            plugins=[OwnProcesses(rank), CheckpointFiles(run)],
             **options,
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:

@@ -25,7 +25,7 @@ import sys, time
 from pathlib import Path
 words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
 run = Path(words["runs_dir"]) / words["sweep"] / words["name"]
-run.mkdir(parents=True)
+run.mkdir(parents=True, exist_ok="resume" in words)
 (run / "words").write_text(" ".join(sys.argv[1:]))
 lr = float(words["optimizer.lr"])
 if lr > 0.5:
@@ -80,14 +80,16 @@ def test_a_trial_that_fails_is_one_sentence_and_three_end_the_study(tune: Progra
         assert database.execute("select distinct state from trials").fetchall() == [("FAIL",)]
 
 
-def test_a_trial_that_a_signal_stopped_is_tried_again(tune: Program, here: Path) -> None:
+def test_a_trial_that_a_signal_stopped_is_resumed_under_its_first_number(tune: Program, here: Path) -> None:
     assert tune("tune", "study=s", "trials=1").code == 75
-    assert tune("tune", "study=s", "trials=1").code == 0
-    first, again = (
-        [word for word in (here / "runs" / "s" / f"trial-{n}" / "words").read_text().split() if "trial" not in word]
-        for n in (0, 1)
-    )
-    assert first == again and len(list((here / "runs" / "s").glob("trial-*"))) == 2
+    words = here / "runs" / "s" / "trial-0" / "words"
+    first = words.read_text()
+    Path("stopped").unlink()  # it is stopped again
+    assert tune("tune", "study=s", "trials=1").code == 75
+    again = tune("tune", "study=s", "trials=1")
+    assert again.code == 0 and "trial 2 (resumes trial 0): optimizer.lr=" in again.out
+    assert words.read_text() == f"{first} resume=auto"
+    assert [run.name for run in (here / "runs" / "s").glob("trial-*")] == ["trial-0"]
 
 
 def test_finished_runs_give_the_first_trials(tune: Program, here: Path) -> None:

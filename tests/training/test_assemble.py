@@ -11,10 +11,9 @@ import timm
 import torch
 
 from cxr.errors import CxrError
-from cxr.processes.ranks import Rank
 from cxr.run.directory import Run
 from cxr.training.assemble import Parts, assemble
-from cxr.training.devices import Devices, resolve_devices
+from cxr.training.devices import Devices
 from cxr.training.prepare import prepare, read_prepared
 from cxr.training.resumption import Restored
 from cxr.training.run import train
@@ -68,9 +67,12 @@ def test_a_resumed_run_reads_no_initial_weights_and_has_its_checkpoints_preproce
     assert torch.equal(kept["trained"], given.content["cxr"]["ancestry"]["trained"])
 
 
-def test_a_rank_reads_the_checked_table_of_its_parent(
-    configure: Configure, tmp_path: Path, networks: list[str], listening: Callable[[], Any]
-) -> None:
+def test_a_rank_reads_the_checked_table_of_rank_0(
+    configure: Configure, tmp_path: Path, networks: list[str], listening: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
     config = configure("batch_size=4", "synthetic_batch_size=16")
     (tmp_path / "given").mkdir()
     prepare(config).write(tmp_path / "given")
@@ -80,7 +82,6 @@ def test_a_rank_reads_the_checked_table_of_its_parent(
             Run(tmp_path / "a"),
             Devices("cpu", 2, "32-true"),
             None,
-            Rank(1, 2),
             read_prepared(tmp_path / "given"),
         )
     assert opened.times(TABLE) == 0 and networks == ["resnet10t"]
@@ -192,9 +193,3 @@ def test_weights_trained_on_the_test_images_are_refused(trained: Trained, tmp_pa
     with pytest.raises(CxrError, match=r"the weights of init=.* trained or selected with \d+ patients of the test"):
         train(config, Run(tmp_path / "runs" / "a"))
     assert not (tmp_path / "runs").exists()
-
-
-def test_the_devices_of_a_configuration_are_those_of_its_parts(configure: Configure, tmp_path: Path) -> None:
-    config = configure("trainer=ddp", "trainer.accelerator=cpu")
-    parts = assemble(config, Run(tmp_path / "a"), resolve_devices(config["trainer"]))
-    assert parts.devices.count == 2 and parts.trainer.world_size == 1, "a parent only checks what its ranks will do"

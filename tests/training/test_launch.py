@@ -2,26 +2,24 @@
 
 import json
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import pytest
+import yaml
 
-from cxr.data.cache import Cache
-from cxr.data.catalog import Catalog
+from cxr.configuration.plugins import from_user, user_configuration
 from cxr.errors import CxrError
-from cxr.processes.ranks import Rank
 from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
-from cxr.training.devices import Devices
-from cxr.training.launch import launch, rank_of_this_process
-from cxr.training.prepare import Prepared, read_prepared
+from cxr.training.launch import launch
+from tests.end_to_end.conftest import ROOT
 
-IMAGE = pd.DataFrame({"image": ["a.png"]})
-DATA = Prepared(Catalog(IMAGE, ("Mass",), "table.csv"), Cache(Path("cache"), ("a.png",), 8), "", "")
-
+CONFIG = {"batch_size": 8, "optimizer": {"lr": 1e-5}}
 BREAKS = 'echo "data.root=/x is gone" > "$reason"; exit 1'
 LATER = 'sleep 0.2; echo "Connection closed by peer" > "$reason"; exit 1'
 DEAF = "echo $$ > \"$RUN/pid\"; trap '' TERM; exec sleep 60"
@@ -33,7 +31,7 @@ def scripts(run: Path, monkeypatch: pytest.MonkeyPatch, *ranks: str) -> None:
     """Each rank is a shell script."""
     python = run / "python"
     cases = "\n".join(f"{rank}) {script} ;;" for rank, script in enumerate(ranks))
-    python.write_text(f'#!/bin/sh\nRUN=$3 reason=$4\ncase "$LOCAL_RANK" in\n{cases}\nesac\n')
+    python.write_text(f'#!/bin/sh\nRUN={run} folder=$3 reason=$3/$LOCAL_RANK\ncase "$LOCAL_RANK" in\n{cases}\nesac\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
 
@@ -43,7 +41,7 @@ def told(run: Path, monkeypatch: pytest.MonkeyPatch, *ranks: str) -> tuple[str, 
     scripts(run, monkeypatch, *ranks)
     began = time.monotonic()
     with pytest.raises(CxrError) as failed:
-        launch(Run(run), Devices("cpu", len(ranks), "32-true"), DATA)
+        launch(CONFIG, Run(run), len(ranks))
     return str(failed.value), time.monotonic() - began
 
 
@@ -69,13 +67,20 @@ def test_ranks_that_cannot_hear_are_ended_within_seconds(
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
+def test_a_refusal_of_rank_0_is_the_sentence_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuses = 'touch "$folder/refused"; ' + BREAKS
+    assert told(tmp_path, monkeypatch, refuses, "sleep 60")[0].strip() == "data.root=/x is gone"
+
+
 def test_ranks_get_their_place_and_nothing_of_another_launchers_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"RANK": "5", "WORLD_SIZE": "9", "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
+    theirs = {"RANK": "5", "WORLD_SIZE": "9", "MASTER_PORT": "1", "TORCHELASTIC_USE_AGENT_STORE": "False"}
+    for name, value in theirs.items():
         monkeypatch.setenv(name, value)
-    says = 'echo "$RANK $LOCAL_RANK $WORLD_SIZE $TORCHELASTIC_USE_AGENT_STORE." > "$reason"; exit 1'
-    assert told(tmp_path, monkeypatch, "sleep 1", says)[0].strip().endswith(": 1 1 2 .")
+    says = 'echo "$RANK $LOCAL_RANK $WORLD_SIZE $TORCHELASTIC_USE_AGENT_STORE $MASTER_PORT." > "$reason"; exit 1'
+    said = told(tmp_path, monkeypatch, "sleep 1", says)[0].strip()
+    assert ": 1 1 2 True " in said and not said.endswith(" 1.")
 
 
 def test_a_rank_that_fails_while_the_run_is_stopped_is_reported(
@@ -87,31 +92,52 @@ def test_a_rank_that_fails_while_the_run_is_stopped_is_reported(
     try:
         requests.listen()
         with pytest.raises(Stopped):
-            launch(Run(tmp_path), Devices("cpu", 1, "32-true"), DATA)
+            launch(CONFIG, Run(tmp_path), 1)
     finally:
         signal.signal(signal.SIGTERM, kept)
         requests.received = None
     assert f"process 0 of {tmp_path}: the disk is full" in capsys.readouterr().err
 
 
-def test_a_process_learns_its_rank_from_what_the_launcher_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "5")
-    assert rank_of_this_process() == Rank(2, 5, 2)
-
-
-def test_ranks_find_the_data_as_the_parent_has_checked_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copies = 'cp -r "$(dirname "$reason")" "$RUN/given$LOCAL_RANK"'
+@pytest.mark.parametrize("new", [True, False])
+def test_ranks_find_what_the_parent_has_composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: bool) -> None:
+    copies = 'cp -r "$folder" "$RUN/given$LOCAL_RANK"; echo 0.5 > "$folder/value"'
     scripts(tmp_path, monkeypatch, copies, copies)
-    launch(Run(tmp_path), Devices("cpu", 2, "32-true"), DATA)
+    with user_configuration(new):
+        launch(CONFIG, Run(tmp_path), 2)
     for rank in (0, 1):
         given = tmp_path / f"given{rank}"
-        read = read_prepared(given)
-        pd.testing.assert_frame_equal(read.catalog.table, IMAGE)
-        assert read.cache == DATA.cache and json.loads((given / "trust.json").read_text())["plugins"] == []
+        assert yaml.safe_load((given / "config.yaml").read_text()) == CONFIG
+        assert json.loads((given / "job.json").read_text()) == {"run": str(tmp_path), "plugins": [], "own": new}
 
 
-def test_processes_that_all_end_well_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripts(tmp_path, monkeypatch, 'sleep 0.3; touch "$RUN/late"', "exit 0")
-    launch(Run(tmp_path), Devices("cpu", 2, "32-true"), DATA)
+def test_processes_that_all_end_well_are_waited_for_and_the_first_gives_the_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts(tmp_path, monkeypatch, 'echo 0.75 > "$folder/value"', 'sleep 0.3; touch "$RUN/late"')
+    assert launch(CONFIG, Run(tmp_path), 2) == 0.75
     assert (tmp_path / "late").exists()
+
+
+def test_several_devices_are_one_launch_before_anything_is_read_or_written(
+    train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[Any] = []
+
+    def record(config: dict[str, Any], run: Run, count: int) -> float:
+        launched.append((config["batch_size"], run, count, from_user()))
+        return 0.75
+
+    monkeypatch.setattr("cxr.training.launch.launch", record)
+    options = ("trainer=ddp", "trainer.accelerator=cpu", "batch_size=4", "name=a")
+    assert train(*options, "data.root=/nowhere").code == 0
+    assert launched == [(4, Run(Path("runs/a")), 2, True)] and not (here / "runs").exists()
+    (here / "runs" / "a").mkdir(parents=True)
+    refused = train(*options)
+    assert refused.code == 1 and "runs/a exists; choose another name=" in refused.err and len(launched) == 1
+
+
+def test_the_parent_of_ranks_does_not_wait_for_the_imports_of_a_training() -> None:
+    program = "import sys, cxr.cli.train, cxr.training.devices, cxr.training.launch; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"lightning", "timm", "pandas", "scipy"} & set(done.stdout.split())

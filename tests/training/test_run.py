@@ -14,8 +14,6 @@ import torch
 from cxr.errors import CxrError
 from cxr.files.locking import locked
 from cxr.run.directory import Run
-from cxr.training.devices import Devices
-from cxr.training.prepare import Prepared
 from cxr.training.run import resume, train
 from tests.training.conftest import Configure, Trained, composed
 
@@ -164,23 +162,9 @@ def test_a_run_that_was_deleted_during_training_is_reported_and_stays_deleted(
     assert not list(run.path.rglob("*.ckpt"))
 
 
-def test_several_devices_are_one_launch_of_what_was_checked(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run, launched = Run(tmp_path / "runs" / "a"), []
-
-    def launch(of: Run, devices: Devices, prepared: Prepared) -> None:
-        assert run.config_path.exists()
-        launched.append((of, devices.count, len(prepared.catalog)))
-        numbers = {"val": {"macro_auroc": 0.75}, "test": {"macro_auroc": None}, "best_epoch": 0, "max_epochs": 1}
-        run.metrics_path.write_text(json.dumps(numbers))
-
-    monkeypatch.setattr("cxr.training.run.launch", launch)
-    assert train(configure("trainer=ddp", "trainer.accelerator=cpu"), run) == 0.75
-    assert launched == [(run, 2, 24)]
-    said = capsys.readouterr().out
-    assert f"{run.path}: best epoch 1, macro AUROC 0.7500 val, undefined test\n" in said
-    assert "images of 12 patients, 14 findings" in said
+def test_several_devices_without_their_processes_are_refused(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(CxrError, match="process 0 of 2 is connected as process 0 of 1"):
+        train(configure("trainer=ddp", "trainer.accelerator=cpu"), Run(tmp_path / "runs" / "a"))
 
 
 def test_a_name_that_is_taken_is_refused(trained: Trained, copied: Run) -> None:

@@ -28,7 +28,7 @@ def same_rank() -> Iterator[None]:
     rank_zero_only.rank = 0
 
 
-def made(run: Run | None, *options: str, devices: Devices = CPU, rank: Rank = Rank()) -> pl.Trainer:  # noqa: B008
+def made(run: Run, *options: str, devices: Devices = CPU, rank: Rank = Rank()) -> pl.Trainer:  # noqa: B008
     return build_trainer(composed("trainer=cpu", *options), run, devices, rank, MultiLabel())
 
 
@@ -51,11 +51,6 @@ def test_a_rank_has_the_number_it_was_given(tmp_path: Path) -> None:
     assert not trainer.is_global_zero
 
 
-def test_without_a_run_options_of_several_devices_are_checked_by_one_process() -> None:
-    trainer = made(None, "batch_size=4", "synthetic_batch_size=24", devices=Devices("cpu", 3, "32-true"))
-    assert (trainer.world_size, trainer.accumulate_grad_batches) == (1, 2)
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -66,18 +61,15 @@ def test_without_a_run_options_of_several_devices_are_checked_by_one_process() -
         (["batch_size=4", "synthetic_batch_size=6"], "^synthetic_batch_size=6 is not a multiple of batch_size=4"),
     ],
 )
-@pytest.mark.parametrize("there", [True, False])
-def test_options_that_lightning_refuses_are_one_sentence(
-    tmp_path: Path, options: list[str], said: str, there: bool
-) -> None:
+def test_options_that_lightning_refuses_are_one_sentence(tmp_path: Path, options: list[str], said: str) -> None:
     with pytest.raises(CxrError, match=said) as refused:
-        made(Run(tmp_path) if there else None, *options)
+        made(Run(tmp_path), *options)
     assert "\n" not in str(refused.value)
 
 
-def test_a_precision_that_does_not_exist_is_refused() -> None:
+def test_a_precision_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match=r"^trainer: .*17-true"):
-        made(None, devices=Devices("cpu", 1, "17-true"))
+        made(Run(tmp_path), devices=Devices("cpu", 1, "17-true"))
 
 
 def test_lightnings_notices_are_not_shown() -> None:

@@ -16,7 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cxr.errors import CxrError
 from cxr.processes.ranks import Rank
-from cxr.training.world import OwnProcesses, ProcessCountCheck, connect, first_failure, receive, send
+from cxr.training.exchange import connect, first_failure, receive, send
+from cxr.training.world import OwnProcesses, ProcessCountCheck
 from tests.end_to_end.conftest import ROOT, SMALL
 
 SLURM = {
