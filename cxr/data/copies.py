@@ -1,4 +1,4 @@
-"""Finds the same radiograph in several merged sets, and leaves out copies that would be in two splits.
+"""Finds the same radiograph under two names, in merged sets or in a run's training, and leaves copies out.
 
 Every image is described by its detail, the image minus its blur over the local deviation, which changes of size, JPEG
 compression, contrast and inversion hardly touch. Pairs with correlated details of 16 x 16 are compared at 64 x 64.
@@ -24,11 +24,11 @@ _HASH, _CONFIRMED = 0.87, 0.85  # least correlations at 16 x 16 and at 64 x 64
 _ROWS, _COLUMNS = 2048, 8192  # of one product of hashes
 
 
-def find_copies(images: NDArray[np.uint8], source: Sequence[str]) -> list[tuple[int, int, float]]:
+def find_copies(images: Sequence[NDArray[np.uint8]], source: Sequence[str]) -> list[tuple[int, int, float]]:
     """Pairs of images of different sets that show the same radiograph, with their correlation at 64 x 64.
 
     Args:
-        images: (N, S, S).
+        images: N of (S, S).
         source: (N,) names of their sets.
     """
     sets = np.asarray(source)
@@ -91,6 +91,43 @@ def without_copies(catalog: Catalog, usable: Catalog, cache: Cache, on_error: st
     return usable.only(kept)
 
 
+def without_trained(
+    catalog: Catalog, cache: Cache, trained: Sequence[str], training: Cache, on_error: str, run: str
+) -> Catalog:
+    """The catalog without patients of whom an image is one that a run was trained with, under whatever name.
+
+    Args:
+        catalog: of another data set.
+        cache: of its images.
+        trained: images that the run was trained or selected with.
+        training: the cache of these images, of the same size.
+        on_error: `fail` refuses such images; `skip` leaves their patients out and prints the number.
+        run: name of the run in messages.
+
+    Raises:
+        CxrError: there are such images and `on_error` is `fail`, or no image is left.
+    """
+    names = [*trained, *catalog.table["image"]]
+    arrays = np.asarray(training.open()), np.asarray(cache.open())
+    rows = training.positions(trained), cache.positions(catalog.table["image"])
+    images = [array[row] for array, chosen in zip(arrays, rows, strict=True) for row in chosen]
+    print(f"comparing {len(rows[1]):,} images with {len(trained):,} that {run} was trained with", flush=True)
+    found = find_copies(images, ["trained"] * len(trained) + ["other"] * len(catalog))
+    if not found:
+        return catalog
+    copies = {names[b]: f"{names[b]} ({names[a]})" for a, b, _ in found}
+    count = f"{len(copies)} of {len(catalog)} images of {catalog.origin} are images that {run} was trained with"
+    count += f", under other names: {some(list(copies.values()))}"
+    if on_error == "fail":
+        raise CxrError(f"{count}; evaluate it on other images, or pass cache.on_error=skip to leave their patients out")
+    table = catalog.table
+    kept = ~table["patient"].isin(table["patient"][table["image"].isin(copies)]).to_numpy()
+    if not kept.any():
+        raise CxrError(f"{count}; no other patient is left to evaluate it on")
+    print(f"{count}; {(~kept).sum()} images, with all of such patients, are left out", flush=True)
+    return catalog.only(kept)
+
+
 def _pairs(cache: Cache, write: bool) -> list[tuple[str, str]]:
     """The pairs in `copies.csv` of a cache, which is written if it is missing."""
     path, known = cache.folder / COPIES, set(cache.names)
@@ -102,7 +139,7 @@ def _pairs(cache: Cache, write: bool) -> list[tuple[str, str]]:
     except FileNotFoundError:
         pass
     print(f"searching {len(known):,} images for copies between the sets", flush=True)
-    found = find_copies(cache.open(), [name.partition("/")[0] for name in cache.names])
+    found = find_copies(list(np.asarray(cache.open())), [name.partition("/")[0] for name in cache.names])
     pairs = [(cache.names[a], cache.names[b], f"{correlation:.3f}") for a, b, correlation in found]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("image", "copy", "correlation"), *pairs])

@@ -12,7 +12,7 @@ from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions
-from cxr.run.splits import describe_split
+from cxr.run.splits import OWN, describe_split
 
 SUPPORTED = f"{MACRO} ({FEWEST}+ patients each)"
 ALONE = "auroc_attributes_only"
@@ -47,8 +47,18 @@ def split_note(run: Run, val: Predictions, test: Predictions | None, metrics: Ma
     """Which split and labels these are; where test was not scored, only their fingerprints."""
     split, labels = (str(metrics.get(key) or "unknown")[:16] for key in ("split_fingerprint", "labels_sha256"))
     trained = "" if run.best.exists() or metrics.get("split_fingerprint") else "; training patients are unknown"
-    kind = "test was not scored" if test is None else f"{describe_split(val, test)}{trained}"
+    kind = "test was not scored" if test is None else f"{split_of(val, test, metrics)}{trained}"
     return f"Split: {kind} (split {split}, labels {labels})."
+
+
+def split_of(val: Predictions, test: Predictions, metrics: Mapping[str, Any]) -> str:
+    """The text of `describe_split`; of another data set than the run's, its name, and what is unusual of the split."""
+    kind, place = describe_split(val, test), metrics.get("external")
+    if not isinstance(place, Mapping):
+        return kind
+    images = "all images" if place.get("images") == "all" else "test split"
+    unusual = "" if kind == OWN else f", {kind}"
+    return f"{images} of data={place.get('data')}, scored by {place.get('run')}{unusual}"
 
 
 def write_tables(

@@ -10,6 +10,7 @@ from cxr.run.predictions import Predictions
 # SHA-256 of the sorted names of the published test_list.txt of ChestX-ray14, joined by line feeds: 25,596 images.
 NIH_TEST = "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc"
 NOT_DISJOINT = "NOT patient-disjoint"
+OWN = "own patient split"
 
 
 def check_chosen_on_validation(val: Predictions, test: Predictions | None, what: str) -> None:
@@ -47,7 +48,7 @@ def describe_split(val: Predictions, test: Predictions) -> str:
     shared = sorted(set(val.patient) & set(test.patient))
     if shared:
         return f"{NOT_DISJOINT}: {len(shared)} patients are in validation and test, such as {shared[0]}"
-    kind = "official NIH split" if images_sha256(list(test.image)) == NIH_TEST else "own patient split"
+    kind = "official NIH split" if images_sha256(list(test.image)) == NIH_TEST else OWN
     own = {*val.patient}
     alike = [pair for pair in alike_but_zeros([*own, *test.patient]) if (pair[0] in own) != (pair[1] in own)]
     if alike:
