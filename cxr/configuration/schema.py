@@ -238,7 +238,6 @@ class CacheHere:
     """`cache` of the programs that read runs."""
 
     dir: str | None
-    on_error: Literal["fail", "skip"] = "fail"
 
 
 @dataclass(frozen=True, kw_only=True)
