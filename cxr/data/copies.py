@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxr.data.cache import Cache
 from cxr.data.catalog import SPLITS, Catalog, some
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
 
@@ -77,17 +77,18 @@ def without_copies(catalog: Catalog, usable: Catalog, cache: Cache, on_error: st
             continue
         shown.append(f"{pair[0]} ({side[pair[0]]}) and {pair[1]} ({side[pair[1]]})")
     if harmless:
-        print(f"{harmless} images are in several sets, for the same patient on the same side", flush=True)
+        print(f"in several sets, for the same patient on the same side: {counted(harmless, 'image')}", flush=True)
     if not shown:
         return usable
-    count = f"{len(shown)} radiographs are in several sets for different patients or in two splits: {some(shown)}"
+    number = counted(len(shown), "radiograph")
+    count = f"in several sets for different patients or in two splits: {number}: {some(shown)}"
     if on_error == "fail":
         raise CxrError(
             f"{count}; leave one of the sets out, or pass cache.on_error=skip to leave copies out (all pairs are in "
             f"{cache.folder / COPIES})"
         )
     kept = ~(usable.table["image"].isin(images) | usable.table["patient"].isin(patients)).to_numpy()
-    print(f"{count}; {(~kept).sum()} images, with all of such patients, are left out", flush=True)
+    print(f"{count}; left out, with all of such patients: {counted((~kept).sum(), 'image')}", flush=True)
     return usable.only(kept)
 
 
@@ -111,7 +112,7 @@ def without_trained(
     arrays = np.asarray(training.open()), np.asarray(cache.open())
     rows = training.positions(trained), cache.positions(catalog.table["image"])
     images = [array[row] for array, chosen in zip(arrays, rows, strict=True) for row in chosen]
-    print(f"comparing {len(rows[1]):,} images with {len(trained):,} that {run} was trained with", flush=True)
+    print(f"comparing {counted(len(catalog), 'image')} with {len(trained):,} that {run} was trained with", flush=True)
     found = find_copies(images, ["trained"] * len(trained) + ["other"] * len(catalog))
     if not found:
         return catalog
@@ -124,7 +125,7 @@ def without_trained(
     kept = ~table["patient"].isin(table["patient"][table["image"].isin(copies)]).to_numpy()
     if not kept.any():
         raise CxrError(f"{count}; no other patient is left to evaluate it on")
-    print(f"{count}; {(~kept).sum()} images, with all of such patients, are left out", flush=True)
+    print(f"{count}; left out, with all of such patients: {counted((~kept).sum(), 'image')}", flush=True)
     return catalog.only(kept)
 
 
@@ -138,7 +139,7 @@ def _pairs(cache: Cache, write: bool) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in rows]
     except FileNotFoundError:
         pass
-    print(f"searching {len(known):,} images for copies between the sets", flush=True)
+    print(f"searching {counted(len(known), 'image')} for copies between the sets", flush=True)
     found = find_copies(list(np.asarray(cache.open())), [name.partition("/")[0] for name in cache.names])
     pairs = [(cache.names[a], cache.names[b], f"{correlation:.3f}") for a, b, correlation in found]
     text = io.StringIO()

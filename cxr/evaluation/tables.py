@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cxr.errors import counted
 from cxr.evaluation.evaluate import of_test
 from cxr.figures.tables import MACRO, Cell, Table
 from cxr.metrics.patients import FEWEST
@@ -38,7 +39,7 @@ def notes_of(
     times = count_test(ledger, test, name, by)
     return [
         split_note(run, val, test, metrics),
-        f"This test split has been scored {times} time{'s' * (times != 1)} in {ledger.parent.name or ledger.parent}.",
+        f"This test split has been scored {counted(times, 'time')} in {ledger.parent.name or ledger.parent}.",
         *unknown_note({name: unknown_of(metrics)}),
     ]
 
@@ -127,7 +128,7 @@ def _auroc(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: 
         named = [f"{name} ({', '.join(metrics)})" for name, metrics in constant.items() if metrics]
         texts += [f"No interval, since all resamples have the same value: {', '.join(named)}."] * bool(named)
     intervals = [*_METRICS, "auroc_delong", ALONE]
-    return Table(f"{title}: {test['n']} images", columns, rows, [*texts, *notes], intervals)
+    return Table(f"{title}: {counted(test['n'], 'image')}", columns, rows, [*texts, *notes], intervals)
 
 
 def _accuracy(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> Table:
@@ -226,11 +227,11 @@ def _subgroups(divisions: Mapping[str, Any], findings: Sequence[str], title: str
         texts += [f"{attribute}, too few patients: {'; '.join(few)}."] * bool(few)
         common = about.get("macro_auroc_gap_findings", findings)
         if about["macro_auroc_gap"] is not None and len(common) < len(findings):
-            texts.append(f"{attribute}, gap of AUROC over {len(common)} findings: {', '.join(common)}.")
+            texts.append(f"{attribute}, gap of AUROC over {counted(len(common), 'finding')}: {', '.join(common)}.")
         lost = {name: group.get("undefined_resamples", 0) for name, group in about["groups"].items()}
         if any(lost.values()):
-            counted = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
-            texts.append(f"{attribute}, resamples without a value, left out: {counted}.")
+            each = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
+            texts.append(f"{attribute}, resamples without a value, left out: {each}.")
     columns = ["group", "images", "patients", "positives", "macro_auroc", "mean_sensitivity"]
     return Table(f"{title}: subgroups", columns, rows, [*texts, *notes], ["macro_auroc"])
 
@@ -251,7 +252,7 @@ def _localisation(about: Mapping[str, Any], findings: Sequence[str], title: str,
     rows.append([MACRO, *(about[m]["macro"] for m in metrics)])
     rows += [[SUPPORTED, *(means.get(m) for m in metrics)] for means in _of_supported(about)]
     texts = [*few_patients(_few(about)), *_undefined_resamples(about), *notes]
-    title = f"{title}: attention against {about['pairs']} boxed findings"
+    title = f"{title}: attention against {counted(about['pairs'], 'boxed finding')}"
     return Table(title, ["finding", *metrics], rows, texts, metrics)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from cxr.data.split import alike_but_zeros
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.run.predictions import Predictions
 
 # SHA-256 of the sorted names of the published test_list.txt of ChestX-ray14, joined by line feeds: 25,596 images.
@@ -47,7 +47,7 @@ def describe_split(val: Predictions, test: Predictions) -> str:
     """Describes a split: official or own, and whether patients are shared or differ only by leading zeros."""
     shared = sorted(set(val.patient) & set(test.patient))
     if shared:
-        return f"{NOT_DISJOINT}: {len(shared)} patients are in validation and test, such as {shared[0]}"
+        return f"{NOT_DISJOINT}: validation and test share {counted(len(shared), 'patient')}, such as {shared[0]}"
     kind = "official NIH split" if images_sha256(list(test.image)) == NIH_TEST else OWN
     own = {*val.patient}
     alike = [pair for pair in alike_but_zeros([*own, *test.patient]) if (pair[0] in own) != (pair[1] in own)]

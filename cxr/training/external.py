@@ -15,7 +15,7 @@ from cxr.data.copies import without_trained
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sources.merged import hides_common_images, ids_of, owner, reader_of, renamed
 from cxr.data.split import split_fingerprint
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.findings import unified
 from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry
@@ -99,7 +99,8 @@ class External:
         test = predict(loaded, data, "test", device_of(str(self.options["accelerator"])))
         val = self._finished.predictions(("val",))[0]["val"]
         unscored = [name for name in catalog.findings if name not in common]
-        print(f"{len(test)} images of {self.name}, {len(common)} findings in common: {some(common, 20)}", flush=True)
+        numbers = f"{counted(len(test), 'image')} of {self.name}, {counted(len(common), 'finding')}"
+        print(f"{numbers} in common: {some(common, 20)}", flush=True)
         if unscored:
             print(f"not in {self.name}: {some(unscored, 20)}", flush=True)
         return {"val": only(val, common), "test": only(test, common)}, frozenset({"val", "test"})

@@ -115,7 +115,7 @@ def test_images_left_out_on_purpose_may_stand_in_a_list(tmp_path: Path) -> None:
 def test_patient_on_both_sides_is_refused_with_the_id(
     tmp_path: Path, lists: dict[str, list[str]], patient: str, where: str
 ) -> None:
-    with pytest.raises(CxrError, match=rf"the split leaks: patient {patient} has images in {where} \(1 such patients"):
+    with pytest.raises(CxrError, match=rf"the split leaks: patient {patient} has images in {where} \(1 such patient"):
         split(tmp_path, THREE | lists)
 
 

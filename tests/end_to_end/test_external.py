@@ -117,7 +117,7 @@ def films_of_the_training_are_refused_or_left_out(
     assert f"films/h07.png ({copied}); evaluate it on other images, or pass cache.on_error=skip" in refused.err
     done = program(*arguments, "resamples=50", "cache.on_error=skip")
     assert done.code == 0, done.err
-    assert f"{60 - kept} images, with all of such patients, are left out" in done.out
+    assert f"left out, with all of such patients: {60 - kept} image" in done.out
     test = pd.read_parquet(here / "runs" / "a" / "external" / "table" / "predictions" / "test.parquet")
     assert len(test) == kept and patient not in set(test["patient"])
 
