@@ -1,4 +1,4 @@
-"""The exception for errors that users can fix."""
+"""The exception for errors that users can fix, and words of messages."""
 
 
 class CxrError(Exception):
@@ -6,6 +6,11 @@ class CxrError(Exception):
 
     Programs print its text without a traceback and exit with code 1.
     """
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, such as `1 image` and `1,200 images`; `plural` is for nouns that take no s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def first_line(error: BaseException) -> str:

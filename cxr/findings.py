@@ -81,6 +81,11 @@ def unified(name: str) -> str:
     return _UNIFIED.get(plain(name), name)
 
 
+def is_published(name: str) -> bool:
+    """Whether a public data set labels a finding of this name, however it is written."""
+    return plain(name) in _UNIFIED
+
+
 def check_known(names: Iterable[str], known: Sequence[str], option: str) -> None:
     """Raises CxrError if one of `names` is not in `known`, naming `option`, the closest names and all valid ones."""
     for name in names:

@@ -6,7 +6,7 @@ from cxr.cli.options import plain
 from cxr.cli.program import Program
 from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import CacheAlone
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 
 
 def job(config: DictConfig) -> float:
@@ -23,17 +23,20 @@ def job(config: DictConfig) -> float:
     if not config.verify:
         made = cached(catalog, chosen, check=False)
         found, usable = made.cache, len(made.catalog)
-        print(f"{found.folder}: {len(found.names)} images at {found.size} px, {usable} of them usable", flush=True)
+        print(
+            f"{found.folder}: {counted(len(found.names), 'image')} at {found.size} px, {usable:,} of them usable",
+            flush=True,
+        )
         return usable
     folder, differences = verify(catalog, root, settings)
     for image, reason in differences.items():
         print(f"{image}: {reason}")
     if differences:
         raise CxrError(
-            f"{len(differences)} images differ from {folder}; build again without verify=true, which reuses unchanged "
-            "images (if rows of the cache have changed, remove that folder first)"
+            f"{folder} differs in {counted(len(differences), 'image')}; build again without verify=true, which reuses "
+            "unchanged images (if rows of the cache have changed, remove that folder first)"
         )
-    print(f"{folder}: its {len(catalog)} images match the manifest", flush=True)
+    print(f"{folder} matches its manifest in {counted(len(catalog), 'image')}", flush=True)
     return len(catalog)
 
 

@@ -59,9 +59,11 @@ def job(config: DictConfig) -> float | None:
         if options["zero_shot"]:
             raise CxrError("zero_shot scores the run's own data set; leave out data=NAME")
         return evaluate_elsewhere(options, str(name))
-    for key, default in (("images", "test"), ("external", None)):
-        if options[key] != default:
-            raise CxrError(f"{key}={options[key]} is for another data set; pass data=NAME with it, or leave it out")
+    elsewhere = {"images": "test", "external": None, "cache.on_error": "fail"}
+    given = {**options, "cache.on_error": options["cache"]["on_error"]}
+    for key, default in elsewhere.items():
+        if given[key] != default:
+            raise CxrError(f"{key}={given[key]} is for another data set; pass data=NAME with it, or leave it out")
     return evaluate(options)
 
 
@@ -78,7 +80,7 @@ PROGRAM = Program(
     options=(
         "run", "resamples", "seed", "points.sensitivity",
         "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "tta",
-        "accelerator", "data.root", "cache.dir",
+        "accelerator", "data.root", "cache.dir", "cache.on_error",
     ),
     schema=Evaluate,
     job=job,

@@ -11,7 +11,7 @@ from cxr.cli.options import plain
 from cxr.cli.program import Program
 from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import Inspect
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 
 if TYPE_CHECKING:
     from cxr.data.catalog import Catalog
@@ -79,22 +79,22 @@ def _write_roles(path: Path, data: dict[str, Any]) -> None:
 
 def _unopened(catalog: "Catalog", root: str) -> list[str]:
     """Archives below a folder that were not read: all of them if each image is a file outside them, else none."""
-    from cxr.data.archives import SUFFIXES, split_path
+    from cxr.data.archives import is_archive, split_path
     from cxr.data.sources.images import files_below
 
     folder = Path(root).expanduser()
     if not folder.is_dir() or any(not path or split_path(path) for path in catalog.table["path"]):
         return []
-    return sorted(name for name in files_below(folder) if name.endswith(SUFFIXES))
+    return sorted(name for name in files_below(folder) if is_archive(name))
 
 
 def _images(catalog: "Catalog") -> list[str]:
     table = catalog.table
     absent, ages = int((table["path"] == "").sum()), table["age"].dropna()
-    images = f"{len(table):,} images of {table['patient'].nunique():,} patients"
+    images = f"{counted(len(table), 'image')} of {counted(table['patient'].nunique(), 'patient')}"
     years = f"{ages.min():.0f} to {ages.max():.0f} years, " if len(ages) else ""
     return [
-        images + (f"; {absent:,} images have no file" if absent else ""),
+        images + (f"; without a file: {counted(absent, 'image')}" if absent else ""),
         f"sex: {_counts(table['sex'])}",
         f"view: {_counts(table['view'])}",
         f"age: {years}unknown {len(table) - len(ages):,}",
@@ -127,7 +127,7 @@ def _splits(catalog: "Catalog") -> list[str]:
         without = [f for f in catalog.findings if not ((labels[f] == 1).any() and (labels[f] == 0).any())]
         if without:
             lines.append(
-                f"{name} lacks positives or negatives of {len(without)} findings, which have no AUROC there: "
+                f"{name} lacks positives or negatives, and so an AUROC, of {counted(len(without), 'finding')}: "
                 + ", ".join(without[:_SHOWN])
                 + (" ..." if len(without) > _SHOWN else "")
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr.cli.program import Program
 from cxr.configuration.programs import Predict
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,7 +45,7 @@ def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
     refused = score_files(model, inputs, out, chosen["batch_size"], workers, maps)
     why = "; their rows have status refused and a reason" if refused else ""
-    print(f"{out}: {len(inputs.paths)} files, {refused} of them could not be used{why}", flush=True)
+    print(f"{out}: {counted(len(inputs.paths), 'file')}, {refused} of them could not be used{why}", flush=True)
 
 
 def _model(chosen: dict[str, Any]) -> "Model":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
-from cxr.errors import CxrError, first_line
+from cxr.errors import CxrError, counted, first_line
 from cxr.files.writing import write_text
 from cxr.run.directory import runs_of
 
@@ -141,11 +141,11 @@ def report(study: "Study", content: Mapping[str, Any], folder: Path, words: Sequ
     again = shlex.join([f"--config-dir={folder}", "experiment=best", *kept, "seed=0,1,2,3,4", *where, sweep])
     chosen = " ".join(f"{key}={'null' if value is None else value}" for key, value in best.params.items())
     text = (
-        f"{content['study']}: {len(states)} trials, of which {states.count(TrialState.PRUNED)} were pruned and "
-        f"{states.count(TrialState.FAIL)} failed\n"
+        f"{content['study']}: {counted(len(states), 'trial')}, pruned: {states.count(TrialState.PRUNED)}, failed: "
+        f"{states.count(TrialState.FAIL)}\n"
         f"best: trial {best.number}, {content['metric']} {best.value:.4f}: {chosen}\n"
-        f"It is the best of {len(done)} values on the same validation images, and therefore optimistic. Train it anew "
-        f"with several seeds:\npython train.py -m {again}\n"
+        f"It is the best of {counted(len(done), 'value')} on the same validation images, and therefore optimistic. "
+        f"Train it anew with several seeds:\npython train.py -m {again}\n"
     )
     write_text(folder / "report.txt", text)
     print(text, end="", flush=True)

@@ -12,7 +12,7 @@ from cxr import __version__
 from cxr.cli import conf_dir
 from cxr.cli.program import program_of
 from cxr.configuration.kinds import checked
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 
 PROGRAMS = {
     "predict": "scores new images, one row per file",
@@ -83,7 +83,8 @@ def _start(program: str, chosen: dict[str, Any]) -> None:
     else:
         model = load_bundle(chosen["bundle"], chosen["digest"])
         system = model.system
-        print(f"{chosen['bundle']}: {system.name}, {len(system.members)} networks, {len(system.findings)} findings")
+        numbers = f"{counted(len(system.members), 'network')}, {counted(len(system.findings), 'finding')}"
+        print(f"{chosen['bundle']}: {system.name}, {numbers}")
         print(f"digest {model.digest}")
 
 

@@ -43,6 +43,13 @@ class TextHere:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CacheElsewhere(CacheHere):
+    """`cache` of `evaluate`."""
+
+    on_error: Literal["fail", "skip"] = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """The program `evaluate`."""
 
@@ -60,7 +67,7 @@ class Evaluate:
     text: TextHere
     accelerator: Accelerator
     data: DataHere
-    cache: CacheHere
+    cache: CacheElsewhere
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from cxr.imaging.decode import read_file
 from cxr.imaging.limits import MOST_BYTES, BadImage
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
-_THROUGH = re.compile(r"(.*?\.(?:tar|tar\.gz|tgz|zip))/(.+)", re.DOTALL)
+_THROUGH = re.compile(r"(.*?\.(?:tar|tar\.gz|tgz|zip))/(.+)", re.DOTALL | re.IGNORECASE)
 _MOST_MEMBERS = 2_000_000
 _RATIO, _SPARE = 100, 1 << 24  # what an archive holds, in lengths of the archive and bytes; images hardly compress
 _MOST_AT_ONCE = 1 << 24  # bytes of a header
@@ -40,6 +40,19 @@ def split_path(path: str) -> tuple[str, str] | None:
     """The archive and the name in it of a path that leads through an archive; none for any other path."""
     found = _THROUGH.fullmatch(path)
     return (found[1], found[2]) if found and _is_file(found[1]) else None
+
+
+def is_archive(path: str) -> bool:
+    """Whether the name of a file is that of an archive, in any case."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def _is_compressed(archive: str) -> bool:
+    return archive.lower().endswith((".gz", ".tgz"))
+
+
+def _is_zip(archive: str) -> bool:
+    return archive.lower().endswith(".zip")
 
 
 @lru_cache(maxsize=1024)
@@ -79,7 +92,7 @@ def members_of(archives: Sequence[Path]) -> dict[str, Mapping[str, int]]:
 
 @lru_cache(maxsize=1024)
 def _members(archive: str, length: int, modified: int) -> Mapping[str, int]:
-    if not archive.endswith((".gz", ".tgz")):
+    if not _is_compressed(archive):
         return _listed(archive)
     path = Path(archive)
     kept = default_directory(path.parent) / f"{path.name}.json"
@@ -97,7 +110,7 @@ def _members(archive: str, length: int, modified: int) -> Mapping[str, int]:
 def _listed(archive: str) -> dict[str, int]:
     found: dict[str, int] = {}
     try:
-        for name, length in _zip_members(archive) if archive.endswith(".zip") else _tar_members(archive):
+        for name, length in _zip_members(archive) if _is_zip(archive) else _tar_members(archive):
             name = _checked(name.removeprefix("./"), archive)
             if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
                 continue
@@ -158,8 +171,8 @@ class _Tar:
 
     def __init__(self, archive: str) -> None:
         self.archive, self.most = archive, _most(archive)
-        compressed = archive.endswith((".gz", ".tgz"))
-        self.file = cast("IO[bytes]", gzip.open(archive) if compressed else Path(archive).open("rb"))  # noqa: SIM115
+        opened = gzip.open(archive) if _is_compressed(archive) else Path(archive).open("rb")  # noqa: SIM115
+        self.file = cast("IO[bytes]", opened)
         self.header = b""
 
     def __enter__(self) -> "_Tar":
@@ -242,7 +255,7 @@ def every_content(paths: Sequence[str]) -> Iterator[tuple[int, bytes | BadImage]
 
 def _read(archive: str, names: Mapping[str, object]) -> Iterator[tuple[str, bytes | BadImage]]:
     try:
-        if archive.endswith(".zip"):
+        if _is_zip(archive):
             with zipfile.ZipFile(archive) as file:
                 for entry in sorted(file.infolist(), key=lambda entry: entry.header_offset):
                     if (name := entry.filename.removeprefix("./")) in names:

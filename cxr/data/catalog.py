@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.data.boxes import check_boxes, no_boxes
 from cxr.data.soft import SOFT, check_soft, soft_targets
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.findings import Place, check_known, check_names, check_printable
 
 # The columns of every source in addition to its findings.
@@ -135,8 +135,8 @@ def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mappin
         blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
         if blank.any():
             raise CxrError(
-                f"{origin} has {blank.sum()} rows without {column} (line {listed(blank)}), column {named[column]!r}; "
-                "fill or remove them"
+                f"{origin} has {counted(blank.sum(), 'row')} without {column} (line {listed(blank)}), column "
+                f"{named[column]!r}; fill or remove them"
             )
     check_names(catalog.findings, "finding", origin)
     taken = [name for name in catalog.findings if name in (*COLUMNS, "split") or name.startswith(SOFT)]
@@ -148,8 +148,8 @@ def check(catalog: Catalog, lines: Sequence[int] | None = None, headings: Mappin
     if twice.any():
         same = table["image"] == table["image"][twice].iloc[0]
         raise CxrError(
-            f"{origin} lists {some(table['image'][twice])} more than once ({twice.sum()} duplicate rows), the first on "
-            f"lines {listed(same)}, column {named['image']!r}; keep one row per image"
+            f"{origin} lists {some(table['image'][twice])} more than once ({counted(twice.sum(), 'duplicate row')}), "
+            f"the first on lines {listed(same)}, column {named['image']!r}; keep one row per image"
         )
     labels = table[list(catalog.findings)]
     wrong = ~((labels == 0) | (labels == 1) | labels.isna())

@@ -1,4 +1,4 @@
-"""Finds the same radiograph in several merged sets, and leaves out copies that would be in two splits.
+"""Finds the same radiograph under two names, in merged sets or in a run's training, and leaves copies out.
 
 Every image is described by its detail, the image minus its blur over the local deviation, which changes of size, JPEG
 compression, contrast and inversion hardly touch. Pairs with correlated details of 16 x 16 are compared at 64 x 64.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxr.data.cache import Cache
 from cxr.data.catalog import SPLITS, Catalog, some
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.files.reading import read_text
 from cxr.files.writing import write_text
 
@@ -24,11 +24,11 @@ _HASH, _CONFIRMED = 0.87, 0.85  # least correlations at 16 x 16 and at 64 x 64
 _ROWS, _COLUMNS = 2048, 8192  # of one product of hashes
 
 
-def find_copies(images: NDArray[np.uint8], source: Sequence[str]) -> list[tuple[int, int, float]]:
+def find_copies(images: Sequence[NDArray[np.uint8]], source: Sequence[str]) -> list[tuple[int, int, float]]:
     """Pairs of images of different sets that show the same radiograph, with their correlation at 64 x 64.
 
     Args:
-        images: (N, S, S).
+        images: N of (S, S).
         source: (N,) names of their sets.
     """
     sets = np.asarray(source)
@@ -77,18 +77,56 @@ def without_copies(catalog: Catalog, usable: Catalog, cache: Cache, on_error: st
             continue
         shown.append(f"{pair[0]} ({side[pair[0]]}) and {pair[1]} ({side[pair[1]]})")
     if harmless:
-        print(f"{harmless} images are in several sets, for the same patient on the same side", flush=True)
+        print(f"in several sets, for the same patient on the same side: {counted(harmless, 'image')}", flush=True)
     if not shown:
         return usable
-    count = f"{len(shown)} radiographs are in several sets for different patients or in two splits: {some(shown)}"
+    number = counted(len(shown), "radiograph")
+    count = f"in several sets for different patients or in two splits: {number}: {some(shown)}"
     if on_error == "fail":
         raise CxrError(
             f"{count}; leave one of the sets out, or pass cache.on_error=skip to leave copies out (all pairs are in "
             f"{cache.folder / COPIES})"
         )
     kept = ~(usable.table["image"].isin(images) | usable.table["patient"].isin(patients)).to_numpy()
-    print(f"{count}; {(~kept).sum()} images, with all of such patients, are left out", flush=True)
+    print(f"{count}; left out, with all of such patients: {counted((~kept).sum(), 'image')}", flush=True)
     return usable.only(kept)
+
+
+def without_trained(
+    catalog: Catalog, cache: Cache, trained: Sequence[str], training: Cache, on_error: str, run: str
+) -> Catalog:
+    """The catalog without patients of whom an image is one that a run was trained with, under whatever name.
+
+    Args:
+        catalog: of another data set.
+        cache: of its images.
+        trained: images that the run was trained or selected with.
+        training: the cache of these images, of the same size.
+        on_error: `fail` refuses such images; `skip` leaves their patients out and prints the number.
+        run: name of the run in messages.
+
+    Raises:
+        CxrError: there are such images and `on_error` is `fail`, or no image is left.
+    """
+    names = [*trained, *catalog.table["image"]]
+    arrays = np.asarray(training.open()), np.asarray(cache.open())
+    rows = training.positions(trained), cache.positions(catalog.table["image"])
+    images = [array[row] for array, chosen in zip(arrays, rows, strict=True) for row in chosen]
+    print(f"comparing {counted(len(catalog), 'image')} with {len(trained):,} that {run} was trained with", flush=True)
+    found = find_copies(images, ["trained"] * len(trained) + ["other"] * len(catalog))
+    if not found:
+        return catalog
+    copies = {names[b]: f"{names[b]} ({names[a]})" for a, b, _ in found}
+    count = f"{len(copies)} of {len(catalog)} images of {catalog.origin} are images that {run} was trained with"
+    count += f", under other names: {some(list(copies.values()))}"
+    if on_error == "fail":
+        raise CxrError(f"{count}; evaluate it on other images, or pass cache.on_error=skip to leave their patients out")
+    table = catalog.table
+    kept = ~table["patient"].isin(table["patient"][table["image"].isin(copies)]).to_numpy()
+    if not kept.any():
+        raise CxrError(f"{count}; no other patient is left to evaluate it on")
+    print(f"{count}; left out, with all of such patients: {counted((~kept).sum(), 'image')}", flush=True)
+    return catalog.only(kept)
 
 
 def _pairs(cache: Cache, write: bool) -> list[tuple[str, str]]:
@@ -101,8 +139,8 @@ def _pairs(cache: Cache, write: bool) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in rows]
     except FileNotFoundError:
         pass
-    print(f"searching {len(known):,} images for copies between the sets", flush=True)
-    found = find_copies(cache.open(), [name.partition("/")[0] for name in cache.names])
+    print(f"searching {counted(len(known), 'image')} for copies between the sets", flush=True)
+    found = find_copies(list(np.asarray(cache.open())), [name.partition("/")[0] for name in cache.names])
     pairs = [(cache.names[a], cache.names[b], f"{correlation:.3f}") for a, b, correlation in found]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("image", "copy", "correlation"), *pairs])

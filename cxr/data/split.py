@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxr.data.catalog import SPLITS, Catalog, some, sorted_by_image
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.files.naming import check_test_names
 from cxr.files.reading import read_text
 from cxr.metrics.stratification import assign_patients, draw_patients
@@ -71,7 +71,7 @@ def split_catalog(
         absent = [image for image in images if image not in known and image not in left_out]
         if absent:
             raise CxrError(
-                f"data.{name} names {len(absent)} images that {catalog.origin} lacks: {some(absent)} "
+                f"data.{name} names {counted(len(absent), 'image')} that {catalog.origin} lacks: {some(absent)} "
                 f"({_place(root, files[name], absent[0])})"
             )
         lists[name] = [image for image in images if image in known]
@@ -253,8 +253,8 @@ def check_split(catalog: Catalog) -> pd.DataFrame:
         patient = leaking[0]
         names = sorted(used.loc[used["patient"] == patient, "split"].unique())
         raise CxrError(
-            f"the split leaks: patient {patient} has images in {' and '.join(names)} ({len(leaking)} such patients); "
-            "keep all images of a patient on one side"
+            f"the split leaks: patient {patient} has images in {' and '.join(names)} "
+            f"({counted(len(leaking), 'such patient')}); keep all images of a patient on one side"
         )
     return used
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.run.predictions import Predictions
 
 # Options that determine the training patients of a run without a fingerprint.
@@ -71,8 +71,8 @@ def check_patients(
         leaking = sorted(set(shared_patients(learnt["val"], evaluated["test"])) - own)
         if leaking:
             raise CxrError(
-                f"{first} and {second} cannot be one ensemble: {len(leaking)} validation patients of {a} are test "
-                f"patients of {b}, such as {', '.join(leaking[:_SHOWN])}; train them with the same split"
+                f"{first} and {second} cannot be one ensemble: {b} has {counted(len(leaking), 'validation patient')} "
+                f"of {a} in test, such as {', '.join(leaking[:_SHOWN])}; train them with the same split"
             )
 
 
@@ -104,6 +104,6 @@ def check_origins(origins: Sequence[Origin]) -> None:
 def overlap_warning(patients: Sequence[str]) -> str:
     """The warning that validation and test share patients."""
     return (
-        f"NOT patient-disjoint: {len(patients)} patients have validation and test images, such as "
+        f"NOT patient-disjoint: validation and test share {counted(len(patients), 'patient')}, such as "
         f"{', '.join(patients[:_SHOWN])}; methods that learn on validation have seen them, and test values are too high"
     )

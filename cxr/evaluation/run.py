@@ -10,7 +10,7 @@ from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
 from cxr.evaluation.attributes_only import attributes_only
 from cxr.evaluation.evaluate import calibrate, check_together, evaluate, fit_scaling, of_test
-from cxr.evaluation.tables import notes_of, write_tables
+from cxr.evaluation.tables import notes_of, split_of, write_tables
 from cxr.figures.canvas import draw
 from cxr.figures.curves import precision_recall_curves, reliability, roc_curves
 from cxr.figures.intervals import forest, subgroup_points
@@ -24,7 +24,6 @@ from cxr.run.ancestry import UNKNOWN, Ancestry
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
 from cxr.run.predictions import Predictions
-from cxr.run.splits import describe_split
 
 
 class Scored(Protocol):
@@ -97,7 +96,7 @@ def _evaluate(run: Run, scored: Scored, config: Mapping[str, Any]) -> float:
     if val.checkpoint_sha256 and not of_members:
         metrics["checkpoint_sha256"] = val.checkpoint_sha256
     for name, test in tests.items():
-        of_test(metrics, name)["split"] = describe_split(val, test)
+        of_test(metrics, name)["split"] = split_of(val, test, metrics)
     if config["calibration"] != "none":
         _calibrate(run, val, tests, str(config["calibration"]), metrics)
     if config["localisation"]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cxr.errors import counted
 from cxr.evaluation.evaluate import of_test
 from cxr.figures.tables import MACRO, Cell, Table
 from cxr.metrics.patients import FEWEST
@@ -12,7 +13,7 @@ from cxr.run.ancestry import unknown_note, unknown_of
 from cxr.run.directory import Run
 from cxr.run.ledger import count_test, ledger_beside
 from cxr.run.predictions import Predictions
-from cxr.run.splits import describe_split
+from cxr.run.splits import OWN, describe_split
 
 SUPPORTED = f"{MACRO} ({FEWEST}+ patients each)"
 ALONE = "auroc_attributes_only"
@@ -38,7 +39,7 @@ def notes_of(
     times = count_test(ledger, test, name, by)
     return [
         split_note(run, val, test, metrics),
-        f"This test split has been scored {times} time{'s' * (times != 1)} in {ledger.parent.name or ledger.parent}.",
+        f"This test split has been scored {counted(times, 'time')} in {ledger.parent.name or ledger.parent}.",
         *unknown_note({name: unknown_of(metrics)}),
     ]
 
@@ -47,8 +48,18 @@ def split_note(run: Run, val: Predictions, test: Predictions | None, metrics: Ma
     """Which split and labels these are; where test was not scored, only their fingerprints."""
     split, labels = (str(metrics.get(key) or "unknown")[:16] for key in ("split_fingerprint", "labels_sha256"))
     trained = "" if run.best.exists() or metrics.get("split_fingerprint") else "; training patients are unknown"
-    kind = "test was not scored" if test is None else f"{describe_split(val, test)}{trained}"
+    kind = "test was not scored" if test is None else f"{split_of(val, test, metrics)}{trained}"
     return f"Split: {kind} (split {split}, labels {labels})."
+
+
+def split_of(val: Predictions, test: Predictions, metrics: Mapping[str, Any]) -> str:
+    """The text of `describe_split`; of another data set than the run's, its name, and what is unusual of the split."""
+    kind, place = describe_split(val, test), metrics.get("external")
+    if not isinstance(place, Mapping):
+        return kind
+    images = "all images" if place.get("images") == "all" else "test split"
+    unusual = "" if kind == OWN else f", {kind}"
+    return f"{images} of data={place.get('data')}, scored by {place.get('run')}{unusual}"
 
 
 def write_tables(
@@ -117,7 +128,7 @@ def _auroc(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: 
         named = [f"{name} ({', '.join(metrics)})" for name, metrics in constant.items() if metrics]
         texts += [f"No interval, since all resamples have the same value: {', '.join(named)}."] * bool(named)
     intervals = [*_METRICS, "auroc_delong", ALONE]
-    return Table(f"{title}: {test['n']} images", columns, rows, [*texts, *notes], intervals)
+    return Table(f"{title}: {counted(test['n'], 'image')}", columns, rows, [*texts, *notes], intervals)
 
 
 def _accuracy(test: Mapping[str, Any], findings: Sequence[str], title: str, notes: Sequence[str]) -> Table:
@@ -216,11 +227,11 @@ def _subgroups(divisions: Mapping[str, Any], findings: Sequence[str], title: str
         texts += [f"{attribute}, too few patients: {'; '.join(few)}."] * bool(few)
         common = about.get("macro_auroc_gap_findings", findings)
         if about["macro_auroc_gap"] is not None and len(common) < len(findings):
-            texts.append(f"{attribute}, gap of AUROC over {len(common)} findings: {', '.join(common)}.")
+            texts.append(f"{attribute}, gap of AUROC over {counted(len(common), 'finding')}: {', '.join(common)}.")
         lost = {name: group.get("undefined_resamples", 0) for name, group in about["groups"].items()}
         if any(lost.values()):
-            counted = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
-            texts.append(f"{attribute}, resamples without a value, left out: {counted}.")
+            each = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
+            texts.append(f"{attribute}, resamples without a value, left out: {each}.")
     columns = ["group", "images", "patients", "positives", "macro_auroc", "mean_sensitivity"]
     return Table(f"{title}: subgroups", columns, rows, [*texts, *notes], ["macro_auroc"])
 
@@ -241,7 +252,7 @@ def _localisation(about: Mapping[str, Any], findings: Sequence[str], title: str,
     rows.append([MACRO, *(about[m]["macro"] for m in metrics)])
     rows += [[SUPPORTED, *(means.get(m) for m in metrics)] for means in _of_supported(about)]
     texts = [*few_patients(_few(about)), *_undefined_resamples(about), *notes]
-    title = f"{title}: attention against {about['pairs']} boxed findings"
+    title = f"{title}: attention against {counted(about['pairs'], 'boxed finding')}"
     return Table(title, ["finding", *metrics], rows, texts, metrics)
 
 

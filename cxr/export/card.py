@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from cxr.errors import counted
 from cxr.evaluation.tables import tables
 from cxr.export.opened import Opened
 from cxr.figures.tables import escaped
@@ -77,7 +78,7 @@ def _metadata(opened: Opened, metrics: Mapping[str, Any], split: str) -> dict[st
 def _use(opened: Opened) -> list[str]:
     names = ", ".join(escaped(name) for name in opened.system.findings)
     return [
-        f"Scores a frontal chest radiograph for {len(opened.system.findings)} findings: {names}.",
+        f"Scores a frontal chest radiograph for {counted(len(opened.system.findings), 'finding')}: {names}.",
         "",
         "## Intended use",
         "",
@@ -97,7 +98,7 @@ def _use(opened: Opened) -> list[str]:
 
 def _data(opened: Opened, metrics: Mapping[str, Any]) -> list[str]:
     counts = {name: metrics.get(name, {}).get("n") for name in ("train", "val", "test")}
-    known = [f"{count:,} images for {name}" for name, count in counts.items() if isinstance(count, int)]
+    known = [f"{counted(count, 'image')} for {name}" for name, count in counts.items() if isinstance(count, int)]
     config = opened.loaded[0].config["data"]
     lines = ["## Data", "", f"Read with `{config['source']['_target_']}`. {'; '.join(known)}."]
     lines.append(f"Split: {escaped(metrics['split'])}." if metrics.get("split") else "The test split was not scored.")
@@ -165,7 +166,7 @@ def _limits(opened: Opened, about: Mapping[str, Any], verified: Mapping[str, Any
         "## Files",
         "",
         f"The ONNX networks differ from PyTorch by at most {max(verified['largest_difference'].values()):.1e} on "
-        f"{verified['images']} images of the run. Versions: "
+        f"{counted(verified['images'], 'image')} of the run. Versions: "
         + ", ".join(f"{name} {version}" for name, version in about["versions"].items())
         + ".",
         "",

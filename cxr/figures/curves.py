@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 
+from cxr.errors import counted
 from cxr.figures.canvas import COLOURS, heading, panels, readable, wrapped
 from cxr.metrics.auroc import auroc, average_precision, macro
 from cxr.metrics.calibration import BIN, expected_calibration_error, reliability_bins
@@ -97,7 +98,7 @@ def _title(finding: str, metric: str, value: float, target: _Floats) -> str:
 
 def _macro(name: str, values: NDArray[np.float64]) -> str:
     defined = int((~np.isnan(values)).sum())
-    shown = f"{macro(values):.3f}, over {defined} of {len(values)} findings" if defined else "undefined"
+    shown = f"{macro(values):.3f}, over {defined} of {counted(len(values), 'finding')}" if defined else "undefined"
     return f"{name} {shown}"
 
 

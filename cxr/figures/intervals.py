@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cxr.errors import counted
 from cxr.figures.canvas import COLOURS, MARKERS, heading, legend_columns, plain, readable, rows_figure, wrapped
 from cxr.figures.tables import MACRO
 from cxr.metrics.plain import interval_of, value_of
@@ -51,7 +52,7 @@ def subgroup_points(divisions: Mapping[str, Any], name: str) -> Figure:
     rows = []
     for number, (attribute, about) in enumerate(divisions.items()):
         for group_name, group in about["groups"].items():
-            patients = f" {group['patients']} patient{'s' * (group['patients'] != 1)}"
+            patients = f" {counted(group['patients'], 'patient')}"
             label, colour = f"{attribute}: {group_name}", COLOURS[number % len(COLOURS)]
             rows.append((label, group["macro_auroc"], f" {patients}", colour))
     figure = _interval_rows(rows, "macro AUROC")
@@ -67,7 +68,7 @@ def transfer_points(rows: Sequence[Sequence[Any]]) -> Figure:
     """
     runs = list(dict.fromkeys(row[0] for row in rows))
     drawn = [
-        (f"{run} on {place}", area, f"  {findings} findings", COLOURS[runs.index(run) % len(COLOURS)])
+        (f"{run} on {place}", area, f"  {counted(findings, 'finding')}", COLOURS[runs.index(run) % len(COLOURS)])
         for run, place, _, findings, area, *_ in rows
     ]
     figure = _interval_rows(drawn, "macro AUROC")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cxr.errors import counted
 from cxr.figures.canvas import COLOURS, blank, heading, plain, rows_figure
 
 
@@ -24,7 +25,7 @@ def trial_history(values: Mapping[int, float], metric: str, mode: str) -> Figure
     axes.set(xlabel="trial", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
-    heading(figure, f"{len(numbers)} completed trials")
+    heading(figure, counted(len(numbers), "completed trial"))
     return figure
 
 

@@ -47,7 +47,7 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
 
     Returns:
         (H, W) uint16, and a sentence for each of: a window that shows nothing, overlays (which are not drawn), burnt-in
-        annotations, a lateral view, another part of the body.
+        annotations, a lateral view, another part of the body, another modality.
 
     Raises:
         BadImage: the file is damaged, too large, has no pixels, colour, several frames or more than 16 bits.

@@ -1,5 +1,8 @@
 """The header of a DICOM file: its values as text and numbers, and what it says of a radiograph."""
 
+import logging
+import threading
+import warnings
 import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -18,10 +21,24 @@ from cxr.errors import CxrError, first_line
 from cxr.imaging.limits import MOST_BYTES, MOST_PIXELS, BadImage
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # real headers have many odd values
+warnings.filterwarnings("ignore", module=r"pydicom\.")  # it logs them too, see `_Listener`
 
 CHESTS = ("CHEST", "THORAX", "LUNG", "LUNGS", "RIB", "RIBS", "RIBCAGE", "HEART", "PORT CHEST", "CHEST PORT")
+MODALITIES = ("CR", "DX", "DR", "RG", "RF", "PX", "MG", "XC", "SC", "OT")  # those of radiographs, and unspecific ones
 LATERALS = ("LATERAL", "LL", "RL", "LLD", "RLD", "LAT")
 _TAGS = ("SOPInstanceUID", "PatientID", "PatientAge", "PatientSex", "ViewPosition", "StudyDate")
+
+
+class _Listener(logging.Handler):
+    """Notes that pydicom has warned of the header that a thread reads."""
+
+    heard = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.warned = True
+
+
+logging.getLogger("pydicom").addHandler(_Listener(logging.WARNING))
 
 _SPARE = 1 << 22  # bytes of a header
 _RATIO = 100  # of the lengths of an inflated and a deflated image
@@ -38,7 +55,7 @@ class Header:
         sex: PatientSex.
         view: ViewPosition.
         study: StudyDate.
-        remarks: burnt-in annotations, a lateral view, another part of the body.
+        remarks: as `remarks_of`, and whether pydicom warned of its form.
     """
 
     instance: str
@@ -57,9 +74,11 @@ def read_header(file: BinaryIO) -> Header:
         BadImage: it is damaged, or no DICOM file.
     """
     try:
+        _Listener.heard.warned = False
         dataset = read_dataset(file, stop_before_pixels=True)
         instance, patient, age, sex, view, study = (text_of(dataset, name) for name in _TAGS)
-        return Header(instance, patient, age, sex, view, study, remarks_of(dataset))
+        unusual = ("form not as in the standard",) if _Listener.heard.warned else ()
+        return Header(instance, patient, age, sex, view, study, (*remarks_of(dataset), *unusual))
     except Exception as error:  # of pydicom, many kinds
         raise as_bad_image(error) from None
 
@@ -116,14 +135,16 @@ def _end_of_meta(head: bytes) -> int:
 
 
 def remarks_of(dataset: FileDataset) -> tuple[str, ...]:
-    """What a header says that a reader of the image should know, see `Header`, and whether there are overlays."""
+    """What one should know of the image: overlays, burnt-in text, a lateral view, another body part or modality."""
     view, part = text_of(dataset, "ViewPosition").upper(), text_of(dataset, "BodyPartExamined").upper()
+    modality = text_of(dataset, "Modality").upper()
     overlays = any(tag.group in range(0x6000, 0x6020, 2) for tag in dataset.keys())  # noqa: SIM118 - elements
     found = {
         "overlays are not drawn": overlays,
         "burnt-in annotations": text_of(dataset, "BurnedInAnnotation").upper() == "YES",
         f"lateral view ({view})": view in LATERALS,
         f"body part {part}": bool(part) and part not in CHESTS,
+        f"modality {modality}": bool(modality) and modality not in MODALITIES,
     }
     return tuple(remark for remark, holds in found.items() if holds)
 

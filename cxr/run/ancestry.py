@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.findings import check_printable
 
 Hashes = NDArray[np.int64]
@@ -61,8 +61,8 @@ class Ancestry:
             if met.any():
                 first = names[int(met.argmax())]
                 raise CxrError(
-                    f"the weights of {origin}, or weights they started from, were trained or selected with {met.sum()} "
-                    f"{kind}{'s' * bool(met.sum() > 1)} of the {split} split, such as {first}; evaluate them on other "
+                    f"the weights of {origin}, or weights they started from, were trained or selected with "
+                    f"{counted(int(met.sum()), kind)} of the {split} split, such as {first}; evaluate them on other "
                     "patients, or train without these weights"
                 )
 

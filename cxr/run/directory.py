@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from cxr import __version__
 from cxr.configuration.private import with_places, without_places
 from cxr.configuration.saved import read_configuration
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.files.locking import locked
 from cxr.files.naming import CALIBRATED, is_test_name, legal_name
 from cxr.files.reading import read_text
@@ -249,7 +249,7 @@ def runs_of(pattern: str) -> list[Run]:
     smoke = [run for run in runs if run.smoke]
     if smoke:
         shown = ", ".join(str(run.path) for run in smoke[:3]) + (", ..." if len(smoke) > 3 else "")
-        print(f"{len(smoke)} smoke run{'s' * (len(smoke) > 1)} skipped: {shown}", flush=True)
+        print(f"{counted(len(smoke), 'smoke run')} skipped: {shown}", flush=True)
     return [run for run in runs if run not in smoke]
 
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from cxr.data.split import alike_but_zeros
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.run.predictions import Predictions
 
 # SHA-256 of the sorted names of the published test_list.txt of ChestX-ray14, joined by line feeds: 25,596 images.
 NIH_TEST = "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc"
 NOT_DISJOINT = "NOT patient-disjoint"
+OWN = "own patient split"
 
 
 def check_chosen_on_validation(val: Predictions, test: Predictions | None, what: str) -> None:
@@ -46,8 +47,8 @@ def describe_split(val: Predictions, test: Predictions) -> str:
     """Describes a split: official or own, and whether patients are shared or differ only by leading zeros."""
     shared = sorted(set(val.patient) & set(test.patient))
     if shared:
-        return f"{NOT_DISJOINT}: {len(shared)} patients are in validation and test, such as {shared[0]}"
-    kind = "official NIH split" if images_sha256(list(test.image)) == NIH_TEST else "own patient split"
+        return f"{NOT_DISJOINT}: validation and test share {counted(len(shared), 'patient')}, such as {shared[0]}"
+    kind = "official NIH split" if images_sha256(list(test.image)) == NIH_TEST else OWN
     own = {*val.patient}
     alike = [pair for pair in alike_but_zeros([*own, *test.patient]) if (pair[0] in own) != (pair[1] in own)]
     if alike:

@@ -11,20 +11,23 @@ from cxr.configuration.kinds import checked
 from cxr.configuration.plugins import user_configuration
 from cxr.configuration.schema import Data
 from cxr.data.catalog import Catalog, check_images_exist, some
+from cxr.data.copies import without_trained
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sources.merged import hides_common_images, ids_of, owner, reader_of, renamed
-from cxr.errors import CxrError
+from cxr.data.split import split_fingerprint
+from cxr.errors import CxrError, counted
 from cxr.findings import unified
 from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions
 from cxr.training.catalog import read_source, split_source
-from cxr.training.checkpoint import load_network
+from cxr.training.checkpoint import LoadedNetwork, load_network
 from cxr.training.devices import device_of, loader_processes
 from cxr.training.finished_run import FinishedRun
 from cxr.training.predict import predict
-from cxr.training.prepare import cached
+from cxr.training.prepare import Prepared, cached
+from cxr.training.reopen import open_data
 
 
 class External:
@@ -41,15 +44,15 @@ class External:
     def __init__(self, source: Run, options: Mapping[str, Any], name: str) -> None:
         self.source, self.options, self.name = source, options, name
         nothing = dict.fromkeys(("root", "file", "roles", "train_list", "val_list", "test_list"))
+        self._data: dict[str, str] = {}
         self._finished = FinishedRun(source, {**options, "data": {**nothing, "test_lists": {}}})
 
     @property
     def about(self) -> dict[str, Any]:
-        """For `metrics.json`: the run, the data set, and what evaluation needs of the run."""
-        known = {key: self.source.metrics().get(key) for key in ("split_fingerprint", "labels_sha256")}
+        """For `metrics.json`: the run, the data set with its fingerprints, and what evaluation needs of the run."""
         tree = {"hierarchy": self.source.hierarchy} if self.source.hierarchy else {}
         place = {"run": self.source.path.name, "data": self.name, "images": self.options["images"]}
-        return known | tree | {"external": place}
+        return self._data | tree | {"external": place}
 
     @property
     def ancestry(self) -> Ancestry:
@@ -86,14 +89,18 @@ class External:
         preprocessing = loaded.network.preprocessing
         cache = {"size": preprocessing.cached, "on_error": "fail", "processes": None, **self.options["cache"]}
         prepared = cached(catalog, {"data": self.options["data"], "cache": cache}, check=False)
+        catalog = self._without_trained(prepared, loaded, str(cache["on_error"]))
+        scored = replace(catalog, findings=common)
+        self._data = {"split_fingerprint": split_fingerprint(scored), "labels_sha256": scored.labels_sha256}
         settings = LoaderSettings(
             int(loaded.config["batch_size"]), loader_processes(self.options["data"]["workers"], "cpu")
         )
-        data = RadiographData(prepared.catalog, prepared.cache, preprocessing, settings)
+        data = RadiographData(catalog, prepared.cache, preprocessing, settings)
         test = predict(loaded, data, "test", device_of(str(self.options["accelerator"])))
         val = self._finished.predictions(("val",))[0]["val"]
         unscored = [name for name in catalog.findings if name not in common]
-        print(f"{len(test)} images of {self.name}, {len(common)} findings in common: {some(common, 20)}", flush=True)
+        numbers = f"{counted(len(test), 'image')} of {self.name}, {counted(len(common), 'finding')}"
+        print(f"{numbers} in common: {some(common, 20)}", flush=True)
         if unscored:
             print(f"not in {self.name}: {some(unscored, 20)}", flush=True)
         return {"val": only(val, common), "test": only(test, common)}, frozenset({"val", "test"})
@@ -118,6 +125,20 @@ class External:
                     "other names, so that it may contain training images; evaluate on another data set, or, for rsna "
                     "and siim, pass data.mapping in place of data.one_image_a_patient=true"
                 )
+
+    def _without_trained(self, prepared: Prepared, loaded: LoadedNetwork, on_error: str) -> Catalog:
+        """The images to score without those that the run was trained with under other names, if its cache exists."""
+        try:
+            own = open_data(self.source, loaded, {})
+        except CxrError as error:
+            print(
+                f"WARNING: whether images of {self.name} are training images under other names was not checked: "
+                f"{str(error).partition(';')[0]}",
+                flush=True,
+            )
+            return prepared.catalog
+        trained = [image for split in ("train", "val") for image in own.catalog.rows(split)["image"]]
+        return without_trained(prepared.catalog, prepared.cache, trained, own.cache, on_error, str(self.source.path))
 
     def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
         """None: the metrics of a task are those of all its findings."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cxr.data.boxes import shown_boxes
 from cxr.data.catalog import Catalog
 from cxr.data.datamodule import RadiographData
+from cxr.errors import counted
 from cxr.figures.attention import AttentionCase, attention_maps
 from cxr.figures.canvas import attempt, draw
 from cxr.figures.curves import roc_curves
@@ -67,7 +68,7 @@ def draw_catalog(run: Run, catalog: Catalog) -> None:
     """Draws prevalence and co-occurrence of the run's findings, and co-occurrence of ChestX-ray8's eight among them."""
     table, findings = catalog.table, catalog.findings
     draw(run.figures / "prevalence.png", prevalence, table, findings)
-    draw(run.figures / "cooccurrence.png", cooccurrence, table, findings, f"all {len(findings)} findings")
+    draw(run.figures / "cooccurrence.png", cooccurrence, table, findings, f"all of {counted(len(findings), 'finding')}")
     eight = [name for name in NIH8 if name in findings]
     if len(eight) == len(NIH8) < len(findings):
         path = run.figures / "cooccurrence_chestxray8.png"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.files.reading import check_links
 from cxr.files.writing import writing_only_if
 from cxr.processes.ranks import Rank
@@ -176,4 +176,4 @@ def _splits(prepared: Prepared) -> str:
     catalog = prepared.catalog
     sizes = [f"{len(catalog.rows(name))} {name}" for name in ("train", "val", *catalog.test_splits)]
     patients = catalog.table["patient"].nunique()
-    return f"{', '.join(sizes)} images of {patients} patients, {len(catalog.findings)} findings"
+    return f"{', '.join(sizes)} images of {counted(patients, 'patient')}, {counted(len(catalog.findings), 'finding')}"

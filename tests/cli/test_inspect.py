@@ -43,7 +43,7 @@ def test_the_report_has_roles_images_findings_and_splits_and_changes_nothing(cal
         line.split()[0]: line.split()[1:] for line in told.out.splitlines() if line.split() and "lacks" not in line
     }
     assert lines["image"] == ["File#"] and lines["patient"] == ["MRN"] and lines["split"][0] == "images"
-    assert "120 images of 40 patients; 2 images have no file" in told.out
+    assert "120 images of 40 patients; without a file: 2 images" in told.out
     assert lines["sex:"] == ["F", "60,", "M", "60"]
     table = (films / "films.csv").read_text().splitlines()[1:]
     masses = sum(row.split(",")[3] == "1" for row in table)
@@ -103,7 +103,7 @@ def test_other_sources_are_reported_and_have_no_roles(call: Any, nih: Path) -> N
     told = call("inspect", "data=nih", f"data.root={nih}")
     assert told.code == 0 and "6 images of 3 patients" in told.out, told.err
     assert "Mass                         6           0           0" in told.out
-    assert "val lacks positives or negatives of 14 findings, which have no AUROC there: Atelectasis," in told.out
+    assert "val lacks positives or negatives, and so an AUROC, of 14 findings: Atelectasis," in told.out
     refused = call("inspect", "data=nih", f"data.root={nih}", "roles=out.yaml")
     assert refused.code == 1 and "roles=out.yaml: only data=table has roles of columns" in refused.err
 

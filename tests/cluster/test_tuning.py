@@ -114,7 +114,7 @@ def test_a_trial_that_does_not_learn_is_pruned_and_the_printed_command_trains_th
     assert done.returncode == 0 and "trial 5: pruned after epoch" in done.stdout, done.stdout + done.stderr
     with (clone / "runs" / "s" / "trial-5" / "metrics.csv").open(newline="") as file:
         assert 2 < len(list(csv.DictReader(file))) < 40
-    assert "6 trials, of which 1 were pruned" in done.stdout and "optimistic" in done.stdout
+    assert "6 trials, pruned: 1" in done.stdout and "optimistic" in done.stdout
     assert {"history.png", "trials.csv"} <= {path.name for path in (clone / "runs" / "s").iterdir()}
     words = shlex.split((clone / "runs" / "s" / "report.txt").read_text().splitlines()[-1])
     assert words[:2] == ["python", "train.py"]

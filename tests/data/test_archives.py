@@ -34,12 +34,12 @@ def png(number: int, size: int = 24) -> bytes:
 
 
 def pack(archive: Path, files: dict[str, bytes]) -> Path:
-    if archive.suffix == ".zip":
+    if archive.suffix.lower() == ".zip":
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
             for name, content in files.items():
                 file.writestr(name, content)
         return archive
-    with tarfile.open(archive, "w" if archive.suffix == ".tar" else "w:gz") as file:
+    with tarfile.open(archive, "w" if archive.suffix.lower() == ".tar" else "w:gz") as file:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
@@ -52,7 +52,7 @@ def cached(root: Path, paths: dict[str, str], **options: Any) -> tuple[Any, Cata
     return open_or_build(films, root, CacheSettings(16, str(root / "c"), options.get("on_error", "fail"), 1))
 
 
-@pytest.mark.parametrize("kind", [".tar.gz", ".zip"])
+@pytest.mark.parametrize("kind", [".tar.gz", ".ZIP"])
 def test_nih_images_in_archives_give_the_cache_of_the_folder(kind: str, nih_folder: Folder) -> None:
     plain, root = nih_folder(), nih_folder(name="packed")
     names = sorted(path.name for path in (root / "images").iterdir())
@@ -96,14 +96,14 @@ def test_duplicates_are_found_across_archives_and_folders(tmp_path: Path) -> Non
 
 def test_tables_name_images_in_archives(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
-    pack(tmp_path / "films" / "a.tar", {"p1/1.png": png(1), "2.png": png(2)})
+    pack(tmp_path / "films" / "a.TAR", {"p1/1.png": png(1), "2.png": png(2)})
     (tmp_path / "t.csv").write_text("image,patient,Mass\nfilms/p1/1.png,1,0\n2,2,1\n")
     table = read_table(str(tmp_path), "t.csv").table
-    assert table["path"].tolist() == [f"{tmp_path}/films/a.tar/p1/1.png", f"{tmp_path}/films/a.tar/2.png"]
+    assert table["path"].tolist() == [f"{tmp_path}/films/a.TAR/p1/1.png", f"{tmp_path}/films/a.TAR/2.png"]
     assert table["image"].tolist() == ["films/p1/1.png", "2"]
 
 
-@pytest.mark.parametrize("kind", [".tar", ".tar.gz", ".tgz", ".zip"])
+@pytest.mark.parametrize("kind", [".tar", ".tar.gz", ".tgz", ".zip", ".TAR", ".TAR.GZ", ".Tgz", ".ZIP"])
 def test_every_kind_of_archive_is_read_in_its_own_order(kind: str, tmp_path: Path) -> None:
     files = {f"{name}.bin": bytes([number]) * (number * 300) for number, name in enumerate("cabd")}
     archive = pack(tmp_path / f"a{kind}", {f"./x/{name}": content for name, content in files.items()})

@@ -64,12 +64,12 @@ def test_empty_table_is_refused() -> None:
 @pytest.mark.parametrize("blank", ["", "  ", None, NAN])
 def test_row_without_a_name_is_given_with_its_line(column: str, blank: object) -> None:
     values = ["a.png", blank, "c.png", "d.png"]
-    with pytest.raises(CxrError, match=rf"1 rows without {column} \(line 3\)"):
+    with pytest.raises(CxrError, match=rf"1 row without {column} \(line 3\)"):
         check(catalog(**{column: values}))
 
 
 def test_duplicate_images_are_named_with_their_count() -> None:
-    with pytest.raises(CxrError, match=r"a.png more than once \(1 duplicate rows\)"):
+    with pytest.raises(CxrError, match=r"a.png more than once \(1 duplicate row\)"):
         check(catalog(image=["a.png", "b.png", "a.png", "d.png"]))
 
 

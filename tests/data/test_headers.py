@@ -42,10 +42,26 @@ def test_headers_fill_what_a_table_lacks(root: Path, capsys: Any) -> None:
     assert table["age"].fillna(-1).tolist() == [60, 1.5, -1, 0] and table["sex"].tolist() == ["F", "F", "", "M"]
     assert table["view"].tolist() == ["PA", "LL", "AP", ""]
     said = capsys.readouterr().out
-    assert "4 DICOM headers were read for what the table lacks: patient 4, age 3, sex 4, view 3, study 4" in said
-    assert f"1 DICOM headers say: lateral view (LL), such as that of {root / 'b.dcm'}" in said
-    assert f"1 DICOM headers say: body part HAND, such as that of {root / 'deep/c'}" in said
+    assert "read for what the table lacks: 4 DICOM headers: patient 4, age 3, sex 4, view 3, study 4" in said
+    assert f"1 DICOM header: lateral view (LL), such as that of {root / 'b.dcm'}" in said
+    assert f"1 DICOM header: body part HAND, such as that of {root / 'deep/c'}" in said
     assert "studies of a patient are in the order of 'StudyDate'" in said
+
+
+def test_other_modalities_and_headers_of_which_pydicom_warns_are_counted(
+    root: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    for number, name in enumerate(("a.dcm", "b.dcm")):
+        dataset = film(np.ones((9, 9), np.uint16), PatientID=f"P{number}", Modality="CT")
+        dataset.SpecificCharacterSet = "ISO_IR 999"
+        dataset.PatientName = "M\xfcller"
+        (root / name).write_bytes(encoded(dataset))
+    recwarn.clear()
+    read(root, "image,Mass\na.dcm,1\nb.dcm,0\ndeep/c,0\n")
+    said, errors = capfd.readouterr()
+    assert f"2 DICOM headers: modality CT, such as that of {root / 'a.dcm'}" in said
+    assert f"2 DICOM headers: form not as in the standard, such as that of {root / 'a.dcm'}" in said
+    assert not errors
 
 
 def test_cells_of_a_table_are_kept_and_only_its_blank_ones_filled(root: Path) -> None:

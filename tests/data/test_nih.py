@@ -206,7 +206,7 @@ def test_no_finding_beside_a_finding_is_refused(nih_folder: Folder, labels: str)
 
 def test_duplicate_rows_are_refused(nih_folder: Folder) -> None:
     rows = [row("a.png"), row("b.png"), row("a.png", "Nodule")]
-    with pytest.raises(CxrError, match=r"a.png more than once \(1 duplicate rows\)"):
+    with pytest.raises(CxrError, match=r"a.png more than once \(1 duplicate row\)"):
         read_nih(str(nih_folder(rows)))
 
 

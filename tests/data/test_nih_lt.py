@@ -61,8 +61,8 @@ def test_the_label_files_may_lie_in_a_folder_of_their_own(nih_folder: Folder, tm
     ("changed", "said"),
     [
         ({name: [("00000099_000.png", "Edema")] for name in ("test", "balanced-test")},
-         r"names 1 images that .*Data_Entry_2017\.csv lacks: 00000099"),
-        ({"balanced-test": [("00000001_000.png", "Mass")]}, r"d-test\.csv names 1 images that .*_test\.csv lacks:"),
+         r"names 1 image that .*Data_Entry_2017\.csv lacks: 00000099"),
+        ({"balanced-test": [("00000001_000.png", "Mass")]}, r"d-test\.csv names 1 image that .*_test\.csv lacks:"),
         ({"train": [("00000001_000.png", "Hernia"), ("00000002_000.png", "")]}, r"train\.csv line 3: .*exactly one 1"),
         ({"train": [("00000001_000.png", "Hernia"), ("00000004_000.png", "Mass")]}, "00000004_000.png"),
     ],

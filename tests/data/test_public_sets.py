@@ -164,7 +164,7 @@ def test_a_finding_counts_where_no_finding_contradicts_it(chexpert: Callable[...
     rows = [[*film(1), *labelled(No_Finding="1.0", Edema="1.0")], [*film(2), *labelled(No_Finding="1.0")]]
     catalog = read_chexpert(str(chexpert(rows)))
     assert values(catalog, "Edema") == [1, 0, 0] and values(catalog, "Fracture") == [None, 0, 0]
-    assert "1 images have No Finding beside a finding" in capsys.readouterr().out
+    assert "1 image with No Finding beside a finding" in capsys.readouterr().out
 
 
 def test_unknown_policies_are_refused(chexpert: Callable[..., Path]) -> None:
@@ -207,7 +207,7 @@ def test_other_labels_of_chexpert_are_those_of_training_alone(chexpert: Callable
     rows[0][0] = rows[0][0].replace("CheXpert-v1.0", "CheXpert-v1.0-small")
     write(root / "train_cheXbert.csv", ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT], rows)
     catalog = read_chexpert(str(root), labels="train_cheXbert.csv")
-    assert "1 training images are left out" in capsys.readouterr().out
+    assert "lacks them: 1 training image\n" in capsys.readouterr().out
     assert values(catalog, "patient") == ["patient00001", "patient00002", "patient64541"]
     assert values(catalog, "Edema") == [0, 0, 0] and values(catalog, "Fracture") == [None, None, 0]
     assert values(catalog, "age") == [60, 60, 73]

@@ -100,7 +100,7 @@ def test_unknown_images_of_a_list_are_counted_and_named(tmp_path: Path) -> None:
 def test_images_left_out_on_purpose_may_stand_in_a_list(tmp_path: Path) -> None:
     lists = THREE | {"test": ["d0.png", "x.png"], "train": ["y.png", "a0.png"]}
     assert sides(split(tmp_path, lists, skipped=["x.png", "y.png"]))["test"] == {"d0.png"}
-    with pytest.raises(CxrError, match=r"names 1 images .* lacks: y.png"):
+    with pytest.raises(CxrError, match=r"names 1 image .* lacks: y.png"):
         split(tmp_path, lists, skipped=["x.png"])
 
 
@@ -115,7 +115,7 @@ def test_images_left_out_on_purpose_may_stand_in_a_list(tmp_path: Path) -> None:
 def test_patient_on_both_sides_is_refused_with_the_id(
     tmp_path: Path, lists: dict[str, list[str]], patient: str, where: str
 ) -> None:
-    with pytest.raises(CxrError, match=rf"the split leaks: patient {patient} has images in {where} \(1 such patients"):
+    with pytest.raises(CxrError, match=rf"the split leaks: patient {patient} has images in {where} \(1 such patient"):
         split(tmp_path, THREE | lists)
 
 
@@ -272,7 +272,7 @@ def test_a_patient_drawn_for_validation_is_kept_out_of_further_test_splits(tmp_p
 
 def test_unknown_images_of_a_further_list_are_named_with_their_line(tmp_path: Path) -> None:
     with pytest.raises(
-        CxrError, match=r"data\.test_lists\.other names 1 images .* lacks: x\.png \(.*other\.txt line 2"
+        CxrError, match=r"data\.test_lists\.other names 1 image .* lacks: x\.png \(.*other\.txt line 2"
     ):
         with_tests(tmp_path, {"other": ["e0.png", "x.png"]})
     assert with_tests(tmp_path, {"other": ["e0.png", "x.png"]}, skipped=["x.png"]).tests == {"other": ("e0.png",)}

@@ -76,7 +76,8 @@ def test_one_table_is_read_alike_in_every_form(form: str, tmp_path: Path, capsys
     assert catalog.findings == ("Mass",) and column(catalog, "Mass") == [1, 0]
     assert catalog.table["image"].tolist() == ["a.png", "b.png"] and catalog.table["patient"].tolist() == ["007", "8"]
     assert catalog.table["sex"].tolist() == ["F", ""]
-    assert "1 cells of 'Sex' are no sex and count as unknown, such as 'Männlich' (row 3)" in capsys.readouterr().out
+    said = "not understood and read as unknown: 1 cell of 'Sex', the first is 'Männlich' in row 3"
+    assert said in capsys.readouterr().out
 
 
 def test_numbers_truth_values_and_categories_of_parquet_are_cells_like_others(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_a_missing_roles_file_is_refused(tmp_path: Path) -> None:
         ),
         ("image,Mass\na,1\n", r"no DICOM header names the patients.*data\.one_image_a_patient=true"),
         ("image,patient,note\na,1,free\n", r"no column of findings: none of note holds labels"),
-        ("image,patient,Mass\na,1,1\nb,,0\n", r"1 rows without patient \(line 3\), column 'patient'"),
+        ("image,patient,Mass\na,1,1\nb,,0\n", r"1 row without patient \(line 3\), column 'patient'"),
         ("image,patient,Mass\na,1,1\nb,2,0\na,1,1\n", r"lists a more than once .* on lines 2, 4, column 'image'"),
     ],
 )
@@ -299,6 +300,32 @@ def test_names_joined_in_one_column_are_findings(sign: str, read: Read, capsys: 
     assert column(read(f"image\tpatient\tFinding Labels\n{rows}", blank="zeros"), "Mass") == [1, 0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("cell", ["No Finding|Mass", "mass|NORMAL", "['Mass'|'none']"])
+def test_joined_names_of_a_finding_and_of_none_contradict_each_other(cell: str, read: Read) -> None:
+    rows = f"a,1,Mass\nb,2,{cell}\nc,3,No Finding\nd,4,{cell}\n"
+    with pytest.raises(CxrError, match=r"films\.csv rows 3, 5, column 'labels': .*names a finding and none; correct"):
+        read(f"image,patient,labels\n{rows}")
+    devices = read("image,patient,labels\na,1,No Finding|Support Devices\nb,2,Mass\n")
+    assert column(devices, "Support Devices") == [1, 0] and column(devices, "Mass") == [0, 1]
+
+
+def test_fractions_are_soft_labels_below_the_heading_of_a_finding_and_named_below_others(
+    read: Read, capsys: Any
+) -> None:
+    rows = "".join(f"f{k},{k},{k % 2},{k / 1500},{0.4 + k / 9999},{k / 9}\n" for k in range(1500))
+    text = f"image,patient,Edema,pleural effusion,scar,size\n{rows}"
+    catalog = read(text)
+    assert catalog.findings == ("Edema", "pleural effusion")
+    soft = column(catalog, "soft:pleural effusion")
+    assert soft[0] is None and soft[750] == 0.5 and column(catalog, "pleural effusion")[:2] == [0, None]
+    said = capsys.readouterr().out
+    assert (
+        "no role     scar, size" in said and "note: scar of no role: only numbers from 0 to 1; for soft labels" in said
+    )
+    named = read(text, roles="findings:\n  Scar: scar\n")
+    assert named.findings == ("Scar",) and "only numbers from 0 to 1" not in capsys.readouterr().out
+
+
 def test_a_separator_can_be_given_and_free_text_is_refused(read: Read) -> None:
     text = "image,patient,diagnosis\na,1,Mass/Nodule\nb,2,Nodule\n"
     assert read(text, roles="separator: /\n").findings == ("Mass", "Nodule")
@@ -316,7 +343,7 @@ def test_a_patient_with_two_sexes_has_none(read: Read, capsys: Any) -> None:
     ]
     shown = capsys.readouterr().out
     assert "the sex of patients with two sexes is unknown: 1" in shown
-    assert "2 cells of 'age' are no age and count as unknown, such as '85 or more' (row 2)" in shown
+    assert "not understood and read as unknown: 2 cells of 'age', the first is '85 or more' in row 2" in shown
 
 
 @pytest.mark.parametrize(

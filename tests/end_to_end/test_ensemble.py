@@ -289,7 +289,7 @@ def test_a_split_that_shares_patients_gives_a_warning(ensemble: Callable[..., An
             frame.to_parquet(path)
     result = ensemble("method=average", RUNS)
     assert result.code == 0, result.err
-    assert "WARNING: NOT patient-disjoint: 60 patients have validation and test images, such as 000.png" in result.out
+    assert "WARNING: NOT patient-disjoint: validation and test share 60 patients, such as 000.png" in result.out
     metrics = json.loads((runs / "ensemble-average" / "metrics.json").read_text())
     assert metrics["patient_disjoint"] is False and metrics["patients_in_val_and_test"] == 60
     assert metrics["warnings"][0].startswith("NOT patient-disjoint")

@@ -66,14 +66,14 @@ def test_validation_patients_of_one_in_the_test_split_of_another_are_refused(tmp
     with pytest.raises(CxrError) as refused:
         gathered(a, b)
     message = str(refused.value)
-    assert f"2 validation patients of {a} are test patients of {b}, such as p1, p3" in message
-    with pytest.raises(CxrError, match=r"1 validation patients of .*c are test patients of .*a, such as p4"):
+    assert f"{b} has 2 validation patients of {a} in test, such as p1, p3" in message
+    with pytest.raises(CxrError, match=r"a has 1 validation patient of .*c in test, such as p4"):
         gathered(a, write(tmp_path / "c", val=("p1", "p4"), test=("p5", "p9")))
 
 
 def test_a_third_member_is_compared_too(tmp_path: Path) -> None:
     runs = [write(tmp_path / "a"), write(tmp_path / "b"), write(tmp_path / "c", val=("p4",), test=("p9",))]
-    with pytest.raises(CxrError, match=r"1 validation patients of .*c are test patients of .*a, such as p4"):
+    with pytest.raises(CxrError, match=r"a has 1 validation patient of .*c in test, such as p4"):
         gathered(*runs)
 
 

@@ -48,7 +48,7 @@ def test_a_split_is_described() -> None:
     val, test = predictions("val"), predictions("test")
     assert describe_split(val, test) == "own patient split"
     shared = replace(val, patient=np.array(["test-3", *val.patient[1:]], object))
-    assert describe_split(shared, test) == "NOT patient-disjoint: 1 patients are in validation and test, such as test-3"
+    assert describe_split(shared, test) == "NOT patient-disjoint: validation and test share 1 patient, such as test-3"
 
 
 def test_the_published_test_list_is_recognised() -> None:

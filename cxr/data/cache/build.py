@@ -24,7 +24,7 @@ from tqdm import tqdm
 from cxr.data.cache.audit import find_duplicates
 from cxr.data.cache.manifest import ARRAY, MANIFEST, Entry, Manifest, State, read_manifest
 from cxr.data.decoder import SAME, Result, Task, decode_all, write_row
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.files.locking import locked
 from cxr.files.writing import unwritable
 
@@ -114,7 +114,7 @@ def _check_room(folder: Path, state: State) -> None:
         smaller = [size for size in _SIZES if len(state.names) * size**2 <= free]
         fits = f"; {smaller[-1]} px would fit (cache.size={smaller[-1]})" if smaller else ""
         raise CxrError(
-            f"the cache of {len(state.names)} images at {state.size} px needs {in_bytes(state.bytes)} and "
+            f"the cache of {counted(len(state.names), 'image')} at {state.size} px needs {in_bytes(state.bytes)} and "
             f"{folder.parent} has {in_bytes(free)} free; choose another disk with cache.dir=DIR or a smaller "
             f"cache.size{fits}"
         )
@@ -123,7 +123,7 @@ def _check_room(folder: Path, state: State) -> None:
 def _announce(folder: Path, state: State) -> None:
     others = ", ".join(f"{size} px {in_bytes(len(state.names) * size**2)}" for size in _SIZES if size != state.size)
     print(
-        f"caching {len(state.names)} images at {state.size} px: {in_bytes(state.bytes)} in {folder} "
+        f"caching {counted(len(state.names), 'image')} at {state.size} px: {in_bytes(state.bytes)} in {folder} "
         f"(cache.size=... for others: {others})",
         flush=True,
     )

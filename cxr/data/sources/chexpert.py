@@ -15,7 +15,7 @@ from cxr.data.catalog import Catalog
 from cxr.data.sources.images import files_below, in_archives
 from cxr.data.sources.masks import Mask, coco_runs, mask_boxes
 from cxr.data.sources.public import Published, frontal, published, text_of
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.files.reading import read_text
 from cxr.findings import CHEXPERT, NO_FINDING
 
@@ -95,7 +95,7 @@ def _relabelled(train: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not known.any() or labels.index.duplicated().any():
         raise CxrError(f"data.labels={path} does not have one row for each training image; is it the published file?")
     if not known.all():
-        print(f"{(~known).sum():,} training images are left out: {path} lacks them", flush=True)
+        print(f"left out, since {path} lacks them: {counted((~known).sum(), 'training image')}", flush=True)
     train = train[known]
     return train.assign(**{name: labels[name].reindex(wanted[known]).to_numpy() for name in (NO_FINDING, *CHEXPERT)})
 
@@ -121,7 +121,8 @@ def _test(files: Published) -> pd.DataFrame | None:
             "or the file out of it"
         )
     if without:
-        print(f"{without} of {len(frame)} studies of {path} have no image and are left out", flush=True)
+        studies = counted(len(frame), "study", "studies")
+        print(f"left out, since they have no image: {without} of {studies} of {path}", flush=True)
     frame = frame.reset_index(names="row").merge(images, left_on="key", right_on=0).set_index("row")
     return frame.assign(Path=frame["Study"] + "/" + frame[1] + ".jpg")
 

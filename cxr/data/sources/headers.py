@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cxr.data.catalog import some
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.imaging.decode import NO_DICOM, is_dicom
 from cxr.imaging.limits import BadImage
 
@@ -101,12 +101,12 @@ def fill(text: dict[str, pd.Series], paths: pd.Series, notes: list[str], without
             text[role] = after
     given = ", ".join(f"{role} {count:,}" for role, count in filled.items() if count)
     notes.append(
-        f"{len(headers):,} DICOM headers were read for what the table lacks: {given or 'they have none of it'}"
+        f"read for what the table lacks: {counted(len(headers), 'DICOM header')}: {given or 'none of it is there'}"
     )
     remarks = Counter(remark for header in headers.values() for remark in header.remarks)
     for remark, count in remarks.most_common():
         first = next(path for path, header in headers.items() if remark in header.remarks)
-        notes.append(f"{count:,} DICOM headers say: {remark}, such as that of {first}")
+        notes.append(f"{counted(count, 'DICOM header')}: {remark}, such as that of {first}")
 
 
 def by_instance(names: Iterable[str], below: Mapping[str, str]) -> dict[str, str]:

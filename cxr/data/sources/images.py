@@ -10,8 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxr.data import archives
-from cxr.data.archives import members_of
+from cxr.data.archives import is_archive, members_of
 from cxr.data.catalog import some
 from cxr.data.sources.headers import DICOM_SUFFIXES, by_instance
 from cxr.errors import CxrError, first_line
@@ -129,7 +128,7 @@ class _Index:
 
 def in_archives(below: Mapping[str, str]) -> dict[str, str]:
     """What the archives among the files hold, as if it were unpacked in their folders."""
-    named = [Path(path) for path in below.values() if path.endswith(archives.SUFFIXES)]
+    named = [Path(path) for path in below.values() if is_archive(path)]
     listed = members_of([path for path in named if path.is_file()])  # a pipe would be waited for
     folders = {path: name.rpartition("/")[0] for name, path in below.items() if path in listed}
     return {

@@ -9,7 +9,7 @@ from cxr.data.soft import SOFT
 from cxr.data.sources import cells
 from cxr.data.sources.roles import Roles
 from cxr.data.sources.tabular import Sheet
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.findings import canonical, plain
 
 UNCERTAIN = ("ignore", "zeros", "ones", "mixed", "smooth")
@@ -37,7 +37,7 @@ def find_labels(sheet: Sheet, roles: Roles, uncertain: str, blank: str, notes: l
         CxrError: a cell is no label; or a finding is present where there is none.
     """
     if roles.labels is not None:
-        return _joined(sheet.text(roles.labels), roles, blank, notes)
+        return _joined(sheet, roles, blank, notes)
     return _columns(sheet, roles, uncertain, blank, notes)
 
 
@@ -72,7 +72,8 @@ def _columns(sheet: Sheet, roles: Roles, uncertain: str, blank: str, notes: list
         soft = ~np.isnan(target)
         if soft.any():
             made[f"{SOFT}{name}"] = target
-            notes.append(f"{soft.sum():,} cells of {heading!r} are soft training targets, and unknown in evaluation")
+            number = counted(int(soft.sum()), "cell")
+            notes.append(f"soft training targets, unknown in evaluation: {number} of {heading!r}")
     return pd.DataFrame(made)
 
 
@@ -83,18 +84,27 @@ def drawn_targets(finding: str, images: pd.Series) -> NDArray[np.float32]:
     return (low + (high - low) * (pd.util.hash_array(keys, categorize=False) / 2.0**64)).astype(np.float32)
 
 
-def _joined(text: pd.Series, roles: Roles, blank: str, notes: list[str]) -> pd.DataFrame:
+def _joined(sheet: Sheet, roles: Roles, blank: str, notes: list[str]) -> pd.DataFrame:
     """Labels from one column of joined names: 1 for each name of a row, 0 for the others."""
+    contradictory = list[str]()
 
     def names_in(cell: str) -> tuple[str, ...] | None:
         if cell.casefold() in ("", "nan", "na", "n/a", "unknown"):
             return None if blank == "unknown" else ()
-        if cell.startswith("[") and cell.endswith("]"):
-            cell = cell[1:-1]
-        parts = [" ".join(part.strip(" '\"").split()) for part in cell.split(roles.separator)]
-        return tuple(canonical(part) for part in parts if part and part.casefold() not in _NO_FINDING)
+        whole = cell[1:-1] if cell.startswith("[") and cell.endswith("]") else cell
+        parts = [" ".join(part.strip(" '\"").split()) for part in whole.split(roles.separator)]
+        names = tuple(canonical(part) for part in parts if part and part.casefold() not in _NO_FINDING)
+        if any(part.casefold() in _NO_FINDING for part in parts) and any(plain(name) != _DEVICES for name in names):
+            contradictory.append(cell)
+        return names
 
-    codes, texts, read = cells.each(text, names_in)
+    codes, texts, read = cells.each(sheet.text(str(roles.labels)), names_in)
+    if contradictory:
+        at = np.flatnonzero(np.isin(codes, [texts.index(cell) for cell in contradictory]))
+        raise CxrError(
+            f"{sheet.path} row{'s' * (len(at) > 1)} {some([str(sheet.rows[k]) for k in at])}, column {roles.labels!r}: "
+            f"{some([repr(cell) for cell in contradictory])} names a finding and none; correct the cell"
+        )
     counts = pd.Series(np.bincount(codes, minlength=len(texts)))
     spelled = pd.DataFrame(
         [(name, count) for names, count in zip(read, counts, strict=True) for name in names or ()],
@@ -109,7 +119,7 @@ def _joined(text: pd.Series, roles: Roles, blank: str, notes: list[str]) -> pd.D
     findings = sorted(spelling.values())
     if not 0 < len(findings) <= _MOST_FINDINGS:
         raise CxrError(
-            f"the column {roles.labels!r} has {len(findings)} different names of findings, such as "
+            f"the column {roles.labels!r} has {counted(len(findings), 'different name')} of findings, such as "
             f"{some([repr(name) for name in total.index])}; it must hold 1 to {_MOST_FINDINGS}, joined by "
             f"{roles.separator!r} (`separator` in data.roles=FILE); is it free text?"
         )

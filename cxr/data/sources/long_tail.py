@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.data.catalog import some
-from cxr.errors import CxrError, first_line
+from cxr.errors import CxrError, counted, first_line
 from cxr.files.reading import read_text
 
 _SPLITS = {"train": "train", "val": "balanced-val", "test": "test"}
@@ -49,7 +49,7 @@ def check_inside(images: pd.Series, known: pd.Series, origin: Path, other: str) 
     """Raises CxrError if `images` has names that are not in `known`."""
     absent = images[~images.isin(known)].tolist()
     if absent:
-        raise CxrError(f"{origin} names {len(absent)} images that {other} lacks: {some(absent)}")
+        raise CxrError(f"{origin} names {counted(len(absent), 'image')} that {other} lacks: {some(absent)}")
 
 
 def _read(path: Path, findings: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cxr.data.catalog import Catalog, check
 from cxr.data.soft import SOFT
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.files.naming import is_test_name
 from cxr.findings import unified
 
@@ -175,7 +175,8 @@ def _following(table: pd.DataFrame, sides: Mapping[str, str], name: str) -> pd.D
     other = table["patient"].map(sides)
     moved = other.notna() & (table["split"] != "") & (other != table["split"])
     if moved.any():
-        print(f"{moved.sum()} images of {name} are moved to the split that another set has their patients in")
+        number = counted(moved.sum(), "image")
+        print(f"moved to the split that another set has their patients in: {number} of {name}")
     return table.assign(split=table["split"].mask(moved, other))
 
 

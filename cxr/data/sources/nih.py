@@ -14,10 +14,10 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 
-from cxr.data.archives import SUFFIXES, members_of
+from cxr.data.archives import is_archive, members_of
 from cxr.data.boxes import BOX, BOX_COLUMNS
 from cxr.data.catalog import Catalog, check, parse_age, root_folder, some
-from cxr.errors import CxrError, first_line
+from cxr.errors import CxrError, counted, first_line
 from cxr.files.reading import open_regular
 from cxr.findings import NIH14, NIH_SIDE, NO_FINDING, canonical, check_known
 
@@ -84,7 +84,7 @@ def image_files(root: Path) -> dict[str, str]:
 
 def _archived_images(root: Path) -> dict[str, str]:
     """Every file name in the archives in `root` and its `images/` with its path through the archive."""
-    archives = sorted(path for path in (*root.glob("*"), *root.glob("images/*")) if path.name.endswith(SUFFIXES))
+    archives = sorted(path for path in (*root.glob("*"), *root.glob("images/*")) if is_archive(path.name))
     listed = members_of([path for path in archives if path.is_file()])
     return {PurePath(name).name: f"{archive}/{name}" for archive, names in listed.items() for name in names}
 
@@ -147,7 +147,7 @@ def _read_rows(path: Path) -> tuple[pd.DataFrame, list[int]]:
         if "".join(row).strip() or len(row) > 1:  # not a blank line
             if len(row) <= needed:
                 raise CxrError(
-                    f"{path} line {line} has {len(row)} cells and ends before the column {names[needed]!r}; "
+                    f"{path} line {line} has {counted(len(row), 'cell')} and ends before the column {names[needed]!r}; "
                     "restore the line"
                 )
             lines.append(line)

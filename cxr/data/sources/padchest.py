@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxr.data.catalog import Catalog
 from cxr.data.sources.cells import mapped
 from cxr.data.sources.public import Published, frontal, published, text_of
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.findings import NIH14
 
 LAYOUT = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv and the images, in folders or not"
@@ -72,7 +72,7 @@ def read_padchest(root: str | None, views: str = "frontal") -> Catalog:
     )
     good = mapped(frame["Labels"], lambda cell: not (_names(cell) or _UNKNOWN) & _LEFT_OUT).to_numpy(bool)
     if not good.all():
-        print(f"{(~good).sum():,} images are left out: they are labelled exclude or suboptimal study", flush=True)
+        print(f"left out, labelled exclude or suboptimal study: {counted((~good).sum(), 'image')}", flush=True)
     frame = frontal(frame[good], frame["Projection"][good].isin(_FRONTAL), views)
     return published(frame, origin, files.folder, NIH14)
 

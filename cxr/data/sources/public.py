@@ -18,7 +18,7 @@ from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
 from cxr.data.sources.roles import NAMES, Roles
 from cxr.data.sources.table import attributes, check_choices
 from cxr.data.sources.tabular import Sheet, read_sheet
-from cxr.errors import CxrError, first_line
+from cxr.errors import CxrError, counted, first_line
 from cxr.files.reading import read_text
 from cxr.findings import NO_FINDING, shared_name
 
@@ -162,7 +162,7 @@ def _without_contradictions(frame: pd.DataFrame, findings: Sequence[str]) -> pd.
     both = present & frame[NO_FINDING].isin(["1", "1.0"])
     if not both.any():
         return frame
-    print(f"{both.sum():,} images have {NO_FINDING} beside a finding; the finding counts", flush=True)
+    print(f"{counted(both.sum(), 'image')} with {NO_FINDING} beside a finding; the finding counts", flush=True)
     return frame.assign(**{NO_FINDING: frame[NO_FINDING].mask(both, "")})
 
 
@@ -171,7 +171,7 @@ def frontal(frame: pd.DataFrame, mask: pd.Series, views: str) -> pd.DataFrame:
     check_choices(views=(views, VIEWS))
     if views == "all" or mask.all():
         return frame
-    print(f"{(~mask).sum():,} of {len(frame):,} images are left out: their view is not frontal", flush=True)
+    print(f"left out, since the view is not frontal: {(~mask).sum():,} of {counted(len(frame), 'image')}", flush=True)
     return frame[mask]
 
 

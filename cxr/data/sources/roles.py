@@ -12,7 +12,7 @@ from cxr.data.sources.cells import label_of
 from cxr.data.sources.tabular import Sheet
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import read_text
-from cxr.findings import plain
+from cxr.findings import is_published, plain
 
 # Headings by role, without case, space and signs; the first that a table has is taken.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +47,7 @@ class Roles:
         labels: the column of joined names, where one holds them all.
         separator: between joined names.
         unused: headings without a role.
+        fractions: those of them whose cells are numbers from 0 to 1.
         others: headings that would have fitted a role that another column has, by role.
     """
 
@@ -55,6 +56,7 @@ class Roles:
     labels: str | None = None
     separator: str = "|"
     unused: tuple[str, ...] = ()
+    fractions: tuple[str, ...] = ()
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def as_yaml(self) -> str:
@@ -106,8 +108,12 @@ def find_roles(sheet: Sheet, given: Mapping[str, Any]) -> Roles:
             f"{', '.join(headings)}; write `image: HEADING` into a file and pass data.roles=FILE"
         )
     findings, labels = given.get("findings") or {}, given.get("labels")
+    fractions = tuple[str, ...]()
     if not findings and labels is None:
-        findings = {heading: heading for heading in free if _holds_labels(sheet, heading)}
+        kinds = {heading: _kind(sheet, heading) for heading in free}
+        soft = [heading for heading in free if kinds[heading] == "fractions"]
+        findings = {h: h for h in free if kinds[h] == "labels" or (h in soft and is_published(h))}
+        fractions = tuple(heading for heading in soft if heading not in findings)
         if not findings:
             labels = next((h for name in JOINED for h in free if plain(h) == name), None)
     if not findings and labels is None:
@@ -117,21 +123,26 @@ def find_roles(sheet: Sheet, given: Mapping[str, Any]) -> Roles:
         )
     separator = given.get("separator") or (_separator(sheet, labels) if labels is not None else "|")
     unused = tuple(heading for heading in free if heading not in (*findings.values(), labels))
-    return Roles(columns, findings, labels, separator, unused, others)
+    return Roles(columns, findings, labels, separator, unused, fractions, others)
 
 
-def _holds_labels(sheet: Sheet, heading: str) -> bool:
-    """Whether at least half of the filled cells of a column are 1, 0, -1, yes, no, true or false."""
+def _kind(sheet: Sheet, heading: str) -> str:
+    """What a column holds by its first 1,000 different cells.
+
+    It is `labels` if at least half of the filled cells are 1, 0, -1, yes, no, true or false and there are no more
+    different ones; else `fractions` if all are labels or numbers between 0 and 1; else empty.
+    """
     counts = pc.value_counts(sheet.columns[heading])
-    if len(counts) > _MOST_DIFFERENT:
-        return False
-    filled = labels = 0
-    for count in counts:
+    filled = labels = others = 0
+    for count in counts[:_MOST_DIFFERENT]:
         text, number = count["values"].as_py().strip(), count["counts"].as_py()
         value = label_of(text)
         filled += number if value is None or value == value else 0
         labels += number if value in (0, 1, -1) else 0
-    return labels > 0 and 2 * labels >= filled
+        others += number if value is None else 0
+    if len(counts) <= _MOST_DIFFERENT and labels and 2 * labels >= filled:
+        return "labels"
+    return "fractions" if filled and not others else ""
 
 
 def _separator(sheet: Sheet, heading: str) -> str:

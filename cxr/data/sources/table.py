@@ -15,7 +15,7 @@ from cxr.data.sources.images import Found, find_images
 from cxr.data.sources.labels import BLANK, UNCERTAIN, find_labels
 from cxr.data.sources.roles import NAMES, Roles, find_roles, read_roles
 from cxr.data.sources.tabular import Sheet, read_sheet
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 
 
 def read_table(
@@ -88,7 +88,13 @@ def described(roles: Roles) -> list[str]:
     else:
         shown = [name if name == heading else f"{name} ({heading})" for name, heading in roles.findings.items()]
         lines.append(f"  {'findings':10}  {len(shown)}: {some(shown, 30)}")
-    return [*lines, f"  {'no role':10}  {some(roles.unused, 30)}"] if roles.unused else lines
+    lines += [f"  {'no role':10}  {some(roles.unused, 30)}"] * bool(roles.unused)
+    if roles.fractions:
+        lines.append(
+            f"note: {some(roles.fractions)} of no role: only numbers from 0 to 1; for soft labels of a finding, add "
+            "`name: heading` below findings in data.roles=FILE, which inspect writes with roles=FILE"
+        )
+    return lines
 
 
 def attributes(
@@ -120,7 +126,8 @@ def attributes(
     if images.moved:
         name, path = next(iter(images.moved.items()))
         notes.append(
-            f"{len(images.moved)} images were found by the end of their path or by their UID, such as {name} at {path}"
+            f"found by the end of their path or by their UID: {counted(len(images.moved), 'image')}, such as {name} at "
+            f"{path}"
         )
     if not ("patient" in columns or one_image_a_patient) and (images.paths == "").all():
         raise CxrError(
@@ -147,8 +154,8 @@ def attributes(
         if unknown.any():
             first = int(np.flatnonzero(unknown)[0])
             notes.append(
-                f"{unknown.sum()} cells of {called[role]!r} are no {role} and count as unknown, such as "
-                f"{given[first]!r} (row {sheet.rows[first]})"
+                f"not understood and read as unknown: {counted(int(unknown.sum()), 'cell')} of {called[role]!r}, the "
+                f"first is {given[first]!r} in row {sheet.rows[first]}"
             )
     table["sex"] = _one_sex(table, notes)
     table["view"] = cells.mapped(text.get("view", none), lambda view: cells.VIEWS.get(view.casefold(), view.upper()))

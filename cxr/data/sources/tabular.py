@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from cxr.errors import CxrError, first_line
+from cxr.errors import CxrError, counted, first_line
 from cxr.files.reading import open_regular
 
 MOST_ROWS = 2_000_000  # the largest public sets have half a million images
@@ -88,7 +88,7 @@ def read_sheet(path: Path) -> Sheet:
     table, rows = (table.filter(pa.array(~empty)), rows[~empty]) if empty.any() else (table, rows)
     if not len(table):
         raise CxrError(f"{path} has no row below its headings; expected one row per image")
-    return Sheet(path, table, rows, f"{len(table):,} rows, {form}")
+    return Sheet(path, table, rows, f"{counted(len(table), 'row')}, {form}")
 
 
 def _delimited(path: Path) -> tuple[pa.Table, NDArray[np.int64], str]:
@@ -123,8 +123,8 @@ def _delimited(path: Path) -> tuple[pa.Table, NDArray[np.int64], str]:
     wrong = next((row for row in ragged if row not in blank), None)
     if wrong is not None:
         raise CxrError(
-            f"{path} row {wrong.number} has {wrong.actual_columns} cells, its headings are {wrong.expected_columns}; "
-            f"quote cells that contain the separator {separator!r}, or restore the row"
+            f"{path} row {wrong.number} has {counted(wrong.actual_columns, 'cell')}, its headings are "
+            f"{wrong.expected_columns}; quote cells that contain the separator {separator!r}, or restore the row"
         )
     rows = np.delete(np.arange(len(table) + len(blank)), [row.number - 2 for row in blank]) + 2
     return table, rows, f"separated by {_SEPARATORS[separator]}, {text_form}"
