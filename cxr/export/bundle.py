@@ -85,8 +85,11 @@ def export_bundle(options: Mapping[str, Any]) -> str:
         f"{target}: differs from the run by at most {worst:.1e} on {verified['images']} of its images; digest {digest}"
     )
     if web is not None:
-        size = (target / PAGE).stat().st_size / 1e6
-        print(f"{target / PAGE}: {size:.1f} MB; open it in a browser, it needs no server and no network")
+        page = (target / PAGE).read_bytes()
+        print(
+            f"{target / PAGE}: {len(page) / 1e6:.1f} MB, SHA-256 {sha256(page).hexdigest()}; open it in a browser, it "
+            "needs no server and no network"
+        )
     return digest
 
 

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,22 @@ def quantise(content: bytes, images: NDArray[np.uint8], attributes: Floats, orig
                 ready, small, Reader(names), quant_format=QuantFormat.QDQ, per_channel=True,
                 op_types_to_quantize=list(_TYPES), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
-            found = Path(small).read_bytes()
+            found = _sharing(onnx.load(small))
     except Exception as error:  # it raises errors of many kinds
         raise CxrError(f"{origin} cannot be quantised: {first_line(error)}; export it without int8") from error
     check_graph(found, origin)
     return found
+
+
+def _sharing(model: Any) -> bytes:
+    """An ONNX model with equal weights stored once: quantisation gives each view of `tta` weights of its own."""
+    weights, first, kept = model.graph.initializer, dict[bytes, str](), dict[str, str]()
+    for place in reversed(range(len(weights))):
+        name, weights[place].name = weights[place].name, ""
+        kept[name] = first.setdefault(weights[place].SerializeToString(deterministic=True), name)
+        weights[place].name = name
+        if kept[name] != name:
+            del weights[place]
+    for node in model.graph.node:
+        node.input[:] = [kept.get(name, name) for name in node.input]
+    return bytes(model.SerializeToString())

@@ -29,8 +29,7 @@ FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "PPM", "WEBP")
 NO_DICOM = "DICOM files need the extra `dicom`; pip install 'cxr[dicom]', or make setup EXTRAS=dicom"
 _DICOM_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")  # little and big endian
 _PNG = b"\x89PNG\r\n\x1a\n"
-# The last bytes of a PNG header: bits, colour type, compression, filter, interlacing. NIH published files of both.
-_GRAY, _RGBA = bytes((8, 0, 0, 0, 0)), bytes((8, 6, 0, 0, 0))
+_GRAY = bytes((8, 0, 0, 0, 0))  # last bytes of a PNG header: bits, colour type, compression, filter, interlacing
 _EIGHT_BIT_GRAY = ("L", "LA", "La")
 _MACHINE_ERRORS = (
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
@@ -82,22 +81,19 @@ def gray(content: bytes) -> np.ndarray:
 def gray_with_remarks(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
     """Pixels as `gray` returns them, and what a reader of the file should know, with the same errors.
 
-    OpenCV decodes gray PNG, and RGBA with equal colours; pydicom decodes DICOM, and Pillow everything else. OpenCV
-    and Pillow ignore checksums of PNG chunks, which are checked here first.
+    OpenCV decodes gray PNG, pydicom DICOM, and Pillow everything else: OpenCV prints a warning for each RGBA file of
+    NIH. Both ignore checksums of PNG chunks, which are checked here first.
     """
     if not content:
         raise BadImage("the file is empty")
     if is_dicom(content):
         return _from_dicom(content)
     try:
-        if content.startswith(_PNG) and _check_png(content) in (_GRAY, _RGBA):
+        if content.startswith(_PNG) and _check_png(content) == _GRAY:
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
             if pixels is None:
                 raise BadImage("damaged: its pixels cannot be decoded")
-            if pixels.ndim == 2:
-                return pixels, ()
-            if _equal_channels(pixels):
-                return np.ascontiguousarray(pixels[..., 0]), ()
+            return pixels, ()
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(*image.size)
             image.load()
@@ -223,7 +219,13 @@ def _to_gray(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).all():
             raise BadImage("damaged: a pixel is not a number")
-        return np.clip(np.rint(values), 0, 65535).astype(np.uint16), ()
+        shown, low, high = np.clip(np.rint(values), 0, 65535), values.min(), values.max()
+        if low < high and shown.std() < 257 * BLANK:  # such as floating-point pixels from 0 to 1
+            raise BadImage(
+                f"blank: its pixels range from {low:g} to {high:g}, where black is 0 and white 65535; scale them, or "
+                "save it with 8 bits"
+            )
+        return shown.astype(np.uint16), ()
     if image.mode in _EIGHT_BIT_GRAY:
         return np.asarray(image.getchannel(0)), ()
     colour = np.asarray(image.convert("RGB"))

@@ -34,6 +34,17 @@ def test_sixteen_bits_are_scaled_to_eight_when_they_are_resized(tmp_path: Path) 
     assert resize(read, 6)[0].tolist() == [0, 0, 1, 1, 128, 255] and resize(read, 6).dtype == np.uint8
 
 
+@pytest.mark.parametrize(("white", "dtype"), [(1, np.float32), (255, np.float32), (2**31 - 1, np.int32)])
+def test_values_of_another_range_are_refused_with_their_range(white: float, dtype: type, tmp_path: Path) -> None:
+    values = (np.linspace(0.5, 1, 64).reshape(8, 8) * white).astype(dtype)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(BadImage) as raised:
+        read_gray(tmp_path / "a.tif")
+    assert f"range from {values.min():g} to {values.max():g}, where black is 0 and white 65535" in str(raised.value)
+    Image.fromarray((values / values.max() * 65535).astype(dtype)).save(tmp_path / "a.tif")
+    assert read_gray(tmp_path / "a.tif")[[0, -1], [0, -1]] == pytest.approx([32767.5, 65535], abs=0.5)
+
+
 def test_sixteen_bits_are_rounded_once(tmp_path: Path) -> None:
     """100 and 156 of 257 would be the bytes 0 and 1 if they were rounded before the mean is taken."""
     values = np.tile(np.array([[100, 156], [100, 156]], np.uint16), (4, 4))

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import zlib
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +166,7 @@ def test_a_file_that_cannot_be_used_is_named(page: Any, tmp_path: Path) -> None:
     good = io.BytesIO()
     Image.fromarray(film()).save(good, "PNG")
     cases = {
-        "text.png": (b"text", "is not a DICOM, PNG or JPEG"), "cut.png": (good.getvalue()[:300], "is damaged"),
+        "text.png": (b"text", "is not a DICOM, PNG or JPEG"), "cut.png": (good.getvalue()[:300], "is truncated"),
         "film.dcm": (b"\0" * 128 + b"DICM", "is a DICOM file without pixel data"),
         "empty.jpg": (b"", "is not a DICOM, PNG or JPEG"),
     }  # fmt: skip
@@ -173,6 +175,8 @@ def test_a_file_that_cannot_be_used_is_named(page: Any, tmp_path: Path) -> None:
     cases["blank.png"] = (blank.getvalue(), "is blank")
     huge = bytearray(good.getvalue())
     huge[16:24] = (60000).to_bytes(4, "big") * 2
+    cases["sum.png"] = (bytes(huge), "the checksum of a chunk (IHDR) is wrong")
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
     cases["huge.png"] = (bytes(huge), "is too large: 60000 × 60000 pixels")
     for name, (content, words) in cases.items():
         (tmp_path / name).write_bytes(content)
@@ -244,9 +248,13 @@ def test_nothing_is_requested(page: Any, folder: Path, tmp_path: Path) -> None:
     assert [url for url in sent if url.startswith("file")] == [(folder / "page.html").as_uri()]
 
 
-def test_the_model_card_is_rendered(page: Any) -> None:
+def test_the_model_card_is_rendered_with_checksums(page: Any, folder: Path) -> None:
     page.find_element("css selector", "#card summary").click()
     card = page.find_element("css selector", "#card article")
     assert "license" not in card.text and card.find_element("css selector", "strong").text == "bold"
     assert [cell.text for cell in card.find_elements("css selector", "td")] == ["1", "2_3"]
-    assert [one.text for one in card.find_elements("css selector", "li")] == ["one", "two"]
+    items = [one.text for one in card.find_elements("css selector", "li")]
+    assert items[:2] == ["one", "two"]
+    networks = sorted(folder.glob("*.onnx"))
+    assert items[2:] == [f"{sha256(network.read_bytes()).hexdigest()} {network.name}" for network in networks]
+    assert sha256((folder / "bundle.json").read_bytes()).hexdigest() in card.text

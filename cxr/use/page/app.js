@@ -220,7 +220,9 @@ function prepare() {
   $("whose-label").hidden = mapped.length < 2;
   $("opacity").disabled = !mapped.length;
   showScores();
-  $("card").querySelector("article").append(...renderCard(JSON.parse($("card-text").textContent)));
+  const networks = SYSTEM.members.map(({ file, sha256 }) => make("li", [make("code", sha256), ` ${file}`]));
+  const checksums = [make("h3", text("checksums")), make("p", [text("digest"), make("code", SYSTEM.digest)]), make("ul", networks)];
+  $("card").querySelector("article").append(...renderCard(JSON.parse($("card-text").textContent)), ...checksums);
 }
 
 function connect() {

@@ -6,6 +6,11 @@ const PNG = [137, 80, 78, 71, 13, 10, 26, 10];
 const INTERLACED = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 const CHANNELS = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 const COLOUR = 4; // gray levels between the channels, on average, above which an image is in colour
+const CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let rest = byte;
+  for (let bit = 0; bit < 8; bit++) rest = rest & 1 ? (rest >>> 1) ^ 0xedb88320 : rest >>> 1;
+  return rest;
+});
 
 class Refused extends Error {
   constructor(key, values = {}) {
@@ -61,15 +66,16 @@ async function decodePng(bytes) {
   const data = new DataView(bytes.buffer);
   const parts = [];
   let header, palette;
-  for (let place = 8; place + 12 <= bytes.length; ) {
-    const length = data.getUint32(place);
-    const kind = String.fromCharCode(...bytes.subarray(place + 4, place + 8));
-    const content = bytes.subarray(place + 8, place + 8 + length);
+  for (let place = 8, kind = ""; kind !== "IEND"; ) {
+    const end = place + 12 <= bytes.length ? place + 12 + data.getUint32(place) : Infinity;
+    if (end > bytes.length) throw new Refused("truncated");
+    kind = String.fromCharCode(...bytes.subarray(place + 4, place + 8));
+    if (crc32(bytes.subarray(place + 4, end - 4)) !== data.getUint32(end - 4)) throw new Refused("checksum", { kind });
+    const content = bytes.subarray(place + 8, end - 4);
     if (kind === "IHDR") header = content;
     if (kind === "PLTE") palette = content;
     if (kind === "IDAT") parts.push(content);
-    if (kind === "IEND") break;
-    place += 12 + length;
+    place = end;
   }
   if (header?.length !== 13 || !parts.length) throw new Refused("damaged");
   const size = new DataView(header.buffer, header.byteOffset);
@@ -110,6 +116,13 @@ async function decodePng(bytes) {
     }
   }
   return { width, height, pixels, remarks: remarksOnColour(strength, pixels.length) };
+}
+
+// The checksum of a chunk (PNG, annex D).
+function crc32(bytes) {
+  let rest = 0xffffffff;
+  for (const byte of bytes) rest = CRC[(rest ^ byte) & 255] ^ (rest >>> 8);
+  return ~rest >>> 0;
 }
 
 // A function from a line and a column to a gray value. As in Pillow, colours of 16 bits count by their high bytes.
