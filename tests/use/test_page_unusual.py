@@ -107,5 +107,5 @@ def test_odd_files_are_refused_as_predict_refuses_them(browser: Any, warned: Pat
         score_files(load_bundle(warned), Inputs([name], [str(path)]), tmp_path / f"{name}.csv", workers=1)
         row = pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False).iloc[0]
         assert ("is blank" in status) == row["reason"].startswith("blank"), name
-        assert ("cannot be" in status) == row["reason"].startswith("damaged"), name
+        assert ("is not a DICOM, PNG or JPEG file" in status) == name.endswith(".tif"), name
         assert read(browser) == [word for word in row["warnings"].split("; ") if word], name

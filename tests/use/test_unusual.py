@@ -119,8 +119,8 @@ def odd_films() -> dict[str, np.ndarray]:
     """What no radiograph is, by the name of a file."""
     long = np.tile(drawn(1), (1, 80))
     return {
-        "dot.png": np.full((1, 1), 99, np.uint8), "row.png": drawn(1)[30:31], "long.png": long, "tall.png": long.T.copy(),
-        "even.png": np.full((90, 90), 128, np.uint8), "black.png": np.zeros((90, 90), np.uint8),
+        "dot.png": np.full((1, 1), 99, np.uint8), "row.png": drawn(1)[30:31], "long.png": long,
+        "tall.png": long.T.copy(), "even.png": np.full((9, 9), 128, np.uint8), "black.png": np.zeros((9, 9), np.uint8),
         "even16.png": np.full((90, 90), 31234, np.uint16), "nan.tif": np.full((90, 90), np.nan, np.float32),
         "hole.tif": np.pad(drawn(1).astype(np.float32), 1, constant_values=np.inf),
     }  # fmt: skip
