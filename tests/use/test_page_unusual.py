@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from cxr.export.detectors import fit
 from cxr.imaging.preprocessing import Preprocessing
@@ -20,7 +21,7 @@ from cxr.use.page.write import write_page
 from cxr.use.system import Member
 from tests.use.made import bundle, model, network
 from tests.use.pages import open_file
-from tests.use.test_unusual import drawn
+from tests.use.test_unusual import drawn, odd_films
 
 pytestmark = pytest.mark.browser
 SIDE = 64
@@ -97,11 +98,14 @@ def test_values_of_the_detectors_are_those_of_python(browser: Any, warned: Path)
         assert found == pytest.approx(detectors.values(shown).tolist(), rel=1e-6, abs=1e-6)
 
 
-def test_a_blank_film_is_refused_as_predict_refuses_it(browser: Any, warned: Path, tmp_path: Path) -> None:
+def test_odd_files_are_refused_as_predict_refuses_them(browser: Any, warned: Path, tmp_path: Path) -> None:
     browser.get((warned / "page.html").as_uri())
-    for name, value in (("black", 0), ("gray", 128)):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((90, 90), value, np.uint8))
-        path = tmp_path / f"{name}.png"
-        assert "is blank" in open_file(browser, path) and read(browser) == []
+    for name, pixels in odd_films().items():
+        path = tmp_path / name
+        Image.fromarray(pixels).save(path)
+        status = open_file(browser, path)
         score_files(load_bundle(warned), Inputs([name], [str(path)]), tmp_path / f"{name}.csv", workers=1)
-        assert "blank" in pd.read_csv(tmp_path / f"{name}.csv")["reason"][0]
+        row = pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False).iloc[0]
+        assert ("is blank" in status) == row["reason"].startswith("blank"), name
+        assert ("is not a DICOM, PNG or JPEG file" in status) == name.endswith(".tif"), name
+        assert read(browser) == [word for word in row["warnings"].split("; ") if word], name

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from cxr.errors import CxrError
 from cxr.export.detectors import ALARMS, fit
@@ -112,6 +113,30 @@ def test_warnings_are_in_the_table_and_the_answer(detectors: Detectors, tmp_path
         answer = client.post("/v1/predict", files={"file": Path(paths[1]).read_bytes()}).json()
         assert answer["warnings"] == found[1].split("; ")
         assert "detectors" not in client.get("/v1/model").json()
+
+
+def odd_films() -> dict[str, np.ndarray]:
+    """What no radiograph is, by the name of a file."""
+    long = np.tile(drawn(1), (1, 80))
+    return {
+        "dot.png": np.full((1, 1), 99, np.uint8), "row.png": drawn(1)[30:31], "long.png": long,
+        "tall.png": long.T.copy(), "even.png": np.full((9, 9), 128, np.uint8), "black.png": np.zeros((9, 9), np.uint8),
+        "even16.png": np.full((90, 90), 31234, np.uint16), "nan.tif": np.full((90, 90), np.nan, np.float32),
+        "hole.tif": np.pad(drawn(1).astype(np.float32), 1, constant_values=np.inf),
+    }  # fmt: skip
+
+
+def test_odd_files_are_refused_or_have_warnings(detectors: Detectors, tmp_path: Path) -> None:
+    reasons = dict.fromkeys(("dot.png", "even.png", "black.png", "even16.png"), "blank: all its pixels are near ")
+    reasons |= dict.fromkeys(("nan.tif", "hole.tif"), "damaged: a pixel is not a number")
+    for name, film in odd_films().items():
+        Image.fromarray(film).save(tmp_path / name)
+    names, scorer = list(odd_films()), Model(replace(model().system, detectors=detectors), model().forwards)
+    paths = [str(tmp_path / name) for name in names]
+    score_files(scorer, Inputs(names, paths), tmp_path / "out.csv", workers=1)
+    for row in pd.read_csv(tmp_path / "out.csv", keep_default_na=False).itertuples():
+        assert row.reason.startswith(reasons.get(row.image, "")) and bool(row.reason) == (row.image in reasons)
+        assert bool(row.reason) != ("has the aspect ratio" in row.warnings), row.image
 
 
 def test_real_radiographs(shared: Path) -> None:
