@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import Bootstrap, bootstrap_auroc
 from cxr.metrics.cells import cells
 from cxr.metrics.interval import DEFAULT, Resampling
@@ -125,17 +124,6 @@ def frequency_groups(positives: ArrayLike) -> _Names:
     """
     count = np.asarray(positives)
     return np.where(count > 1000, "head", np.where(count < 100, "tail", "medium"))
-
-
-def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, float]:
-    """Mean of a metric over the defined findings of each frequency group; NaN for a group without one.
-
-    Args:
-        values: (L,), NaN where undefined.
-        frequency: (L,), as `frequency_groups` gives it.
-    """
-    array, names = np.asarray(values, np.float64), np.asarray(frequency)
-    return {name: macro(array[names == name]) for name in FREQUENCIES}
 
 
 def _gaps(

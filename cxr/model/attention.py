@@ -1,11 +1,11 @@
 """Attention pooling: from a feature map (B, C, h, w) to a vector and the attention maps (B, K, h, w)."""
 
-from math import isfinite
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import From0, Positive
 from cxr.errors import CxrError
 from cxr.model.head import LinearHead
 
@@ -69,8 +69,7 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, in_features: int, heads: int = 4) -> None:
         super().__init__()
-        if type(heads) is not int or heads < 1:
-            raise CxrError(f"attention.heads={heads} must be a positive whole number")
+        checked_option("attention.heads", heads, Positive)
         self.out_features = heads * in_features
         self.score = nn.Conv2d(in_features, heads, kernel_size=1, bias=False)
         nn.init.zeros_(self.score.weight)
@@ -111,8 +110,7 @@ class ClassSpecificResidualAttention(nn.Module):
         super().__init__()
         if heads not in TEMPERATURES:
             raise CxrError(f"attention.heads={heads} is unknown; choose one of {', '.join(map(str, TEMPERATURES))}")
-        if type(lam) not in (int, float) or not isfinite(lam) or lam < 0:
-            raise CxrError(f"attention.lam={lam} must be a finite number, 0 or more")
+        checked_option("attention.lam", lam, From0)
         self.out_features, self.lam, self.temperatures = in_features, lam, TEMPERATURES[heads]
         self.classifiers = nn.ModuleList(nn.Linear(in_features, findings, bias=False) for _ in range(heads - 1))
 

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Above0
 from cxr.data.sampling import ClassAware, Order
-from cxr.errors import CxrError
 from cxr.loss.terms import Batch
 
 _MIXED = ("image", "target", "attributes")
@@ -60,7 +61,7 @@ class MixUp(Mixing):
     """
 
     def __init__(self, alpha: float = 0.2) -> None:
-        self.alpha = _positive(alpha)
+        self.alpha = checked_option("mix.alpha", alpha, Above0)
 
     def share(self, rng: np.random.Generator) -> float:
         """See `Mixing`."""
@@ -80,18 +81,12 @@ class BalancedMixUp(Mixing):
     """
 
     def __init__(self, alpha: float = 0.1) -> None:
-        self.alpha = _positive(alpha)
+        self.alpha = checked_option("mix.alpha", alpha, Above0)
         self.partners = ClassAware()
 
     def share(self, rng: np.random.Generator) -> float:
         """See `Mixing`."""
         return float(rng.beta(self.alpha, 1))
-
-
-def _positive(alpha: float) -> float:
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
-        raise CxrError(f"mix.alpha={alpha} must be a finite number above 0")
-    return alpha
 
 
 def _partners(index: Tensor, rng: np.random.Generator) -> Tensor:

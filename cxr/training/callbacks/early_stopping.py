@@ -7,7 +7,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch import callbacks
 
-from cxr.errors import CxrError
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Count
 from cxr.task.base import ClassificationTask
 
 
@@ -27,8 +28,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     """
 
     def __init__(self, monitor: str, mode: str = "min", patience: int | None = 10, **more: Any) -> None:
-        if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 0):
-            raise CxrError(f"early_stopping.patience={patience} must be null, 0 or a positive whole number")
+        checked_option("early_stopping.patience", patience, Count | None)
         super().__init__(monitor, mode=mode, patience=patience, **more)  # type: ignore[arg-type]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
