@@ -260,11 +260,7 @@ class Ensemble:
 
 
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a run or an ensemble of any version, in the format of this version.
-
-    Raises:
-        CxrError: as `checked`.
-    """
+    """The configuration of a run or an ensemble of any version, in the format of this version."""
     if "method" in config:
         return checked(Ensemble, config)
     found = checked(Train, config)

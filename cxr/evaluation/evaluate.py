@@ -60,9 +60,6 @@ def evaluate(
         `val` and each test split as `summarise` returns it, with `operating_points`: for each rule `threshold` and the
         rates of every finding. With `resampling`, test splits have intervals, `delong` and `subgroups`; with
         `train_positives`, `by_frequency`.
-
-    Raises:
-        CxrError: see `check_together`.
     """
     check_together(val, tests)
     thresholds = {rule: choose_thresholds(val.target, val.score, rule, least) for rule, least in points.items()}

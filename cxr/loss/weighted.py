@@ -23,9 +23,6 @@ def class_weights(positive: Sequence[int], scheme: str, beta: float = 0.9999) ->
             (1 - beta) / (1 - beta^n), scaled to a mean of 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
             of Samples", CVPR 2019).
         beta: at least 0 and below 1.
-
-    Raises:
-        CxrError: the scheme is unknown, or beta is out of range.
     """
     check_option("beta", beta, below=1)
     n = torch.tensor(positive, dtype=torch.double).clamp(min=1)

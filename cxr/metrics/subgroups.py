@@ -45,9 +45,6 @@ def divide(
         or two patients differ more than large ones by chance. `macro_auroc_gap` is that of the mean over
         `macro_auroc_gap_findings`, which have enough patients in every group that has enough for any finding; the
         others are `left_out_of_gaps`. Undefined values are null.
-
-    Raises:
-        ValueError: shapes, targets or scores as for `auroc`, or a column of another length.
     """
     targets, scores = cells(target, score)
     patients = np.asarray(patient)

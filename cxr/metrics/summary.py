@@ -58,9 +58,6 @@ def summarise(
         equal width), each with its `macro_` mean; `micro_auroc` and `weighted_auroc`, whose interval takes the share of
         each finding from the data; `n`, `positives`, `unknown`, and `left_out_of_macro_auroc`, the findings without a
         positive or without a negative image. With `ci` also `intervals`, see `intervals_of`.
-
-    Raises:
-        ValueError: shapes, targets, scores, or another number of names.
     """
     area, metrics = auroc(target, score), dict[str, Any]()
     if ci is None:

@@ -15,11 +15,7 @@ MAXIMUM = 99
 
 
 class AveragePooling(nn.Module):
-    """Average pooling over positions, without a map.
-
-    Args:
-        in_features: C of the feature map, and of the vector.
-    """
+    """Average pooling over positions, without a map."""
 
     def __init__(self, in_features: int) -> None:
         super().__init__()
@@ -35,9 +31,6 @@ class LocationAttention(nn.Module):
 
     Kejriwal et al., "Classification of Chest X-ray Image into Multiple Disease Findings Simultaneously". The
     convolution has no bias, which the softmax would cancel, and starts at zero, where it is average pooling.
-
-    Args:
-        in_features: C of the feature map, and of the vector.
     """
 
     def __init__(self, in_features: int) -> None:
@@ -62,9 +55,6 @@ class MultiHeadAttention(nn.Module):
     Args:
         in_features: C of the feature map.
         heads: K; the vector has K * C values.
-
-    Raises:
-        CxrError: `heads` is not a positive whole number.
     """
 
     def __init__(self, in_features: int, heads: int = 4) -> None:
@@ -98,9 +88,6 @@ class ClassSpecificResidualAttention(nn.Module):
         findings: L.
         heads: 1, 2, 4, 6 or 8; their temperatures are in `TEMPERATURES`.
         lam: weight of the attention term, from .1 to .5 in the paper.
-
-    Raises:
-        CxrError: `heads` or `lam` is out of range.
     """
 
     attention_of = "findings"

@@ -10,11 +10,7 @@ from cxr.configuration.schema import Below1, Positive
 
 
 class NoFusion(nn.Module):
-    """The image vector alone.
-
-    Args:
-        in_features: C.
-    """
+    """The image vector alone."""
 
     attribute_dropout = 0.0
 
@@ -39,9 +35,6 @@ class Join(nn.Module):
         width: of the hidden layer, which has ReLU.
         dropout: share of the joined vector that is dropped in training.
         attribute_dropout: share of images of which training hides the age; of as many, independently, sex and view.
-
-    Raises:
-        CxrError: an argument is out of range.
     """
 
     def __init__(self, in_features: int, width: int = 32, dropout: float = 0.3, attribute_dropout: float = 0.1) -> None:

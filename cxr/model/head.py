@@ -64,9 +64,6 @@ class PerFindingHead(nn.Module):
         findings: L.
         hidden: widths of the hidden layers; an empty list gives a linear layer for each finding.
         outputs: 2, as published, or 1.
-
-    Raises:
-        CxrError: `hidden` or `outputs` is out of range.
     """
 
     def __init__(

@@ -55,9 +55,6 @@ class MixUp(Mixing):
 
     Args:
         alpha: the share is drawn from Beta(alpha, alpha).
-
-    Raises:
-        CxrError: alpha is not above 0.
     """
 
     def __init__(self, alpha: float = 0.2) -> None:
@@ -75,9 +72,6 @@ class BalancedMixUp(Mixing):
 
     Args:
         alpha: the share of the class-balanced image is drawn from Beta(alpha, 1), with mean alpha / (1 + alpha).
-
-    Raises:
-        CxrError: alpha is not above 0.
     """
 
     def __init__(self, alpha: float = 0.1) -> None:

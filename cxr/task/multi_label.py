@@ -30,9 +30,6 @@ class MultiLabel(ClassificationTask):
     Args:
         hierarchy: a tree of findings, see `cxr.data.hierarchy`; none for findings that are independent.
         conditional_epochs: how many epochs train on images with the parent alone.
-
-    Raises:
-        CxrError: the tree, or the number of epochs.
     """
 
     activation = "sigmoid"

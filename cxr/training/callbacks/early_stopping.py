@@ -22,9 +22,6 @@ class EarlyStopping(callbacks.EarlyStopping):
         mode: `max` or `min`, whichever is better.
         patience: epochs without a better value after which training ends; with none it never ends early.
         more: further arguments of Lightning's class.
-
-    Raises:
-        CxrError: the patience is not a number of epochs.
     """
 
     def __init__(self, monitor: str, mode: str = "min", patience: int | None = 10, **more: Any) -> None:

@@ -31,9 +31,6 @@ class WeightAverage(Callback):
 
     Args:
         decay: at least 0 and below 1.
-
-    Raises:
-        CxrError: `decay` is outside this range.
     """
 
     def __init__(self, decay: float = 0.999) -> None:

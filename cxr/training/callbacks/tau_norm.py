@@ -18,9 +18,6 @@ class TauNormalisation(Callback):
 
     Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020. `best.ckpt` has the
     best tau on validation. Nothing is trained: freeze the other parts and set the learning rate to 0.
-
-    Raises:
-        CxrError: `step` is not above 0.
     """
 
     def __init__(self, step: float = 0.1) -> None:
