@@ -90,7 +90,8 @@ def test_processes_import_errors_alone() -> None:
 
 @pytest.mark.parametrize("floor", ["metrics", "phantom", "model", "loss"])
 def test_what_computes_knows_no_data_and_no_other_of_its_kind(floor: str) -> None:
-    known = {"errors", "findings", "files", floor, *{"phantom": ["metrics"], "model": ["imaging"]}.get(floor, ())}
+    further = {"phantom": ["metrics"], "model": ["imaging", "configuration"], "loss": ["configuration"]}
+    known = {"errors", "findings", "files", floor, *further.get(floor, ())}
     assert {folder(name) for _, name in edges(f"cxr.{floor}")} <= known
 
 

@@ -62,7 +62,7 @@ def checked(schema: type, config: Mapping[str, Any], above: str = "") -> dict[st
         elif option.default_factory is not MISSING:
             found.setdefault(option.name, option.default_factory())
         if option.name in found:
-            found[option.name] = _checked(found[option.name], hints[option.name], above + option.name)
+            found[option.name] = checked_option(above + option.name, found[option.name], hints[option.name])
     return found
 
 
@@ -89,7 +89,15 @@ def as_override(value: Any) -> str:
     return str(value)
 
 
-def _checked(value: Any, hint: Any, key: str) -> Any:
+def checked_option(key: str, value: Any, hint: Any) -> Any:
+    """The value of an option, if it is one of an annotation such as `Positive`; see `cxr.configuration.schema`.
+
+    Args:
+        key: dotted, for the message.
+
+    Raises:
+        CxrError: it has the wrong type or is out of range.
+    """
     descriptions: list[str] = []
     choices: list[str] = []
     example = ""

@@ -20,6 +20,7 @@ from cxr.configuration.schema import (
 )
 
 Port = Annotated[int, Kind("0, which takes a free one, or a port", lambda value: value >= 0, maximum=65535)]
+Runs = Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
 Megabytes = Annotated[int, Kind("a positive whole number", lambda value: value > 0, maximum=1024)]
 
 
@@ -74,7 +75,7 @@ class Evaluate:
 class Compare:
     """The program `compare`."""
 
-    runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
+    runs: Runs
     split: str
     metric: Literal["auroc", "average_precision", "balanced_accuracy"]
     resamples: Resamples
@@ -86,7 +87,7 @@ class Compare:
 class Transfer:
     """The program `transfer`."""
 
-    runs: Annotated[str, Kind("a directory, a glob", example="runs='runs/*'")] | Several
+    runs: Runs
     out: str | None
 
 

@@ -22,6 +22,7 @@ Folds = Annotated[int, Kind("a whole number from 2 to 100", lambda value: 2 <= v
 Above0 = Annotated[float, Kind("a finite number above 0", lambda value: value > 0)]
 From0 = Annotated[float, Kind("a finite number, 0 or more", lambda value: value >= 0)]
 Between = Annotated[float, Kind("above 0 and below 1", lambda value: 0 < value < 1)]
+Below1 = Annotated[float, Kind("0 or more and below 1", lambda value: 0 <= value < 1)]
 Share = Annotated[float, Kind("above 0 and at most 1", lambda value: 0 < value <= 1)]
 Names = Annotated[list[str], Kind("a list of names, such as [Mass,Nodule]")]
 Root = Annotated[str, Kind("text", example="data.root=DIR, the folder of the data set (see docs/data.md)")]
@@ -259,11 +260,7 @@ class Ensemble:
 
 
 def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a run or an ensemble of any version, in the format of this version.
-
-    Raises:
-        CxrError: as `checked`.
-    """
+    """The configuration of a run or an ensemble of any version, in the format of this version."""
     if "method" in config:
         return checked(Ensemble, config)
     found = checked(Train, config)

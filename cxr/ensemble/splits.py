@@ -46,11 +46,7 @@ class Split:
     def stacked(
         cls, scores: NDArray[np.float32], target: NDArray[np.float32], patient: Sequence[str] | None = None
     ) -> Self:
-        """A split from arrays in memory: scores (M, N, L), target (N, L); without `patient`, each image has its own.
-
-        Raises:
-            ValueError: the shapes do not fit.
-        """
+        """A split from arrays in memory: scores (M, N, L), target (N, L); without `patient`, each image has its own."""
         if scores.ndim != 3 or scores.shape[1:] != target.shape:
             raise ValueError(f"scores {scores.shape} and target {target.shape} must be (M, N, L) and (N, L)")
         names = np.array([f"image{i}" for i in range(len(target))], object)

@@ -1,21 +1,23 @@
 """Stacking: logistic regression on the members' logits for each finding, evaluated on patients left out of the fit."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from cxr.configuration.kinds import Kind, checked_option
+from cxr.configuration.schema import Count
 from cxr.ensemble.method import Fit, Method
 from cxr.ensemble.splits import Validation
-from cxr.ensemble.weighted import whole_number
 from cxr.errors import CxrError
 from cxr.metrics.logistic import fit_logistic
 
 _EDGE = 1e-7  # scores are clipped to this distance from 0 and 1
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 FOLDS = 5
+_FromFolds = Annotated[int, Kind(f"a whole number, {FOLDS} or more", lambda value: value >= FOLDS)]
 _Floats = NDArray[np.float64]
 
 
@@ -43,8 +45,8 @@ class Stacking(Method):
         given: Any = list(penalties) if isinstance(penalties, Sequence) and not isinstance(penalties, str) else []
         if not given or not all(type(value) in (int, float) and 0 < value < np.inf for value in given):
             raise CxrError(f"method.penalties={penalties} must be a list of numbers above 0, such as [1,10,100]")
-        self.min_positives = whole_number("min_positives", min_positives, FOLDS)
-        self.seed = whole_number("seed", seed, 0)
+        self.min_positives = checked_option("method.min_positives", min_positives, _FromFolds)
+        self.seed = checked_option("method.seed", seed, Count)
         self.penalties = sorted(map(float, given), reverse=True)
 
     def _learn(self, data: Validation) -> Fit:

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr.configuration.kinds import checked
 from cxr.configuration.plugins import user_configuration
-from cxr.configuration.schema import Ensemble as Options
 from cxr.configuration.targets import build
 from cxr.ensemble.guard import overlap_warning
 from cxr.ensemble.members import expand, gather
@@ -36,7 +34,6 @@ def run_ensemble(config: Mapping[str, Any], run: Run) -> float:
     """
     if run.path.exists():
         raise name_taken_error(run.path, "choose another name=")
-    config = checked(Options, config)
     with user_configuration():
         method: Method = build(config["method"])
     keys = expand(config["runs"])

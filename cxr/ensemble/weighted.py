@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Count, From0, Positive, Share
 from cxr.ensemble.method import Fit, Method
 from cxr.ensemble.objective import OBJECTIVES, Landscape, weighted_mean
 from cxr.ensemble.robust import best_shared, enough_patients, shrink_to_equal
@@ -37,12 +39,10 @@ class WeightedMean(Method):
             raise CxrError(f"method.weights={weights} is unknown; choose {' or '.join(KINDS)}")
         if objective not in OBJECTIVES:
             raise CxrError(f"method.objective={objective} is unknown; choose {', '.join(OBJECTIVES)}")
-        if not _is_number(shrinkage) or not 0 <= shrinkage < np.inf:
-            raise CxrError(f"method.shrinkage={shrinkage} must be a number, 0 or more")
-        if type(robust) is not bool:
-            raise CxrError(f"method.robust={robust} must be true or false")
         self.per_finding, self.objective = weights == "per_finding", objective
-        self.shrinkage, self.robust, self.seed = float(shrinkage), robust, whole_number("seed", seed, 0)
+        self.shrinkage = float(checked_option("method.shrinkage", shrinkage, From0))
+        self.robust = checked_option("method.robust", robust, bool)
+        self.seed = checked_option("method.seed", seed, Count)
         name = type(self).label
         self.label, self.other_label = (f"{name} (robust)", name) if robust else (name, f"{name} (robust)")
 
@@ -116,13 +116,12 @@ class Weighted(WeightedMean):
         shrinkage: float = 50, max_work: float = 5e8, robust: bool = True, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(weights, objective, shrinkage, robust, seed)
-        if not _is_number(step) or not 0 < step <= 1 or abs(round(1 / step) - 1 / step) > 1e-9:
+        if type(step) not in (int, float) or not 0 < step <= 1 or abs(round(1 / step) - 1 / step) > 1e-9:
             raise CxrError(f"method.step={step} must be above 0 and divide 1, such as 0.05")
         if search not in SEARCHES:
             raise CxrError(f"method.search={search} is unknown; choose {', '.join(SEARCHES)}")
-        if not _is_number(max_work) or max_work < 0:
-            raise CxrError(f"method.max_work={max_work} must be a number, 0 or more")
-        self.steps, self.search, self.max_work = round(1 / step), search, max_work
+        self.steps, self.search = round(1 / step), search
+        self.max_work = checked_option("method.max_work", max_work, From0)
 
     def _learn(self, data: Validation) -> Fit:
         aims = self.aims(len(data.findings))
@@ -152,10 +151,9 @@ class Greedy(WeightedMean):
         objective: str = "macro_auroc", shrinkage: float = 50, robust: bool = True, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(weights, objective, shrinkage, robust, seed)
-        if not _is_number(bag_share) or not 0 < bag_share <= 1:
-            raise CxrError(f"method.bag_share={bag_share} must be above 0 and at most 1")
-        self.picks, self.bags = whole_number("picks", picks, 1), whole_number("bags", bags, 0)
-        self.bag_share = bag_share
+        self.picks = checked_option("method.picks", picks, Positive)
+        self.bags = checked_option("method.bags", bags, Count)
+        self.bag_share = checked_option("method.bag_share", bag_share, Share)
 
     def _learn(self, data: Validation) -> Fit:
         explorer = Explorer(data, self.objective)
@@ -187,18 +185,3 @@ def positives_of(data: Validation) -> NDArray[np.int64]:
     """(L,) positive images of each finding."""
     counts: NDArray[np.int64] = (data.target == 1).sum(axis=0)
     return counts
-
-
-def whole_number(name: str, value: Any, least: int) -> int:
-    """`value` of the option `method.<name>`.
-
-    Raises:
-        CxrError: it is not a whole number, or less than `least`.
-    """
-    if type(value) is not int or value < least:
-        raise CxrError(f"method.{name}={value} must be a whole number, {least} or more")
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

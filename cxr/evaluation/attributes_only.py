@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from cxr.data.attributes import attributes
 from cxr.errors import CxrError
-from cxr.metrics.auroc import auroc, macro
+from cxr.metrics.auroc import auroc
 from cxr.metrics.bootstrap import bootstrap_auroc
 from cxr.metrics.interval import Resampling
 from cxr.metrics.logistic import fit_logistic
-from cxr.metrics.plain import named, number, with_mean
+from cxr.metrics.plain import with_mean
 from cxr.run.predictions import Predictions
 
 _INPUTS = 8
@@ -60,10 +60,8 @@ def attributes_only(
             "train.attributes_only in metrics.json does not have the coefficients of every finding; remove this key"
         ) from None
     score = _design(p.attributes) @ weights.T
-    if resampling is None:
-        area = auroc(p.target, score)
-        return {"macro_auroc": number(macro(area)), "auroc": named(p.findings, area)}
-    return with_mean("auroc", p.findings, bootstrap_auroc(p.target, score, p.patient, resampling))
+    found = bootstrap_auroc(p.target, score, p.patient, resampling) if resampling else auroc(p.target, score)
+    return with_mean("auroc", p.findings, found)
 
 
 def _design(rows: pd.DataFrame) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from cxr.metrics.interval import Resampling
 from cxr.metrics.patients import too_few
 from cxr.metrics.plain import intervals_of, named, number, value_of, with_mean
 from cxr.metrics.scaling import Scaling, fit_platt, fit_temperature
-from cxr.metrics.subgroups import age_bands, divide, finding_counts, frequency_groups, macro_by_frequency, visits
+from cxr.metrics.subgroups import FREQUENCIES, age_bands, divide, finding_counts, frequency_groups, visits
 from cxr.metrics.summary import summarise
 from cxr.metrics.thresholds import choose_thresholds, rates
 from cxr.metrics.tree import at_most_parents
@@ -60,15 +60,12 @@ def evaluate(
         `val` and each test split as `summarise` returns it, with `operating_points`: for each rule `threshold` and the
         rates of every finding. With `resampling`, test splits have intervals, `delong` and `subgroups`; with
         `train_positives`, `by_frequency`.
-
-    Raises:
-        CxrError: see `check_together`.
     """
     check_together(val, tests)
     thresholds = {rule: choose_thresholds(val.target, val.score, rule, least) for rule, least in points.items()}
     results: dict[str, Any] = {}
     for split, p in {"val": val, **tests}.items():
-        results[split] = summarise(p.target, p.score, p.findings, rich=True, ci=resampling, patient=p.patient)
+        results[split] = summarise(p.target, p.score, p.findings, p.patient, resampling)
         at = {rule: _at_threshold(p, threshold, resampling) for rule, threshold in thresholds.items()}
         results[split]["operating_points"] = at
     for split, test in tests.items():
@@ -134,8 +131,9 @@ def calibrate(
     errors: dict[str, Any] = {"method": method, "not_fitted": list(scaling.identity)}
     for name, p in (("before", test), ("after", scaled)):
         values = {"brier": brier(p.target, p.score), "ece": expected_calibration_error(p.target, p.score)}
-        errors[name] = {key: named(p.findings, value) for key, value in values.items()}
-        errors[name] |= {f"macro_{key}": number(macro(value)) for key, value in values.items()}
+        errors[name] = {}
+        for key, value in values.items():
+            errors[name] |= with_mean(key, p.findings, value)
     return scaled, errors
 
 
@@ -145,13 +143,10 @@ def _at_threshold(p: Predictions, threshold: _Floats, resampling: Resampling | N
     cut = np.where(np.isnan(threshold), np.inf, threshold)
     at: dict[str, Any] = {"threshold": named(p.findings, threshold)}
     values = rates(target, p.score, cut)
-    if resampling is None:
-        for name, value in values.items():
-            at |= {name: named(p.findings, value), f"macro_{name}": number(macro(value))}
-    else:
-        found = bootstrap_rates(target, p.score, cut, p.patient, resampling)
-        for name in values:
-            at |= with_mean(name, p.findings, found[name])
+    found = bootstrap_rates(target, p.score, cut, p.patient, resampling) if resampling else {}
+    for name, value in values.items():
+        at |= with_mean(name, p.findings, found.get(name, value))
+    if resampling:
         few = too_few(target, p.patient, p.findings)
         at["intervals"] = intervals_of(resampling.resamples, few, p.findings, found)
     left_out = {name: undefined(value, p.findings) for name, value in values.items()}
@@ -164,8 +159,11 @@ def _by_frequency(
     groups = frequency_groups([train_positives[name] for name in findings])
     area = np.array([value_of(test["auroc"][name]) for name in findings])
     return {
-        group: {"macro_auroc": number(mean), "findings": [str(name) for name in np.array(findings)[groups == group]]}
-        for group, mean in macro_by_frequency(area, groups).items()
+        group: {
+            "macro_auroc": number(macro(area[groups == group])),
+            "findings": [name for name, its in zip(findings, groups, strict=True) if its == group],
+        }
+        for group in FREQUENCIES
     }
 
 

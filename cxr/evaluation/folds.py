@@ -82,9 +82,6 @@ def summarise_folds(folder: Path, runs: Sequence[Run]) -> None:
     """Prints and writes the table of the cross-validations among the runs of a sweep.
 
     Writes `folds.csv`, `.md` and `.tex`, and `out_of_fold/<configuration>.parquet` with the predictions.
-
-    Raises:
-        CxrError: see `pooled`.
     """
     groups, plan = pooled(runs), Resampling()
     names = row_names([members for members, _ in groups])

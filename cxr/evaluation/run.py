@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from cxr.configuration.kinds import checked
-from cxr.configuration.programs import Evaluate
 from cxr.errors import CxrError
 from cxr.evaluation.attributes_only import attributes_only
 from cxr.evaluation.evaluate import calibrate, check_together, evaluate, fit_scaling, of_test
@@ -54,9 +52,8 @@ def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, 
     """Evaluates a run directory and returns its test macro AUROC.
 
     Raises:
-        CxrError: no scores, a run that is being trained or evaluated, an option, or a full disk.
+        CxrError: no scores, a run that is being trained or evaluated, or a full disk.
     """
-    config = checked(Evaluate, config)
     run = Run(Path(config["run"]))
     if not run.path.is_dir():
         raise CxrError(f"run={config['run']} is not a directory; give one of runs/")

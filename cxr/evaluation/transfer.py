@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxr.configuration.kinds import checked
-from cxr.configuration.programs import Transfer
 from cxr.errors import CxrError
 from cxr.figures.canvas import draw
 from cxr.figures.intervals import transfer_points
@@ -25,7 +23,6 @@ def transfer(config: Mapping[str, Any]) -> float:
     Raises:
         CxrError: no run was evaluated on another data set.
     """
-    config = checked(Transfer, config)
     patterns = [config["runs"]] if isinstance(config["runs"], str) else config["runs"]
     runs = list(dict.fromkeys(run for pattern in patterns for run in runs_of(pattern)))
     rows: list[list[Any]] = []

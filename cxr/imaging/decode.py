@@ -44,8 +44,7 @@ class Decoded:
     Attributes:
         pixels: (size, size) uint8.
         source: SHA-256 of the file.
-        width: of the file in pixels.
-        height: of the file in pixels.
+        width, height: of the file in pixels.
         remark: that it is in colour, or what a DICOM file has that a reader should know; see `cxr.imaging.dicom`.
     """
 

@@ -1,17 +1,16 @@
 """What turns a decoded radiograph into a network's input. It is stored in checkpoints and read from there."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Above0, Pixels
 from cxr.errors import CxrError
 from cxr.imaging.decode import resize
 from cxr.imaging.warp import show
-
-_LARGEST = 1 << 14  # pixels
 
 _Image = TypeVar("_Image")
 
@@ -45,21 +44,13 @@ class Preprocessing:
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("size", "cached"):
-            side = getattr(self, name)
-            if type(side) is not int or not 1 <= side <= _LARGEST:
-                raise CxrError(f"preprocessing: {name}={side!r} must be a whole number of pixels, 1 to {_LARGEST}")
+        for name, kind in (("size", Pixels), ("cached", Pixels), ("mean", float), ("std", Above0)):
+            checked_option(f"preprocessing: {name}", getattr(self, name), kind)
         if self.crop and self.cached < self.size:
             raise CxrError(
                 f"crop=true cuts {self.size} px out of a cache of {self.cached} px; "
                 "raise cache.size or lower image_size"
             )
-        for name in ("mean", "std"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise CxrError(f"preprocessing: {name}={value!r} must be a number")
-        if self.std <= 0:
-            raise CxrError(f"preprocessing: std={self.std} must be above 0")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """(H, W) uint8 to (1, size, size) float32, as validation and test images are shown to the network."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cxr.errors import CxrError
+from cxr.configuration.kinds import checked_option
 from cxr.loss.terms import Batch, Known, LossTerms, Scored, check_option
 from cxr.loss.weighted import cross_entropy
 
@@ -34,8 +34,7 @@ class BinaryCrossEntropy(nn.Module):
         super().__init__()
         check_option("smoothing", smoothing, below=1)
         self.smoothing = smoothing
-        if not isinstance(positive_weights, bool):
-            raise CxrError(f"loss.positive_weights={positive_weights} must be true or false")
+        checked_option("loss.positive_weights", positive_weights, bool)
         counts, others = torch.tensor(positive, dtype=torch.float), torch.tensor(negative, dtype=torch.float)
         weight = torch.where(counts > 0, others / counts.clamp(min=1), 1.0)
         self.register_buffer("weight", weight if positive_weights else None, persistent=False)

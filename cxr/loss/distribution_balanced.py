@@ -46,13 +46,9 @@ class DistributionBalanced(nn.Module):
         gamma: float = 2.0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("mu", mu, 0.0),
-            ("scale", scale, 1.0),
-            ("kappa", kappa, 0.0),
-            ("gamma", gamma, 0.0),
-        ):
-            check_option(name, value, least)
+        for name, value in (("mu", mu), ("kappa", kappa), ("gamma", gamma)):
+            check_option(name, value)
+        check_option("scale", scale, least=1)
         self.mu, self.scale, self.gamma = mu, scale, gamma
         n, m = (torch.tensor(counts, dtype=torch.double).clamp(min=1) for counts in (positive, negative))
         self.register_buffer("inverse", (1 / n).float(), persistent=False)

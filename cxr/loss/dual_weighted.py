@@ -32,9 +32,6 @@ class DualWeighted(nn.Module):
         factor: of the metric loss.
         margin: distance beyond which an absent finding gives no loss.
         width: of the common space.
-
-    Raises:
-        CxrError: an option is out of range.
     """
 
     activation = "sigmoid"

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Count
 from cxr.errors import CxrError
 from cxr.loss.terms import Known, LossTerms, check_option
 
@@ -21,9 +23,6 @@ def class_weights(positive: Sequence[int], scheme: str, beta: float = 0.9999) ->
             (1 - beta) / (1 - beta^n), scaled to a mean of 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
             of Samples", CVPR 2019).
         beta: at least 0 and below 1.
-
-    Raises:
-        CxrError: the scheme is unknown, or beta is out of range.
     """
     check_option("beta", beta, below=1)
     n = torch.tensor(positive, dtype=torch.double).clamp(min=1)
@@ -86,8 +85,7 @@ class WeightedLoss(nn.Module):
         defer_epochs: int = 0,
     ) -> None:
         super().__init__()
-        if type(defer_epochs) is not int or defer_epochs < 0:
-            raise CxrError(f"loss.defer_epochs={defer_epochs} must be 0 or a positive whole number")
+        checked_option("loss.defer_epochs", defer_epochs, Count)
         self.activation, self.defer_epochs = activation, defer_epochs
         self.weighs = weights != "none"
         self.switch_epoch = defer_epochs if self.weighs and defer_epochs else None

@@ -39,9 +39,6 @@ def average_precision(target: ArrayLike, score: ArrayLike) -> NDArray[np.float64
 
     Returns:
         (L,) float64; NaN where a finding has no positive or no negative image (it would be 1 for any scores).
-
-    Raises:
-        ValueError: as for `auroc`.
     """
     return _by_finding(Ranking.average_precision, target, score)
 

@@ -63,9 +63,6 @@ def bootstrap_auroc(target: ArrayLike, score: ArrayLike, patient: ArrayLike, pla
     Args:
         target, score: as for `auroc`.
         patient: (N,), the patient's id of every image.
-
-    Raises:
-        ValueError: shapes, targets or scores as for `auroc`, or no image.
     """
     number, patients = patient_numbers(patient, len(np.asarray(target)))
     return resampled(rank_metric("auroc", target, score, number), patients, enough(target, number, patients), plan)

@@ -43,9 +43,6 @@ def brier(target: ArrayLike, score: ArrayLike) -> _Floats:
 
     Returns:
         (L,) float64; NaN where no target is known.
-
-    Raises:
-        ValueError: shapes, targets, or a score of a known target outside [0, 1].
     """
     error = squared_error(target, score)
     known = (~np.isnan(error)).sum(axis=0)
@@ -72,9 +69,6 @@ def expected_calibration_error(target: ArrayLike, score: ArrayLike, bins: int = 
 
     Returns:
         (L,) float64; NaN where no target is known.
-
-    Raises:
-        ValueError: as for `brier`.
     """
     sums, counts = _binned(target, score, np.zeros(len(np.asarray(target)), np.intp), 1, bins)
     return _error(np.ones((1, 1), np.int32), sums, counts)[0]
@@ -111,9 +105,6 @@ def reliability_bins(target: ArrayLike, score: ArrayLike, patient: ArrayLike) ->
 
     Returns:
         L diagrams; one without bins where no target is known, one bin for fewer than `BIN` images.
-
-    Raises:
-        ValueError: as for `brier`.
     """
     targets, scores = probabilities(target, score)
     number, _ = patient_numbers(patient, len(targets))

@@ -1,4 +1,7 @@
-"""Checks of what every metric reads: (N, L) targets of 1, 0 or NaN for unknown, and (N, L) scores."""
+"""Checks of what every metric reads: (N, L) targets of 1, 0 or NaN for unknown, and (N, L) scores.
+
+A metric raises the ValueErrors of these checks; its docstring names further ones only.
+"""
 
 from collections.abc import Sequence
 from typing import Any

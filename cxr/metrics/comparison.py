@@ -52,7 +52,6 @@ def compare(
 
     Raises:
         CxrError: another metric.
-        ValueError: shapes, targets or scores as for `auroc`.
     """
     if metric not in RANK_METRICS:
         raise CxrError(f"metric {metric!r} cannot be compared; choose one of {', '.join(RANK_METRICS)}")

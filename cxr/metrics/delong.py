@@ -42,9 +42,6 @@ def delong(target: ArrayLike, score: ArrayLike, level: float = 0.95, patient: Ar
         level: nominal coverage, in (0, 1).
         patient: (N,), the patient's id of every image; an interval needs enough patients of each class.
             Without it, each image counts as a patient.
-
-    Raises:
-        ValueError: shapes, targets or scores as for `auroc`.
     """
     targets, scores = cells(target, score)
     moments = [_moments(Ranking(t, s), Ranking(1 - t, s)) for t, s in zip(targets.T, scores.T, strict=True)]

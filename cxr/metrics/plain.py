@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import Bootstrap
 from cxr.metrics.interval import Interval
 from cxr.metrics.patients import FEWEST
@@ -31,8 +32,10 @@ def named(findings: Sequence[str], values: Interval | NDArray[np.float64]) -> di
     return {name: number(*row) for name, *row in zip(findings, *columns, strict=True)}
 
 
-def with_mean(name: str, findings: Sequence[str], found: Bootstrap) -> dict[str, Any]:
-    """A metric of every finding under its name, and its mean as `macro_<name>`."""
+def with_mean(name: str, findings: Sequence[str], found: Bootstrap | NDArray[np.float64]) -> dict[str, Any]:
+    """A metric of every finding under its name, and its mean as `macro_<name>`, with or without intervals."""
+    if not isinstance(found, Bootstrap):
+        return {f"macro_{name}": number(macro(found)), name: named(findings, found)}
     return {f"macro_{name}": single(found.macro), name: named(findings, found.findings)}
 
 

@@ -69,9 +69,6 @@ def fit_temperature(target: ArrayLike, score: ArrayLike, findings: Sequence[str]
         target: (N, L), 1, 0 or NaN for unknown (left out).
         score: (N, L), probabilities.
         findings: L names.
-
-    Raises:
-        ValueError: shapes, targets, or a score of a known target outside [0, 1].
     """
     return _fit(target, score, findings, "temperature")
 

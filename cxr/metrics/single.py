@@ -85,9 +85,6 @@ def bootstrap_single(
         score: (N, L).
         patient: (N,), the patient's id of every image.
         groups: (L,) which findings belong to each; a group without images has NaN.
-
-    Raises:
-        ValueError: as `confusion_matrix`, or no image.
     """
     truth, predicted, findings = _classes(target, score)
     known = ~np.isnan(np.asarray(target, np.float64)).any(axis=1)

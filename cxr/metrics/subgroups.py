@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cxr.metrics.auroc import macro
 from cxr.metrics.bootstrap import Bootstrap, bootstrap_auroc
 from cxr.metrics.cells import cells
 from cxr.metrics.interval import DEFAULT, Resampling
@@ -46,9 +45,6 @@ def divide(
         or two patients differ more than large ones by chance. `macro_auroc_gap` is that of the mean over
         `macro_auroc_gap_findings`, which have enough patients in every group that has enough for any finding; the
         others are `left_out_of_gaps`. Undefined values are null.
-
-    Raises:
-        ValueError: shapes, targets or scores as for `auroc`, or a column of another length.
     """
     targets, scores = cells(target, score)
     patients = np.asarray(patient)
@@ -125,17 +121,6 @@ def frequency_groups(positives: ArrayLike) -> _Names:
     """
     count = np.asarray(positives)
     return np.where(count > 1000, "head", np.where(count < 100, "tail", "medium"))
-
-
-def macro_by_frequency(values: ArrayLike, frequency: ArrayLike) -> dict[str, float]:
-    """Mean of a metric over the defined findings of each frequency group; NaN for a group without one.
-
-    Args:
-        values: (L,), NaN where undefined.
-        frequency: (L,), as `frequency_groups` gives it.
-    """
-    array, names = np.asarray(values, np.float64), np.asarray(frequency)
-    return {name: macro(array[names == name]) for name in FREQUENCIES}
 
 
 def _gaps(

@@ -31,7 +31,6 @@ def choose_thresholds(target: ArrayLike, score: ArrayLike, rule: str, at_least: 
 
     Raises:
         CxrError: an unknown rule, or `at_least` missing, superfluous or outside (0, 1].
-        ValueError: shapes or targets, as for `auroc`.
     """
     if rule not in RULES:
         raise CxrError(f"operating point {rule!r} is unknown; choose one of {', '.join(RULES)}")
@@ -80,9 +79,6 @@ def confusion(target: ArrayLike, score: ArrayLike, threshold: ArrayLike) -> tupl
 
     Returns:
         Four (N, L) float64 of 0 and 1.
-
-    Raises:
-        ValueError: shapes, targets, or the score of a known target is NaN.
     """
     targets, scores = cells(target, score)
     limits = np.asarray(threshold, np.float64)

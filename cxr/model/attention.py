@@ -1,11 +1,11 @@
 """Attention pooling: from a feature map (B, C, h, w) to a vector and the attention maps (B, K, h, w)."""
 
-from math import isfinite
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import From0, Positive
 from cxr.errors import CxrError
 from cxr.model.head import LinearHead
 
@@ -15,11 +15,7 @@ MAXIMUM = 99
 
 
 class AveragePooling(nn.Module):
-    """Average pooling over positions, without a map.
-
-    Args:
-        in_features: C of the feature map, and of the vector.
-    """
+    """Average pooling over positions, without a map."""
 
     def __init__(self, in_features: int) -> None:
         super().__init__()
@@ -35,9 +31,6 @@ class LocationAttention(nn.Module):
 
     Kejriwal et al., "Classification of Chest X-ray Image into Multiple Disease Findings Simultaneously". The
     convolution has no bias, which the softmax would cancel, and starts at zero, where it is average pooling.
-
-    Args:
-        in_features: C of the feature map, and of the vector.
     """
 
     def __init__(self, in_features: int) -> None:
@@ -62,15 +55,11 @@ class MultiHeadAttention(nn.Module):
     Args:
         in_features: C of the feature map.
         heads: K; the vector has K * C values.
-
-    Raises:
-        CxrError: `heads` is not a positive whole number.
     """
 
     def __init__(self, in_features: int, heads: int = 4) -> None:
         super().__init__()
-        if type(heads) is not int or heads < 1:
-            raise CxrError(f"attention.heads={heads} must be a positive whole number")
+        checked_option("attention.heads", heads, Positive)
         self.out_features = heads * in_features
         self.score = nn.Conv2d(in_features, heads, kernel_size=1, bias=False)
         nn.init.zeros_(self.score.weight)
@@ -99,9 +88,6 @@ class ClassSpecificResidualAttention(nn.Module):
         findings: L.
         heads: 1, 2, 4, 6 or 8; their temperatures are in `TEMPERATURES`.
         lam: weight of the attention term, from .1 to .5 in the paper.
-
-    Raises:
-        CxrError: `heads` or `lam` is out of range.
     """
 
     attention_of = "findings"
@@ -111,8 +97,7 @@ class ClassSpecificResidualAttention(nn.Module):
         super().__init__()
         if heads not in TEMPERATURES:
             raise CxrError(f"attention.heads={heads} is unknown; choose one of {', '.join(map(str, TEMPERATURES))}")
-        if type(lam) not in (int, float) or not isfinite(lam) or lam < 0:
-            raise CxrError(f"attention.lam={lam} must be a finite number, 0 or more")
+        checked_option("attention.lam", lam, From0)
         self.out_features, self.lam, self.temperatures = in_features, lam, TEMPERATURES[heads]
         self.classifiers = nn.ModuleList(nn.Linear(in_features, findings, bias=False) for _ in range(heads - 1))
 

@@ -11,6 +11,8 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Below1
 from cxr.errors import CxrError, first_line
 
 _SMALLEST, _LARGEST = 8, 1024  # pixels; range in which the minimum image size is searched
@@ -153,8 +155,7 @@ def read_state(path: str) -> dict[str, Tensor]:
 
 
 def _create(name: str, image_size: int, pretrained: bool, drop_path: float = 0.0) -> Any:
-    if type(drop_path) not in (int, float) or not 0 <= drop_path < 1:
-        raise CxrError(f"backbone.drop_path={drop_path} must be 0 or more and below 1")
+    checked_option("backbone.drop_path", drop_path, Below1)
     fixed: dict[str, Any] = {"img_size": image_size} if _takes_image_size(name) else {}
     fixed |= {"drop_path_rate": drop_path} if drop_path else {}
     logging.getLogger("timm").setLevel(logging.WARNING)

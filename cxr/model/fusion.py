@@ -5,15 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cxr.errors import CxrError
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Below1, Positive
 
 
 class NoFusion(nn.Module):
-    """The image vector alone.
-
-    Args:
-        in_features: C.
-    """
+    """The image vector alone."""
 
     attribute_dropout = 0.0
 
@@ -38,18 +35,13 @@ class Join(nn.Module):
         width: of the hidden layer, which has ReLU.
         dropout: share of the joined vector that is dropped in training.
         attribute_dropout: share of images of which training hides the age; of as many, independently, sex and view.
-
-    Raises:
-        CxrError: an argument is out of range.
     """
 
     def __init__(self, in_features: int, width: int = 32, dropout: float = 0.3, attribute_dropout: float = 0.1) -> None:
         super().__init__()
-        if type(width) is not int or width < 1:
-            raise CxrError(f"fusion.width={width} must be a positive whole number")
-        for name, share in (("dropout", dropout), ("attribute_dropout", attribute_dropout)):
-            if type(share) not in (int, float) or not 0 <= share < 1:
-                raise CxrError(f"fusion.{name}={share} must be 0 or more and below 1")
+        checked_option("fusion.width", width, Positive)
+        checked_option("fusion.dropout", dropout, Below1)
+        checked_option("fusion.attribute_dropout", attribute_dropout, Below1)
         self.out_features, self.attribute_dropout = in_features + width, attribute_dropout
         self.hidden = nn.Sequential(nn.Linear(7, width), nn.ReLU())
         self.dropout = nn.Dropout(dropout)

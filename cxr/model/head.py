@@ -1,10 +1,12 @@
 """Classifiers: from an image vector (B, C) to one logit per finding (B, L)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from cxr.configuration.kinds import checked_option
 from cxr.errors import CxrError
 
 
@@ -62,9 +64,6 @@ class PerFindingHead(nn.Module):
         findings: L.
         hidden: widths of the hidden layers; an empty list gives a linear layer for each finding.
         outputs: 2, as published, or 1.
-
-    Raises:
-        CxrError: `hidden` or `outputs` is out of range.
     """
 
     def __init__(
@@ -73,8 +72,7 @@ class PerFindingHead(nn.Module):
         super().__init__()
         if not all(type(width) is int and width > 0 for width in hidden):
             raise CxrError(f"head.hidden={list(hidden)} must be a list of positive whole numbers, such as [384,48,48]")
-        if outputs not in (1, 2):
-            raise CxrError(f"head.outputs={outputs} must be 1 or 2")
+        checked_option("head.outputs", outputs, Literal[1, 2])
         layers: list[nn.Module] = []
         for width in hidden:
             layers += [SeparateLinear(findings, in_features, width), nn.ReLU()]

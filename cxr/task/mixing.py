@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Above0
 from cxr.data.sampling import ClassAware, Order
-from cxr.errors import CxrError
 from cxr.loss.terms import Batch
 
 _MIXED = ("image", "target", "attributes")
@@ -54,13 +55,10 @@ class MixUp(Mixing):
 
     Args:
         alpha: the share is drawn from Beta(alpha, alpha).
-
-    Raises:
-        CxrError: alpha is not above 0.
     """
 
     def __init__(self, alpha: float = 0.2) -> None:
-        self.alpha = _positive(alpha)
+        self.alpha = checked_option("mix.alpha", alpha, Above0)
 
     def share(self, rng: np.random.Generator) -> float:
         """See `Mixing`."""
@@ -74,24 +72,15 @@ class BalancedMixUp(Mixing):
 
     Args:
         alpha: the share of the class-balanced image is drawn from Beta(alpha, 1), with mean alpha / (1 + alpha).
-
-    Raises:
-        CxrError: alpha is not above 0.
     """
 
     def __init__(self, alpha: float = 0.1) -> None:
-        self.alpha = _positive(alpha)
+        self.alpha = checked_option("mix.alpha", alpha, Above0)
         self.partners = ClassAware()
 
     def share(self, rng: np.random.Generator) -> float:
         """See `Mixing`."""
         return float(rng.beta(self.alpha, 1))
-
-
-def _positive(alpha: float) -> float:
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
-        raise CxrError(f"mix.alpha={alpha} must be a finite number above 0")
-    return alpha
 
 
 def _partners(index: Tensor, rng: np.random.Generator) -> Tensor:

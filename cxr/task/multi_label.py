@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Count
 from cxr.data.catalog import Catalog
 from cxr.data.hierarchy import parent_columns, parents_of, violations
-from cxr.errors import CxrError
 from cxr.loss.terms import Batch
 from cxr.metrics.auroc import auroc, macro
 from cxr.metrics.thresholds import rates
@@ -29,9 +30,6 @@ class MultiLabel(ClassificationTask):
     Args:
         hierarchy: a tree of findings, see `cxr.data.hierarchy`; none for findings that are independent.
         conditional_epochs: how many epochs train on images with the parent alone.
-
-    Raises:
-        CxrError: the tree, or the number of epochs.
     """
 
     activation = "sigmoid"
@@ -40,8 +38,7 @@ class MultiLabel(ClassificationTask):
 
     def __init__(self, hierarchy: Mapping[str, Any] | None = None, conditional_epochs: int = 0) -> None:
         super().__init__()
-        if type(conditional_epochs) is not int or conditional_epochs < 0:
-            raise CxrError(f"task.conditional_epochs={conditional_epochs} must be 0 or a positive whole number")
+        checked_option("task.conditional_epochs", conditional_epochs, Count)
         if hierarchy is not None:
             parents_of(hierarchy)
         self.hierarchy, self.conditional_epochs = hierarchy, conditional_epochs

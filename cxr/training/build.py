@@ -83,11 +83,7 @@ def _of_text(config: Mapping[str, Any], part: str, vectors: Tensor | None) -> di
 
 
 def build_augmentation(config: Mapping[str, Any]) -> tuple[Augmentation, Order]:
-    """Augmentation and order of the training images.
-
-    Raises:
-        CxrError: one of them rejects an argument.
-    """
+    """Augmentation and order of the training images."""
     transforms = [build(transform) for transform in config["augment"]["transforms"]]
     order: Order = build(config["sampler"])
     if not callable(order):

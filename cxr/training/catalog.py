@@ -27,11 +27,7 @@ def read_catalog(config: Mapping[str, Any]) -> Catalog:
 
 
 def read_source(config: Mapping[str, Any]) -> Catalog:
-    """The checked table of a resolved configuration, as its source has it.
-
-    Raises:
-        CxrError: as `read_catalog`.
-    """
+    """The checked table of a resolved configuration, as its source has it."""
     data = config["data"]
     refuse_elsewhere({"data": data, "cache": config.get("cache")})
     check_folds(data.get("folds"), data.get("fold"), data.get("val_list"))
@@ -78,11 +74,7 @@ def _parts(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:
 
 
 def split_source(read: Catalog, config: Mapping[str, Any]) -> Catalog:
-    """The table of a source with the findings, images and splits of a configuration.
-
-    Raises:
-        CxrError: as `read_catalog`.
-    """
+    """The table of a source with the findings, images and splits of a configuration."""
     data = config["data"]
     if "test_share" in data and not (data["train_list"] or data["val_list"] or data["test_list"]):
         read = draw_test(read, data["test_share"], int(data["split_seed"]))

@@ -1,14 +1,13 @@
 """Predictions of a network: probabilities of a split, sharded over ranks, and attention maps of single images."""
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch import distributed as dist
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from cxr.data.catalog import Catalog
@@ -17,7 +16,6 @@ from cxr.model.network import NetworkOutput
 from cxr.run.predictions import NAMES, NUMBERS, Predictions
 from cxr.training.checkpoint import LoadedNetwork
 
-_Output = TypeVar("_Output")
 _MAPS = 64  # images per batch
 
 
@@ -29,25 +27,37 @@ def predict(loaded: LoadedNetwork, data: RadiographData, split: str, device: tor
         split: `val`, `test` or a further test split.
     """
     loaded.network.to(device).eval()
+    return predict_with(lambda batch: loaded.scores(batch)[0], data.catalog, data, split, device, loaded.sha256)
+
+
+def predict_with(
+    scores: Callable[[Batch], Tensor],
+    catalog: Catalog,
+    data: RadiographData,
+    split: str,
+    device: torch.device,
+    sha256: str,
+) -> Predictions:
+    """As `predict`, with a function from a batch on the device to scores (B, L) of the findings of a catalog."""
     index, score = [], []
-    for batch, (found, _) in outputs(loaded.scores, data.evaluation_dataloader(split), device, f"predicting {split}"):
-        index.append(batch["index"])
-        score.append(found.cpu())
-    rows, scores = torch.cat(index).numpy(), torch.cat(score).numpy()
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [(rows, scores)] * dist.get_world_size()
-        dist.all_gather_object(parts, (rows, scores))
-        rows, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return in_table_order(data.catalog, split, rows, scores, loaded.sha256)
-
-
-def outputs(
-    compute: Callable[[Batch], _Output], loader: DataLoader[Batch], device: torch.device, label: str
-) -> Iterator[tuple[Batch, _Output]]:
-    """Batches (on the CPU) and what is computed from each, without gradients, with a progress bar."""
+    loader = data.evaluation_dataloader(split)
     with torch.inference_mode():
-        for batch in tqdm(loader, label, disable=not sys.stderr.isatty(), leave=False):
-            yield batch, compute(on(device, batch))
+        for batch in tqdm(loader, f"predicting {split}", disable=not sys.stderr.isatty(), leave=False):
+            index.append(batch["index"])
+            score.append(scores(on(device, batch)).cpu())
+    rows, found = torch.cat(index).numpy(), torch.cat(score).numpy()
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = [(rows, found)] * dist.get_world_size()
+        dist.all_gather_object(parts, (rows, found))
+        rows, found = (np.concatenate(column) for column in zip(*parts, strict=True))
+    where = {int(row): position for position, row in enumerate(rows) if row >= 0}  # -1 is filler
+    table = catalog.rows(split)
+    order = [where[int(row)] for row in table.index]
+    names, patients = (table[column].to_numpy(object) for column in ("image", "patient"))
+    return Predictions(
+        names, patients, catalog.findings, found[order].astype(np.float32), catalog.targets(split), sha256, split,
+        table[[name for name in (*NUMBERS, *NAMES) if name in table]].reset_index(drop=True),
+    )  # fmt: skip
 
 
 def attention_of(
@@ -84,17 +94,3 @@ def attention_of(
 def on(device: torch.device, batch: Batch) -> Batch:
     """The batch on a device."""
     return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-
-
-def in_table_order(
-    catalog: Catalog, split: str, index: NDArray[np.int64], score: NDArray[np.float32], checkpoint: str
-) -> Predictions:
-    """Predictions of a split from scores (N, L) of the rows `index` of the catalog, -1 for filler, in any order."""
-    rows = catalog.rows(split)
-    where = {int(row): position for position, row in enumerate(index) if row >= 0}
-    order = [where[int(row)] for row in rows.index]
-    names, patients = (rows[column].to_numpy(object) for column in ("image", "patient"))
-    return Predictions(
-        names, patients, catalog.findings, score[order].astype(np.float32), catalog.targets(split), checkpoint, split,
-        rows[[name for name in (*NUMBERS, *NAMES) if name in rows]].reset_index(drop=True),
-    )  # fmt: skip

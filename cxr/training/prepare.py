@@ -57,11 +57,7 @@ def read_prepared(folder: Path) -> Prepared:
 
 
 def prepare(config: Mapping[str, Any], build: bool = True) -> Prepared:
-    """Reads, checks, splits and caches the data of a resolved configuration.
-
-    Raises:
-        CxrError: an error in the data.
-    """
+    """Reads, checks, splits and caches the data of a resolved configuration."""
     return cached(read_catalog(config), config, build)
 
 

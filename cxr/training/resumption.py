@@ -116,14 +116,14 @@ def read_resume_checkpoint(run: Run, batch_size: int, ranks: int, show: bool = T
     newest = newest_verified(run, show)
     if newest is None:
         return None
-    content = parse_checkpoint(newest.content, newest.path)
+    path, content = newest[0], parse_checkpoint(newest[1], newest[0])
     epoch, batches = resume_position(content)
     if batches and "sums" not in content["callbacks"][MidEpoch.__qualname__]:
         raise CxrError(
-            f"{newest.path} was written by version 0.1 in the middle of epoch {epoch + 1}, which only that version can "
+            f"{path} was written by version 0.1 in the middle of epoch {epoch + 1}, which only that version can "
             "resume; start a new run"
         )
-    return Restored(newest.path, content, (epoch, batches_done(content, batch_size, ranks)))
+    return Restored(path, content, (epoch, batches_done(content, batch_size, ranks)))
 
 
 def batches_done(checkpoint: Mapping[str, Any], batch_size: int, ranks: int) -> int:

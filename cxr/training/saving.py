@@ -7,7 +7,6 @@ file, so that either is valid if the process dies. The previous `last.ckpt` is k
 import errno
 import os
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -126,14 +125,6 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
     _write_hashes(path, new)
 
 
-@dataclass(frozen=True)
-class VerifiedCheckpoint:
-    """A checkpoint file that matches the SHA-256 in its sidecar."""
-
-    path: Path
-    content: bytes
-
-
 def read_verified(path: Path) -> bytes | None:
     """The bytes of a checkpoint that matches its sidecar or has no sidecar; None if it is damaged.
 
@@ -146,8 +137,8 @@ def read_verified(path: Path) -> bytes | None:
     return content if not hashes or sha256(content).hexdigest() in hashes else None
 
 
-def newest_verified(run: Run, show: bool = True) -> VerifiedCheckpoint | None:
-    """The checkpoint that training resumes from: `last.ckpt`, or `previous.ckpt` if that is damaged or missing.
+def newest_verified(run: Run, show: bool = True) -> tuple[Path, bytes] | None:
+    """Path and bytes of the checkpoint to resume from: `last.ckpt`, or `previous.ckpt` if that is damaged or missing.
 
     A damaged `last.ckpt` is renamed, so that it does not overwrite `previous.ckpt` at the next save.
 
@@ -170,7 +161,7 @@ def newest_verified(run: Run, show: bool = True) -> VerifiedCheckpoint | None:
                 renamed = damaged[0].with_name(f"{damaged[0].name}.damaged")
                 damaged[0].replace(renamed)
                 print(f"{damaged[0]} is damaged (wrong SHA-256) and was renamed to {renamed.name}", flush=True)
-            return VerifiedCheckpoint(path, content)
+            return path, content
         damaged.append(path)
     if damaged:
         raise CxrError(

@@ -6,7 +6,8 @@ from typing import Any, SupportsFloat
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, ReduceLROnPlateau
 
-from cxr.errors import CxrError
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Below1, Positive
 
 
 def constant(optimizer: Optimizer, steps: int) -> None:
@@ -22,8 +23,7 @@ def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> dict[str, A
         steps: of the whole run.
         warmup: share of the steps, in [0, 1).
     """
-    if not 0 <= warmup < 1:
-        raise CxrError(f"scheduler.warmup={warmup} must be a share of the steps, 0 or more and below 1")
+    checked_option("scheduler.warmup", warmup, Below1)
     rising = max(1, round(warmup * steps))
 
     def factor(step: int) -> float:
@@ -47,8 +47,7 @@ def plateau(
 
 def step(optimizer: Optimizer, steps: int, after_epochs: int = 10, factor: float = 0.1) -> dict[str, Any]:
     """Multiplies the rate by `factor` once, after `after_epochs` epochs."""
-    if not isinstance(after_epochs, int) or isinstance(after_epochs, bool) or after_epochs < 1:
-        raise CxrError(f"scheduler.after_epochs={after_epochs} must be a positive whole number")
+    checked_option("scheduler.after_epochs", after_epochs, Positive)
     return {"scheduler": MultiStepLR(optimizer, [after_epochs], factor), "interval": "epoch"}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxr.data.datamodule import Batch
 from cxr.errors import CxrError
 from cxr.files.writing import staged, unwritable, write_text
 from cxr.findings import check_known
@@ -24,7 +25,7 @@ from cxr.run.directory import Run, name_taken_error
 from cxr.training.catalog import read_source
 from cxr.training.checkpoint import LoadedNetwork, read_checkpoint
 from cxr.training.devices import device_of
-from cxr.training.predict import in_table_order, on, outputs
+from cxr.training.predict import predict_with
 from cxr.training.reopen import here, open_finished
 
 
@@ -60,20 +61,18 @@ def write_zero_shot(run: Run, findings: Sequence[str], options: Mapping[str, Any
         **({UNKNOWN: list(ancestry.unknown)} if ancestry.unknown else {}),
     }
     device = device_of(str(options["accelerator"]))
+    network = loaded.network.to(device).eval()
+    texts = texts.to(device)
+
+    def scores(batch: Batch) -> Tensor:
+        return zero_shot_scores(network, network.fusion(network(batch).embedding, batch), texts)
+
     try:
         with staged(made.path) as staging:
             for split in ("val", *reversed(catalog.test_splits)):
                 rows = catalog.rows(split)
                 ancestry.check(str(run.path), split, rows["patient"].tolist(), rows["image"].tolist())
-                index, scores = [], []
-                network = loaded.network.to(device).eval()
-                for batch, output in outputs(network, data.evaluation_dataloader(split), device, f"scoring {split}"):
-                    index.append(batch["index"])
-                    vector = network.fusion(output.embedding, on(device, batch))
-                    scores.append(zero_shot_scores(network, vector, texts.to(device)).cpu())
-                of_split = in_table_order(
-                    catalog, split, torch.cat(index).numpy(), torch.cat(scores).numpy(), loaded.sha256
-                )
+                of_split = predict_with(scores, catalog, data, split, device, loaded.sha256)
                 of_split.write(staging / "predictions" / f"{split}.parquet")
             write_text(staging / "metrics.json", json.dumps(about, indent=1) + "\n")
             os.rename(staging, made.path)

@@ -95,7 +95,7 @@ def test_a_run_with_init_resumes_where_its_ancestor_is_not(train: Program, here:
         (["plugins=[a"], "plugins=[a cannot be parsed"),
         (["callbacks=[early_stopping,[ema]]"], "error: "),
         (["debug=[fast,overfit]"], "names several; choose one of fast, overfit, profile"),
-        (["scheduler.warmup=3"], "scheduler.warmup=3 must be a share of the steps"),
+        (["scheduler.warmup=3"], "scheduler.warmup=3 must be 0 or more and below 1"),
         (["loss.positive_weights=5"], "loss.positive_weights=5 must be true or false"),
         (["data.test_lists.unknown_ancestry=x.txt"], "error: "),
     ],

@@ -361,7 +361,7 @@ def killed_and_resumed(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         newest = newest_verified(Run(run), show=False)
-        where.append(torch.load(newest.path, weights_only=True)["global_step"] if newest else 0)
+        where.append(torch.load(newest[0], weights_only=True)["global_step"] if newest else 0)
         assert last_step(run / "steps.csv") - where[-1] <= EVERY + 1, "more than an interval has to be done again"
         arguments = command("name=killed", "resume=true")
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)

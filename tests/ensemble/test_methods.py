@@ -162,7 +162,7 @@ def test_a_score_that_is_no_number_is_refused(make: Callable[[], Method]) -> Non
         (Weighted, {"shrinkage": -1}, "method.shrinkage=-1"),
         (Weighted, {"max_work": "all"}, "method.max_work=all"),
         (Weighted, {"seed": 0.5}, "method.seed=0.5"),
-        (Greedy, {"picks": 0}, "method.picks=0 must be a whole number, 1 or more"),
+        (Greedy, {"picks": 0}, "method.picks=0 must be a positive whole number"),
         (Greedy, {"bags": -1}, "method.bags=-1"),
         (Greedy, {"bag_share": 0}, "method.bag_share=0"),
         (Stacking, {"penalties": []}, "method.penalties"),

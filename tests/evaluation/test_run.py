@@ -153,7 +153,6 @@ def test_test_scores_in_place_of_validation_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"resamples": 1}, "resamples=1 must be a whole number, 2 or more"),
         ({"calibration": "magic"}, "calibration=magic is unknown; choose none, temperature or platt"),
         ({"points": {"luck": None}}, "operating point 'luck' is unknown"),
         ({"run": "nowhere"}, "run=nowhere is not a directory"),

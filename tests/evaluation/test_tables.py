@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cxr.evaluation.evaluate import evaluate
 from cxr.evaluation.tables import tables
@@ -75,3 +76,12 @@ def test_metrics_of_an_earlier_version_still_make_tables() -> None:
         for group in division["groups"].values():
             del group["too_few_patients"], group["undefined_resamples"]
     assert set(tables(metrics, FINDINGS, "run", [])) == {"auroc", "operating_points", "subgroups"}
+
+
+def test_means_by_frequency_are_over_the_defined_findings_of_a_group() -> None:
+    positives = {"Common": 2000, "Rare": 1001, "Absent": 99}
+    test = evaluate(predictions("val"), {"test": predictions("test")}, {}, train_positives=positives)["test"]
+    mean = (test["auroc"]["Common"] + test["auroc"]["Rare"]) / 2
+    assert test["by_frequency"]["head"] == {"macro_auroc": pytest.approx(mean), "findings": ["Common", "Rare"]}
+    assert test["by_frequency"]["tail"] == {"macro_auroc": None, "findings": ["Absent"]}
+    assert test["by_frequency"]["medium"] == {"macro_auroc": None, "findings": []}

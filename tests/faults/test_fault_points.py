@@ -90,7 +90,7 @@ def test_deaths_at_many_points_of_one_run_change_no_byte(
         died.append(point)
         newest = newest_verified(Run(path), show=False)
         assert newest is not None
-        reached.append(torch.load(newest.path, weights_only=True)["global_step"])
+        reached.append(torch.load(newest[0], weights_only=True)["global_step"])
         arguments = ["name=a", "resume=true"]
     assert reached == sorted(reached) and reached[-1] > reached[len(reached) // 2] > 0
     for point in ("a prediction", "the end of the run", "its metrics"):  # after the last checkpoint

@@ -75,13 +75,13 @@ def test_preprocessing_of_a_checkpoint_is_read_back() -> None:
         (None, "x does not state the preprocessing of its network"),
         ({key: value for key, value in GOOD.items() if key != "cached"}, "it lacks one of size, cached"),
         (GOOD | {"size": 0}, "x: preprocessing: size=0"),
-        (GOOD | {"size": True}, "size=True"),
+        (GOOD | {"size": True}, "size=true"),
         (GOOD | {"size": 10**9}, "size=1000000000"),
         (GOOD | {"cached": 2, "crop": True}, "cuts 4 px out of a cache of 2 px"),
         (GOOD | {"crop": 1}, "x does not state"),
         (GOOD | {"mean": float("nan")}, "mean=nan"),
         (GOOD | {"mean": "0.4"}, "mean='0.4'"),
-        (GOOD | {"std": 0}, "std=0 must be above 0"),
+        (GOOD | {"std": 0}, "std=0 must be a finite number above 0"),
     ],
 )
 def test_what_is_no_preprocessing_is_refused(about: object, sentence: str) -> None:

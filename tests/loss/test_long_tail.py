@@ -256,7 +256,7 @@ def test_half_precision_gives_what_float32_gives_and_extreme_logits_finite_gradi
         (lambda: ClassBalanced(POSITIVE, beta=1), r"loss\.beta=1 must be .* at least 0 and below 1$"),
         (lambda: Asymmetric(clip=math.nan), r"loss\.clip=nan must be"),
         (lambda: BinaryCrossEntropy([1], [1], smoothing="0.1"), r"loss\.smoothing=0\.1 must be"),  # type: ignore[arg-type]
-        (lambda: LDAM(POSITIVE, 30.0, defer_epochs=True), r"loss\.defer_epochs=True must be"),
+        (lambda: LDAM(POSITIVE, 30.0, defer_epochs=True), r"loss\.defer_epochs=true must be"),
         (lambda: LDAM(POSITIVE, 30.0, defer_epochs=1.5), r"loss\.defer_epochs=1\.5 must be"),
     ],
 )

@@ -87,7 +87,7 @@ def test_four_positive_patients_give_no_p_value() -> None:
 
 def test_summary_lists_findings_without_interval_and_undefined_resamples() -> None:
     target, score, patient = case((2, 20, 58))
-    summary = summarise(target, score, ["A", "B", "C"], rich=True, ci=PLAN, patient=patient)
+    summary = summarise(target, score, ["A", "B", "C"], patient, PLAN)
     assert isinstance(summary["auroc"]["A"], float) and set(summary["auroc"]["B"]) == {"value", "ci"}
     about = summary["intervals"]
     few = {"A": {"positive": 2, "negative": 58}, "C": {"positive": 58, "negative": 2}}

@@ -7,7 +7,7 @@ from sklearn.metrics import recall_score, roc_auc_score  # type: ignore[import-u
 from cxr.metrics.bootstrap import bootstrap_auroc
 from cxr.metrics.interval import Resampling
 from cxr.metrics.plain import interval_of, value_of
-from cxr.metrics.subgroups import age_bands, divide, finding_counts, frequency_groups, macro_by_frequency, visits
+from cxr.metrics.subgroups import age_bands, divide, finding_counts, frequency_groups, visits
 from tests.metrics.random_findings import NAN, findings
 
 PLAN = Resampling(resamples=50)
@@ -92,12 +92,9 @@ def test_images_without_findings_define_specificity_alone() -> None:
     assert values(none["specificity"]) == [1.0, 0.5] and values(one["auroc"]) == [1.0, 1.0]
 
 
-def test_frequency_groups_and_their_means() -> None:
+def test_frequency_groups() -> None:
     names = frequency_groups([1001, 1000, 100, 99, 0])
     assert names.tolist() == ["head", "medium", "medium", "tail", "tail"]
-    means = macro_by_frequency([0.9, 0.8, 0.6, NAN, 0.5], names)
-    assert means == pytest.approx({"head": 0.9, "medium": 0.7, "tail": 0.5})
-    assert np.isnan(macro_by_frequency([0.9], ["head"])["tail"])
 
 
 def test_groups_of_one_or_two_patients_do_not_count_in_gaps() -> None:

@@ -58,7 +58,7 @@ def test_the_difference_of_two_outputs_trains_as_their_smoothed_cross_entropy() 
     ("options", "said"),
     [
         ({"hidden": [0]}, r"head\.hidden=\[0\] must be a list of positive whole numbers"),
-        ({"outputs": 3}, r"head\.outputs=3 must be 1 or 2"),
+        ({"outputs": 3}, r"head\.outputs=3 is unknown; choose 1 or 2"),
     ],
 )
 def test_wrong_sizes_are_refused(options: dict[str, object], said: str) -> None:

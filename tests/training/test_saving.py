@@ -40,7 +40,7 @@ def test_the_last_and_the_one_before_are_kept_and_sha256sum_agrees(run: Run) -> 
     assert sorted(path.name for path in folder.iterdir()) == [
         "last.ckpt", "last.ckpt.sha256", "previous.ckpt", "previous.ckpt.sha256",
     ]  # fmt: skip
-    assert (value(run.last), value(run.previous), value(newest_verified(run).path)) == (3, 2, 3)
+    assert (value(run.last), value(run.previous), value(newest_verified(run)[0])) == (3, 2, 3)
     if shutil.which("sha256sum"):
         names = ["last.ckpt.sha256", "previous.ckpt.sha256"]
         assert subprocess.run(["sha256sum", "--strict", "-c", *names], cwd=folder, capture_output=True).returncode == 0
@@ -59,7 +59,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_used(
     else:
         run.last.write_bytes(spoilt[damage])
     found = newest_verified(run)
-    assert found and found.path == run.previous and value(found.path) == 2 and found.content == found.path.read_bytes()
+    assert found == (run.previous, run.previous.read_bytes()) and value(run.previous) == 2
     if damage != "missing":
         assert "last.ckpt is damaged" in capsys.readouterr().out
         assert (run.last.parent / "last.ckpt.damaged").read_bytes() == spoilt[damage], "nothing is deleted"
@@ -77,7 +77,7 @@ def test_two_damaged_checkpoints_are_refused_by_name(run: Run) -> None:
 def test_a_checkpoint_without_a_sum_is_taken_as_it_is(run: Run) -> None:
     for path in run.last.parent.glob("*.sha256"):
         path.unlink()
-    assert value(newest_verified(run).path) == 3
+    assert value(newest_verified(run)[0]) == 3
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_whatever_call_the_process_dies_at_a_whole_checkpoint_is_there(
                         raise Died
                     return result
 
-                before = value(newest_verified(run).path)
+                before = value(newest_verified(run)[0])
                 with monkeypatch.context() as patch:
                     patch.setattr(owner, name, mortal)
                     try:
@@ -115,8 +115,8 @@ def test_whatever_call_the_process_dies_at_a_whole_checkpoint_is_there(
                         deaths += 1
                     else:
                         break
-                assert value(newest_verified(run).path) in (before, before + 1)
-                assert read_verified(newest_verified(run).path) is not None
+                assert value(newest_verified(run)[0]) in (before, before + 1)
+                assert read_verified(newest_verified(run)[0]) is not None
                 call += 1
     assert deaths >= 30
 

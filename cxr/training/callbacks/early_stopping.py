@@ -7,7 +7,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch import callbacks
 
-from cxr.errors import CxrError
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Count
 from cxr.task.base import ClassificationTask
 
 
@@ -21,14 +22,10 @@ class EarlyStopping(callbacks.EarlyStopping):
         mode: `max` or `min`, whichever is better.
         patience: epochs without a better value after which training ends; with none it never ends early.
         more: further arguments of Lightning's class.
-
-    Raises:
-        CxrError: the patience is not a number of epochs.
     """
 
     def __init__(self, monitor: str, mode: str = "min", patience: int | None = 10, **more: Any) -> None:
-        if patience is not None and (not isinstance(patience, int) or isinstance(patience, bool) or patience < 0):
-            raise CxrError(f"early_stopping.patience={patience} must be null, 0 or a positive whole number")
+        checked_option("early_stopping.patience", patience, Count | None)
         super().__init__(monitor, mode=mode, patience=patience, **more)  # type: ignore[arg-type]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

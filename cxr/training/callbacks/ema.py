@@ -14,6 +14,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Below1
 from cxr.errors import CxrError
 
 
@@ -29,15 +31,10 @@ class WeightAverage(Callback):
 
     Args:
         decay: at least 0 and below 1.
-
-    Raises:
-        CxrError: `decay` is outside this range.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        if not isinstance(decay, int | float) or isinstance(decay, bool) or not 0 <= decay < 1:
-            raise CxrError(f"callbacks.ema.decay={decay} must be a number of at least 0 and below 1, such as 0.999")
-        self.decay = decay
+        self.decay = checked_option("callbacks.ema.decay", decay, Below1)
         self.average: dict[str, Tensor] | None = None  # before training
         self._raw: dict[str, Tensor] = {}  # saved while the task has the averages
         self._step = 0

@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from cxr.configuration.kinds import checked_option
+from cxr.configuration.schema import Above0
 from cxr.errors import CxrError
 from cxr.task.base import ClassificationTask
 
@@ -16,15 +18,10 @@ class TauNormalisation(Callback):
 
     Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020. `best.ckpt` has the
     best tau on validation. Nothing is trained: freeze the other parts and set the learning rate to 0.
-
-    Raises:
-        CxrError: `step` is not above 0.
     """
 
     def __init__(self, step: float = 0.1) -> None:
-        if not isinstance(step, int | float) or isinstance(step, bool) or not 0 < step < float("inf"):
-            raise CxrError(f"callbacks.tau_norm.step={step} must be a finite number above 0, such as 0.1")
-        self.step = step
+        self.step = checked_option("callbacks.tau_norm.step", step, Above0)
         self.first: Tensor | None = None  # (L, C), before training
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
