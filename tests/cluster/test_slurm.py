@@ -1,6 +1,8 @@
 """A real SLURM: two tasks train as two processes of ours, jobs that are stopped go on, and the examples run."""
 
+import csv
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -71,6 +73,26 @@ def test_a_cancelled_job_stays_cancelled(slurm: dict[str, str], recipe: list[str
     ran("scancel", job, environment=slurm)
     wait_for_end(job, slurm)
     assert "JobState=CANCELLED" in ran("scontrol", "show", "job", job, environment=slurm)
+
+
+def test_a_job_finishes_while_the_scheduler_is_killed_and_started_again(
+    slurm: dict[str, str], recipe: list[str], clone: Path
+) -> None:
+    if os.environ.get("CXR_CLUSTER"):
+        pytest.skip("it kills slurmctld")
+    job = ran(
+        "sbatch", "--parsable", *NO_GPU, "examples/train.sbatch", *recipe, "name=a", "trainer.max_epochs=12",
+        "trainer.log_every_n_steps=1", "callbacks=[]", environment=slurm,
+    ).strip()  # fmt: skip
+    wait_for(clone / "runs" / "a" / "checkpoints" / "last.ckpt")
+    configuration = Path(slurm["SLURM_CONF"])
+    os.kill(int(configuration.with_name("slurmctld.pid").read_text()), signal.SIGKILL)
+    ran("slurmctld", "-f", str(configuration), environment=slurm)
+    wait_for_end(job, slurm)
+    assert "JobState=COMPLETED" in ran("scontrol", "show", "job", job, environment=slurm)
+    with (clone / "runs" / "a" / "metrics.csv").open(newline="") as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(12))
+    assert (clone / "runs" / "a" / "metrics.json").exists()
 
 
 def test_a_chain_trains_combines_and_evaluates(slurm: dict[str, str], recipe: list[str], clone: Path) -> None:
