@@ -271,9 +271,7 @@ def test_a_patient_drawn_for_validation_is_kept_out_of_further_test_splits(tmp_p
 
 
 def test_unknown_images_of_a_further_list_are_named_with_their_line(tmp_path: Path) -> None:
-    with pytest.raises(
-        CxrError, match=r"data\.test_lists\.other names 1 image .* lacks: x\.png \(.*other\.txt line 2"
-    ):
+    with pytest.raises(CxrError, match=r"data\.test_lists\.other names 1 image .* lacks: x\.png \(.*other\.txt line 2"):
         with_tests(tmp_path, {"other": ["e0.png", "x.png"]})
     assert with_tests(tmp_path, {"other": ["e0.png", "x.png"]}, skipped=["x.png"]).tests == {"other": ("e0.png",)}
     with pytest.raises(CxrError, match=r"the other split of entries\.csv has no images; check data\.test_lists\.other"):
