@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cxr.data.catalog import SPLITS, Catalog, some, sorted_by_image
+from cxr.data.catalog import SPLITS, Catalog, order_of_images, some
 from cxr.errors import CxrError, counted
 from cxr.files.naming import check_test_names
 from cxr.files.reading import read_text
@@ -261,8 +261,9 @@ def check_split(catalog: Catalog) -> pd.DataFrame:
 
 def split_fingerprint(catalog: Catalog) -> str:
     """SHA-256 of the assignment of images to splits; runs with equal values were evaluated on the same images."""
-    used = sorted_by_image(catalog.table.loc[catalog.table["split"] != "", ["image", "split"]])
-    image, split = (pa.array(used[column], pa.large_string()) for column in used)
-    rows = pc.binary_join_element_wise(image, split, pa.scalar("\t", image.type)).to_numpy(zero_copy_only=False)
+    used = catalog.table.loc[catalog.table["split"] != "", ["image", "split"]]
+    order = order_of_images(used)
+    image, split = (pa.array(used[column], pa.large_string()).take(order) for column in used)
+    rows = pc.binary_join_element_wise(image, split, pa.scalar("\t", image.type)).to_pylist()
     lines = [*rows, *filter(None, [catalog.tests_text])]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -52,29 +52,34 @@ def assign_patients(table: pd.DataFrame, findings: Sequence[str], shares: Sequen
     labels = table[list(findings)].to_numpy(float) == 1
     strata = [*labels.T, np.ones(len(labels)), ~labels.any(axis=1)]  # findings, all images, images without a finding
     counts = np.stack([np.bincount(codes, stratum, len(ids)) for stratum in strata], axis=1)  # images by patient
-    order = np.random.default_rng([seed, 0x5EED]).permutation(len(counts))
-    wanted = np.outer(shares, counts.sum(axis=0))  # (sides, strata): images that a side still lacks
+    waiting = np.random.default_rng([seed, 0x5EED]).permutation(len(counts))
+    left = counts.sum(axis=0)
+    wanted = np.outer(shares, left)  # (sides, strata): images that a side still lacks
     side = np.full(len(counts), -1)
     everyone = len(findings)
-    while (side < 0).any():
-        left = counts[side < 0].sum(axis=0)
-        left[left == 0] = np.inf
-        left[everyone] = np.inf
-        stratum = int(left.argmin()) if np.isfinite(left).any() else everyone
-        open_ = order[(side[order] < 0) & ((counts[order, stratum] > 0) | (stratum == everyone))]
-        patients = open_[np.argsort(-counts[open_, stratum], kind="stable")]
+    while len(waiting):
+        rest = np.where(left == 0, np.inf, left)
+        rest[everyone] = np.inf
+        stratum = int(rest.argmin()) if np.isfinite(rest).any() else everyone
+        numbers = counts[waiting, stratum]
+        now = (numbers > 0) | (stratum == everyone)
+        patients = waiting[now][np.argsort(-numbers[now], kind="stable")]
         lacks, lacks_images = wanted[:, [stratum, everyone]].T.tolist()
+        lacking = list(map(truediv, lacks, shares))
         chosen = []
         for number, images in zip(counts[patients, stratum].tolist(), counts[patients, everyone].tolist(), strict=True):
-            lacking = list(map(truediv, lacks, shares))
-            *_, second, most = sorted(lacking)
-            if most - second <= 1e-8 + 1e-5 * abs(lacking[-1]):  # sides lack the same share of this stratum
-                lacking = list(map(truediv, lacks_images, shares))
-                most = max(lacking)
+            most, close = max(lacking), 1e-8 + 1e-5 * abs(lacking[-1])
             to = lacking.index(most)
+            lacking[to] = -np.inf
+            if most - max(lacking) <= close:  # sides lack the same share of this stratum
+                lacking[to] = most
+                of_images = list(map(truediv, lacks_images, shares))
+                to = of_images.index(max(of_images))
             chosen.append(to)
             lacks[to] -= number
             lacks_images[to] -= images
-        side[patients] = chosen
+            lacking[to] = lacks[to] / shares[to]
+        side[patients], waiting = chosen, waiting[~now]
         np.subtract.at(wanted, side[patients], counts[patients])
+        left -= counts[patients].sum(axis=0)
     return pd.Series(side, index=ids)

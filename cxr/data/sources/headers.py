@@ -44,7 +44,8 @@ def read_headers(paths: Iterable[str]) -> dict[str, "Header"]:
     Raises:
         CxrError: one of them is DICOM, and the extra `dicom` is not installed.
     """
-    named = list(dict.fromkeys(path for path in paths if _may_be_dicom(path.rpartition(".")[2])))
+    others = [path for path in paths if not path.endswith((".png", ".jpg"))]  # which tests most paths fast
+    named = list(dict.fromkeys(path for path in others if _may_be_dicom(path.rpartition(".")[2])))
     with ThreadPoolExecutor(8) as pool:  # file servers answer several at once
         read = pool.map(_header, named)
         bar = tqdm(read, "reading headers", len(named), unit="file", disable=not sys.stderr.isatty(), leave=False)

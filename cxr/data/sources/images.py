@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from cxr.data.archives import is_archive, members_of
 from cxr.data.catalog import some
@@ -56,10 +54,10 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
     except OSError as error:
         raise CxrError(f"data.root={root} cannot be searched for images: {first_line(error)}") from None
     found = Found(names, os.path.join(root, "") + names)
-    there = pa.array([name.encode("utf-8", "surrogateescape") for name in files], pa.large_binary())
-    named = pc.is_in(pa.array(names, pa.large_string()).cast(there.type), there).to_numpy(zero_copy_only=False)
-    if named.all():
+    there = set(files)
+    if there.issuperset(names):
         return found
+    named = names.isin(there)
     below = {name: os.path.join(root, name) for name in files}
     below = {**in_archives(below), **below}
     ids, paths = dict[str, str](), dict[str, str]()

@@ -50,9 +50,9 @@ def _columns(sheet: Sheet, roles: Roles, uncertain: str, blank: str, notes: list
     normal = np.zeros(len(sheet.rows), bool)
     if "no_finding" in roles.columns:
         heading = roles.columns["no_finding"]
-        normal = cells.labels(sheet.trimmed(heading), heading, origin, sheet.rows)[0] == 1
+        normal = cells.labels(sheet.columns[heading], heading, origin, sheet.rows)[0] == 1
     for name, heading in roles.findings.items():
-        label, target = cells.labels(sheet.trimmed(heading), heading, origin, sheet.rows)
+        label, target = cells.labels(sheet.columns[heading], heading, origin, sheet.rows)
         is_blank = np.isnan(label) & np.isnan(target)
         if plain(name) != _DEVICES:
             both = np.flatnonzero(normal & (label == 1))

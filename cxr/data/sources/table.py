@@ -122,7 +122,8 @@ def attributes(
     text = {role: sheet.text(heading) for role, heading in columns.items() if role != "no_finding"}
     images = find(text["image"], folder, origin)
     table = pd.DataFrame({"image": images.ids, "path": images.paths})
-    _refuse_two_names(table, text["image"], origin, sheet.rows)
+    if images.ids is not text["image"]:  # a name that is not the path of its file
+        _refuse_two_names(table, text["image"], origin, sheet.rows)
     if images.moved:
         name, path = next(iter(images.moved.items()))
         notes.append(
