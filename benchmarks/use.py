@@ -31,10 +31,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks import unusual
 from benchmarks.made import configured, row, say
-from benchmarks.unusual import ood
 from cxr.cli import conf_dir
-from cxr.export.networks import Calibrated, to_onnx
+from cxr.export.networks import Calibrated, stages, to_onnx
 from cxr.export.opened import Scorer, forward_with
 from cxr.export.quantise import quantise
 from cxr.findings import NIH14
@@ -65,7 +65,7 @@ class Network:
     forward: Forward
 
     def onnx(self) -> bytes:
-        network = Calibrated(Scorer(self.loaded, NIH14), self.member, None, (-1,) * len(NIH14))
+        network = Calibrated(Scorer(self.loaded, NIH14), self.member, None, (-1,) * len(NIH14), pooled=True)
         return to_onnx(network, self.member.name)
 
     def model(self, forward: Forward) -> Model:
@@ -262,6 +262,13 @@ def page_first(paths: list[str]) -> None:
             finally:
                 browser.quit()
     row("page_first", min(seconds), 5, 5 / min(seconds), "s")
+
+
+def ood(paths: list[str]) -> None:
+    network = network_of("mobilenet", 128, paths)
+    lengths = list(stages(network.loaded.network.backbone, 128).values())
+    forward = forward_of(network.onnx(), network.member, len(NIH14), "mobilenet", sum(lengths))
+    unusual.ood(network.model(forward), lengths)
 
 
 ROWS = {each.__name__: each for each in (predict, onnx, int8_size, parity, page_size, page_first, serve, ood)}

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +21,7 @@ from cxr.export.verify import IMAGES, LIMIT, RunImages, check_int8, verify
 from cxr.files.writing import replacing, staged, unwritable, write_text
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import versions
-from cxr.use.bundle import BUNDLE, load_bundle
+from cxr.use.bundle import BUNDLE, forward_of, load_bundle
 from cxr.use.description import describe
 from cxr.use.maps import file_name
 from cxr.use.page.runtime import runtime
@@ -50,17 +49,22 @@ def export_bundle(options: Mapping[str, Any]) -> str:
         raise CxrError(f"{target} exists; remove it, or choose another folder with out=DIR")
     images, int8 = RunImages(opened, options), bool(options["int8"])
     sample = images.sample(images.names("val", "train")[:IMAGES])
-    detectors = fit_detectors(images)
     ranges = images.sample(images.names("train")[:RANGES]) if int8 else None
     try:
         with staged(target) as folder:
-            about = describe(replace(opened.system, detectors=detectors)) | _results(opened)
+            about = describe(opened.system) | _results(opened)
             for number, described in enumerate(about["members"]):
                 described["file"] = f"{number + 1}-{file_name(described['name'])}.onnx"
-                content = _network(opened, number)
+                network = _network(opened, number)
+                content = to_onnx(network, str(opened.members[number].path))
                 if ranges is not None:
                     shown = np.stack([views[number] for views in ranges.views])[:, None]
                     content = quantise(content, shown, ranges.attributes, str(opened.members[number].path))
+                if number == 0:
+                    origin, count = described["file"], len(opened.system.findings)
+                    forward = forward_of(content, network.member, count, origin, sum(network.stages.values()))
+                    detectors = fit_detectors(images, forward, list(network.stages.values()))
+                    about["detectors"] = None if detectors is None else detectors.as_plain()
                 with replacing(folder / described["file"]) as temporary:
                     temporary.write_bytes(content)
                 described["sha256"] = sha256(content).hexdigest()
@@ -93,12 +97,11 @@ def export_bundle(options: Mapping[str, Any]) -> str:
     return digest
 
 
-def _network(opened: Opened, number: int) -> bytes:
-    """One member as ONNX; the network of a single run also computes calibrated scores."""
+def _network(opened: Opened, number: int) -> Calibrated:
+    """One member: that of a single run also computes calibrated scores, and the first one features for detectors."""
     system, member = opened.system, opened.system.members[number]
     scaling = system.scaling if len(system.members) == 1 else None
-    network = Calibrated(opened.scorers[number], member, scaling, system.parents)
-    return to_onnx(network, str(opened.members[number].path))
+    return Calibrated(opened.scorers[number], member, scaling, system.parents, pooled=number == 0)
 
 
 def _results(opened: Opened) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from cxr.use.system import Member
 
 OPSET = 20
 _MOST_IMAGES = 256  # of a batch
+_TWO = 2  # images that show which dimension is the batch
 
 
 class Calibrated(nn.Module):
@@ -28,14 +30,19 @@ class Calibrated(nn.Module):
         member: what it takes and returns.
         scaling: of its scores; without one there are no calibrated scores.
         parents: (L,) of the findings, see `System`.
+        pooled: whether the features that detectors need are an output, too.
     """
 
     slope: Tensor
     intercept: Tensor
 
-    def __init__(self, scorer: Scorer, member: Member, scaling: Scaling | None, parents: tuple[int, ...]) -> None:
+    def __init__(
+        self, scorer: Scorer, member: Member, scaling: Scaling | None, parents: tuple[int, ...], pooled: bool = False
+    ) -> None:
         super().__init__()
         self.scorer, self.member, self.scaling, self.parents = scorer, member, scaling, parents
+        size = member.preprocessing.size
+        self.stages = stages(scorer.network.backbone, size) if pooled else {}
         if scaling is not None:
             self.register_buffer("slope", torch.tensor(scaling.slope, dtype=torch.float64))
             self.register_buffer("intercept", torch.tensor(scaling.intercept, dtype=torch.float64))
@@ -43,11 +50,14 @@ class Calibrated(nn.Module):
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs."""
-        return ["score", *["calibrated"] * (self.scaling is not None), *["maps"] * bool(self.member.maps)]
+        present = {"calibrated": self.scaling is not None, "maps": self.member.maps, "features": self.stages}
+        return ["score", *(name for name, given in present.items() if given)]
 
     def forward(self, image: Tensor, attributes: Tensor | None = None) -> tuple[Tensor, ...]:
         """Images (N, 1, S, S) uint8, and attributes (N, 5) if the network uses them, to the outputs."""
-        score, maps = self.scorer(image, attributes)
+        pooled = dict[str, Tensor]()
+        with _hooks(self.scorer.network.backbone, self.stages, lambda name, value: pooled.update({name: _pool(value)})):
+            score, maps = self.scorer(image, attributes)
         found = [score]
         if self.scaling is not None:
             exact = score.double()
@@ -56,7 +66,54 @@ class Calibrated(nn.Module):
             for child in downwards(self.parents):
                 columns[child] = torch.minimum(columns[child], columns[self.parents[child]])
             found.append(torch.stack(columns, dim=1))
-        return (*found, maps) if self.member.maps else tuple(found)
+        found += [maps] * bool(self.member.maps)
+        return (*found, torch.cat([pooled[name] for name in self.stages], dim=1)) if self.stages else tuple(found)
+
+
+def stages(backbone: nn.Module, size: int) -> dict[str, int]:
+    """Names of the modules with the last square feature map of each resolution, and their numbers of channels.
+
+    Args:
+        backbone: on the CPU, in evaluation mode.
+        size: side of its input in pixels.
+    """
+    last = dict[int, tuple[str, int]]()
+
+    def note(name: str, value: Tensor) -> None:
+        if (
+            value.ndim == 4
+            and len(value) == _TWO
+            and 1 < value.shape[2] < size
+            and value.shape[2] in (value.shape[1], value.shape[3])
+        ):
+            last[value.shape[2]] = (name, _pool(value).shape[1])
+
+    with _hooks(backbone, [name for name, _ in backbone.named_modules()], note), torch.no_grad():
+        backbone(torch.zeros(_TWO, 1, size, size))
+    return dict(last[side] for side in sorted(last, reverse=True))
+
+
+def _pool(features: Tensor) -> Tensor:
+    """Features (B, C, h, h) or (B, h, h, C) to their means (B, C)."""
+    return features.mean(dim=(2, 3) if features.shape[2] == features.shape[3] else (1, 2))
+
+
+@contextlib.contextmanager
+def _hooks(network: nn.Module, names: Iterable[str], note: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Reports every tensor that the named modules return."""
+    hooks = []
+    for name in names:
+
+        def hook(module: nn.Module, given: Any, value: Any, name: str = name) -> None:
+            if isinstance(value, Tensor):
+                note(name, value)
+
+        hooks.append(network.get_submodule(name).register_forward_hook(hook))
+    try:
+        yield
+    finally:
+        for each in hooks:
+            each.remove()
 
 
 def to_onnx(network: Calibrated, origin: str) -> bytes:

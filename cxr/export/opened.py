@@ -21,7 +21,7 @@ from cxr.model.fusion import NoFusion
 from cxr.run.directory import Run
 from cxr.run.predictions import read_predictions
 from cxr.training.checkpoint import LoadedNetwork, load_network
-from cxr.use.scoring import Floats, Forward, Model
+from cxr.use.scoring import Floats, Forward, Model, Outputs
 from cxr.use.system import Member, Rule, System, read_scaling
 
 _METHODS = {  # of ensembles, with the kind of their rule
@@ -193,9 +193,9 @@ def _rule(
 def forward_with(scorer: Scorer, device: torch.device) -> Forward:
     """A member that PyTorch computes on a device."""
 
-    def forward(image: NDArray[np.uint8], attributes: Floats) -> tuple[Floats, Floats | None]:
+    def forward(image: NDArray[np.uint8], attributes: Floats) -> Outputs:
         with torch.inference_mode():
             score, maps = scorer(torch.from_numpy(image).to(device), torch.from_numpy(attributes).to(device))
-        return score.cpu().numpy(), None if maps is None else maps.float().cpu().numpy()
+        return score.cpu().numpy(), None if maps is None else maps.float().cpu().numpy(), None
 
     return forward

@@ -231,8 +231,10 @@ def _score(model: Model, content: bytes, attributes: Floats) -> dict[str, Any]:
     except BadImage as error:
         raise Refused(422, f"the image cannot be used: {' '.join(str(error).split())}") from None
     scores = model.score_views([views], attributes)
+    features = None if scores.features is None else scores.features[0]
+    warnings = [*remarks, *model.unusual(pixels.shape, views, features)[0]]
     about = {"sha256": sha256(content).hexdigest(), "model": model.system.model}
-    return about | _plain(model.system, scores) | {"warnings": [*remarks, *model.unusual(pixels, views)[0]]}
+    return about | _plain(model.system, scores) | {"warnings": warnings}
 
 
 def _plain(system: System, scores: Scores) -> dict[str, Any]:

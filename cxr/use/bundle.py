@@ -19,7 +19,7 @@ from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
 from cxr.use.description import read_system
 from cxr.use.graph import check_graph
-from cxr.use.scoring import Floats, Forward, Model
+from cxr.use.scoring import Floats, Forward, Model, Outputs
 from cxr.use.system import Member
 
 BUNDLE = "bundle.json"
@@ -55,16 +55,17 @@ def load_bundle(path: str | Path, digest: str | None = None) -> Model:
         raise CxrError(f"{folder / BUNDLE} names no files; export the run again")
     for name, checksum in files.items():
         _checked(folder, name, checksum, _MOST_TEXT)
-    forwards = []
+    forwards, features = list[Forward](), system.detectors.features if system.detectors else 0
     for member, described in zip(system.members, about["members"], strict=True):
         file, checksum = described.get("file"), described.get("sha256")
         content = _checked(folder, file, checksum, _MOST_BYTES)
-        forwards.append(forward_of(content, member, len(system.findings), str(folder / str(file))))
+        needed = features if not forwards else 0  # of the first network
+        forwards.append(forward_of(content, member, len(system.findings), str(folder / str(file)), needed))
     return Model(system, tuple(forwards), found)
 
 
-def forward_of(content: bytes, member: Member, findings: int, origin: str) -> Forward:
-    """A member of a bundle from the bytes of its ONNX file.
+def forward_of(content: bytes, member: Member, findings: int, origin: str, features: int = 0) -> Forward:
+    """A member of a bundle from the bytes of its ONNX file, and its features if `features` is their number F.
 
     Raises:
         CxrError: it is not of the kind that export writes, or ONNX Runtime is not installed.
@@ -74,27 +75,30 @@ def forward_of(content: bytes, member: Member, findings: int, origin: str) -> Fo
     inputs = {given.name: given.type for given in session.get_inputs()}
     outputs = [made.name for made in session.get_outputs()]
     expected = {"image": "tensor(uint8)"} | ({"attributes": "tensor(float)"} if member.attributes else {})
-    wanted = ["score", *["maps"] * bool(member.maps)]
+    wanted = ["score", *["maps"] * bool(member.maps), *["features"] * bool(features)]
     if inputs != expected or not set(wanted) <= set(outputs):
         raise CxrError(f"{origin} has the inputs {inputs} and the outputs {outputs}; export the run again")
 
-    def forward(image: NDArray[np.uint8], attributes: Floats) -> tuple[Floats, Floats | None]:
+    def forward(image: NDArray[np.uint8], attributes: Floats) -> Outputs:
         fed = {"image": image} | ({"attributes": attributes} if member.attributes else {})
         try:
-            score, *maps = session.run(wanted, fed)
+            outputs = dict(zip(wanted, session.run(wanted, fed), strict=True))
         except Exception as error:  # ONNX Runtime has classes of its own for each kind
             raise CxrError(f"{origin} cannot be computed: {first_line(error)}") from error
+        score, maps, pooled = (
+            outputs["score"],
+            outputs.get("maps"),
+            outputs.get("features", np.zeros((len(image), 0), np.float32)),
+        )
         fits = score.dtype == np.float32 and score.shape == (len(image), findings)
         if not fits or not ((score >= 0) & (score <= 1)).all():
             raise CxrError(f"{origin} returned no probabilities ({len(image)}, {findings}); export the run again")
-        for found in maps:
-            if (
-                found.ndim != 4
-                or len(found) != len(image)
-                or (member.maps == "findings" and found.shape[1] != findings)
-            ):
-                raise CxrError(f"{origin} returned maps of the shape {found.shape}; export the run again")
-        return score, maps[0] if maps else None
+        one_each = member.maps == "findings"
+        if maps is not None and (maps.ndim != 4 or len(maps) != len(image) or (one_each and maps.shape[1] != findings)):
+            raise CxrError(f"{origin} returned maps of the shape {maps.shape}; export the run again")
+        if pooled.dtype != np.float32 or pooled.shape != (len(image), features):
+            raise CxrError(f"{origin} returned features of the shape {pooled.shape}; export the run again")
+        return score, maps, pooled
 
     return forward
 

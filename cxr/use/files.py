@@ -50,13 +50,13 @@ class Inputs:
 
 @dataclass(frozen=True)
 class _Read:
-    """A file that was read: its SHA-256, the views of its image with what is unusual, or why it is refused."""
+    """A file that was read: its SHA-256, and its image, or why it is refused."""
 
     source: str = ""
-    views: Views | None = None
+    views: Views = ()
+    shape: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
     reason: str = ""
-    warnings: str = ""
-    values: np.ndarray | None = None
 
 
 def score_files(
@@ -112,29 +112,33 @@ def _score_rows(
     values = {kind: np.full((len(rows), len(system.findings)), np.nan, np.float32) for kind in kinds}
     states, reasons, warnings, sources = list[str](), list[str](), list[str](), list[str]()
     unusual = np.full((len(rows), len(VALUES)), np.nan, np.float32)
-    waiting = dict[int, Views]()
+    waiting = dict[int, _Read]()
 
     def score() -> None:
-        taken = list(waiting)
+        taken, shown = list(waiting), [one.views for one in waiting.values()]
         attributes = None if inputs.attributes is None else inputs.attributes[taken]
-        scores = model.score_views(list(waiting.values()), attributes)
+        scores = model.score_views(shown, attributes)
         calibrated = [] if scores.calibrated is None else [scores.calibrated]
         for kind, block in zip(kinds, (scores.score, *calibrated, *scores.calls.values()), strict=True):
             values[kind][np.array(taken) - rows.start] = block
+        for place, (row, one) in enumerate(waiting.items()):
+            features = None if scores.features is None else scores.features[place]
+            found, each = model.unusual(one.shape, one.views, features)
+            warnings[row - rows.start] = "; ".join([*one.remarks, *found])
+            if each is not None:
+                unusual[row - rows.start] = each
         if maps is not None:
             names = [f"{row:07d}-{Path(inputs.names[row]).stem}" for row in taken]
-            write_maps(system, scores, list(waiting.values()), names, maps)
+            write_maps(system, scores, shown, names, maps)
         waiting.clear()
 
     for row, one in read:
         sources.append(one.source)
-        states.append("refused" if one.views is None else "ok")
+        states.append("refused" if one.reason else "ok")
         reasons.append(one.reason)
-        warnings.append(one.warnings)
-        if one.views is not None:
-            waiting[row] = one.views
-            if one.values is not None:
-                unusual[row - rows.start] = one.values
+        warnings.append("")
+        if not one.reason:
+            waiting[row] = one
         if len(waiting) == batch_size:
             score()
     if waiting:
@@ -184,9 +188,7 @@ def _read(model: Model, path: str) -> _Read:
         content = read_file(path)
         source = sha256(content).hexdigest()
         pixels, remarks = gray_with_remarks(content)
-        views = model.views(pixels)
-        warnings, values = model.unusual(pixels, views)
-        return _Read(source, views, warnings="; ".join([*remarks, *warnings]), values=values)
+        return _Read(source, model.views(pixels), pixels.shape, remarks)
     except BadImage as error:
         why = " ".join(str(error).replace(path or "\0", "it").split())
         return _Read(source, reason=why)

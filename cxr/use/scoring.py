@@ -15,8 +15,11 @@ Floats = NDArray[np.float32]
 Views = tuple[NDArray[np.uint8], ...]
 UNKNOWN = (np.nan, 0.0, 0.0, 0.0, 0.0)  # age in centuries, male, female, PA, AP
 
-Forward = Callable[[NDArray[np.uint8], Floats], tuple[Floats, Floats | None]]
-"""A member: images (N, 1, S, S) uint8 and attributes (N, 5) to scores (N, L) and maps (N, K, h, w), or None."""
+Outputs = tuple[Floats, Floats | None, Floats | None]
+"""Scores (N, L) of a member; maps (N, K, h, w), or None; and, for detectors, features (N, F), or None."""
+
+Forward = Callable[[NDArray[np.uint8], Floats], Outputs]
+"""A member: from images (N, 1, S, S) uint8 and attributes (N, 5) to `Outputs`."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Scores:
         calls: for each operating point (N, L): 1, 0, or NaN where it has no threshold.
         members: (M, N, L), scores of each member.
         maps: for each member its attention maps (N, K, h, w), or None.
+        features: of the first member (N, F), if there are detectors.
     """
 
     score: Floats
@@ -36,6 +40,7 @@ class Scores:
     calls: dict[str, Floats]
     members: Floats
     maps: tuple[Floats | None, ...] = ()
+    features: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,20 @@ class Model:
             shown.append(member.preprocessing.view(small[size]))
         return tuple(shown)
 
-    def unusual(self, pixels: NDArray[np.uint8], views: Views) -> tuple[list[str], NDArray[np.float64] | None]:
-        """Warnings of what is unusual about a decoded image (H, W) and its `views`, and the detectors' values (3,)."""
-        long, detectors = stretched(*pixels.shape), self.system.detectors
-        if detectors is None:
+    def unusual(
+        self, shape: Sequence[int], views: Views, features: Floats | None
+    ) -> tuple[list[str], NDArray[np.float64] | None]:
+        """Warnings of what is unusual about an image, and the values (3,) of the detectors, if there are any.
+
+        Args:
+            shape: (H, W) of the decoded image.
+            views: of the image.
+            features: (F,) of the image, a row of `Scores.features`.
+        """
+        long, detectors = stretched(*shape), self.system.detectors
+        if detectors is None or features is None:
             return long, None
-        values = detectors.values(views[0])
+        values = detectors.values(views[0], features)
         return long + detectors.warnings(views[0], values), values
 
     def score_views(self, views: Sequence[Views], attributes: Floats | None = None) -> Scores:
@@ -83,14 +96,15 @@ class Model:
                 unknown. Only systems that were trained with them use them.
         """
         known = np.tile(np.array(UNKNOWN, np.float32), (len(views), 1)) if attributes is None else attributes
-        members, maps = [], []
+        members, maps, features = [], [], []
         for position, forward in enumerate(self.forwards):
-            score, attention = forward(np.stack([view[position] for view in views])[:, None], known)
+            score, attention, pooled = forward(np.stack([view[position] for view in views])[:, None], known)
             members.append(score)
             maps.append(attention)
+            features.append(pooled)
         each = np.stack(members)
         score = self.system.combine(each)
-        return Scores(score, self.system.calibrate(score), self.system.calls(score), each, tuple(maps))
+        return Scores(score, self.system.calibrate(score), self.system.calls(score), each, tuple(maps), features[0])
 
     def score_image(self, pixels: NDArray[np.uint8], attributes: Floats | None = None) -> Scores:
         """Scores one decoded radiograph (H, W) uint8; N is 1.

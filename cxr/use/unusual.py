@@ -1,6 +1,7 @@
-"""Detectors for images unlike those that a system was trained on: turned, inverted, bordered, or something else.
+"""Detectors for images unlike those that a system was trained on: turned, inverted, degraded, or something else.
 
-They look at 16 x 16 pixels, with the arithmetic of linear models, so that they cost microseconds and need no network.
+There are three detectors: a linear model of rotations and inversions, and a Gaussian, both of 16 x 16 pixels; and
+Gaussians of the first network's features, averaged over the image, at each of its resolutions.
 """
 
 from collections.abc import Mapping
@@ -16,13 +17,45 @@ from cxr.errors import CxrError
 
 SIDE = 16  # pixels
 LONGEST = 2.0  # aspect ratio from which an image is unusual
-_FLAT = 3  # gray levels within a row or column of a border
 _LARGEST = 1e9  # of a number of the detectors
+_MOST_STAGES = 32
 _EVEN = 1e-3  # added to a standard deviation
 TURNED = ("rotated to the left", "upside down", "rotated to the right")
 CHANGES = ("", *TURNED, "inverted", *(f"inverted and {turned}" for turned in TURNED))
-VALUES = ("changed", "distance", "border")
+VALUES = ("changed", "pixels", "features")
 _Floats = NDArray[np.float64]
+_Given = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The distribution of C numbers over the training images: probabilistic principal components.
+
+    Source: Tipping and Bishop, "Probabilistic Principal Component Analysis", JRSS B 61, 1999.
+
+    Attributes:
+        mean: (C,).
+        deviation: (C,), by which numbers are divided first.
+        axes: (K, C) principal axes.
+        variance: (K + 1,) along the axes, and of what they leave, per number.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    axes: tuple[tuple[float, ...], ...]
+    variance: tuple[float, ...]
+
+    @cached_property
+    def _arrays(self) -> tuple[_Floats, ...]:
+        axes = np.reshape(self.axes, (-1, len(self.mean)))
+        return np.array(self.mean), np.array(self.deviation), axes, np.array(self.variance)
+
+    def distance(self, numbers: _Given) -> float:
+        """The Mahalanobis distance, squared, of an image's numbers (C,)."""
+        mean, deviation, axes, variance = self._arrays
+        away = (numbers - mean) / deviation
+        along = axes @ away
+        return float((along**2 / variance[:-1]).sum() + (away @ away - along @ along) / variance[-1])
 
 
 @dataclass(frozen=True)
@@ -31,47 +64,49 @@ class Detectors:
 
     Attributes:
         change: (257, 8) of a linear model whose outputs say which of `CHANGES` an image has.
-        mean: (256,) of the images.
-        axes: (K, 256) principal axes.
-        variance: (K + 1,) along the axes, and of what they leave, per pixel.
+        pixels: of 16 x 16 pixels.
+        stages: of the first network's features at each resolution, which lie one after another.
         thresholds: (3,) of `VALUES`, above which an image is unusual.
         false_alarms: share of the validation images that are.
     """
 
     change: tuple[tuple[float, ...], ...]
-    mean: tuple[float, ...]
-    axes: tuple[tuple[float, ...], ...]
-    variance: tuple[float, ...]
+    pixels: Gaussian
+    stages: tuple[Gaussian, ...]
     thresholds: tuple[float, ...]
     false_alarms: float
 
+    @property
+    def features(self) -> int:
+        """F, the number of features of all stages."""
+        return sum(len(stage.mean) for stage in self.stages)
+
     @cached_property
-    def _arrays(self) -> tuple[_Floats, ...]:
-        return tuple(map(np.array, (self.change, self.mean, self.axes, self.variance)))
+    def _change(self) -> _Floats:
+        return np.array(self.change)
 
     def changes(self, image: NDArray[np.uint8]) -> _Floats:
         """Outputs (8,) of the linear model for an image (S, S)."""
-        return np.asarray(np.append(shrunk(image), 1) @ self._arrays[0])
+        return np.asarray(np.append(shrunk(image), 1) @ self._change)
 
-    def values(self, image: NDArray[np.uint8]) -> _Floats:
-        """`VALUES` (3,) of an image (S, S) uint8.
+    def values(self, image: NDArray[np.uint8], features: _Given) -> _Floats:
+        """`VALUES` (3,) of an image (S, S) uint8 and its features (F,).
 
-        `changed` is the largest output of a change minus that of an unchanged image. `distance` is the Mahalanobis
-        distance, squared, under probabilistic principal components (Tipping and Bishop, JRSS B 61, 1999). `border` is
-        the share of rows and columns at the edges that are even.
+        `changed` is the largest output of a change minus that of an unchanged image. `pixels` is a Mahalanobis
+        distance, squared. `features` is the sum of the logarithms of those of the stages, plus one each, so that a
+        stage with few features counts as one with many.
         """
         outputs = self.changes(image)
-        _, mean, axes, variance = self._arrays
-        away = shrunk(image) - mean
-        along = axes @ away
-        distance = (along**2 / variance[:-1]).sum() + (away @ away - along @ along) / variance[-1]
-        return np.array([outputs[1:].max() - outputs[0], distance, border(image)])
+        ends = np.cumsum([len(stage.mean) for stage in self.stages])[:-1]
+        parts = np.split(features, ends) if self.stages else []
+        far = sum(np.log1p(stage.distance(part)) for stage, part in zip(self.stages, parts, strict=True))
+        return np.array([outputs[1:].max() - outputs[0], self.pixels.distance(shrunk(image)), far])
 
-    def warnings(self, image: NDArray[np.uint8], values: _Floats | None = None) -> list[str]:
-        """What is unusual about an image (S, S) uint8; `values` are its own, if they are known."""
-        changed, distance, edge = (self.values(image) if values is None else values) > np.array(self.thresholds)
+    def warnings(self, image: NDArray[np.uint8], values: _Floats) -> list[str]:
+        """What is unusual about an image (S, S) uint8 with these `values`."""
+        changed, *unlike = values > np.array(self.thresholds)
         found = [f"looks {CHANGES[1 + int(self.changes(image)[1:].argmax())]}"] * bool(changed)
-        return found + ["has a wide border"] * bool(edge) + ["is unlike the training images"] * bool(distance)
+        return found + ["is unlike the training images"] * any(unlike)
 
     def as_plain(self) -> dict[str, Any]:
         """Lists and numbers, which `read_detectors` reads."""
@@ -82,15 +117,6 @@ def shrunk(image: NDArray[np.uint8]) -> _Floats:
     """An image (S, S) as 16 x 16 pixels (256,) of mean 0 and standard deviation 1."""
     small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64).ravel() / 255
     return np.asarray((small - small.mean()) / (small.std() + _EVEN))
-
-
-def border(image: NDArray[np.uint8]) -> float:
-    """The share of an image's rows and columns, whichever is larger, that lie in even stripes at its edges."""
-    shares = []
-    for lines in (image, image.T):
-        uneven = np.flatnonzero(np.ptp(lines, axis=1) > _FLAT)
-        shares.append(1 - (uneven[-1] - uneven[0] + 1) / len(lines) if len(uneven) else 1.0)
-    return float(max(shares))
 
 
 def stretched(height: int, width: int) -> list[str]:
@@ -105,21 +131,31 @@ def read_detectors(about: Any, origin: str) -> Detectors:
     Raises:
         CxrError: they are not what export writes; `origin` is named.
     """
-    pixels = SIDE * SIDE
     try:
-        assert isinstance(about, Mapping)
-        axes = len(about["axes"])
-        assert 1 <= axes < pixels
-        shapes = {"change": (pixels + 1, len(CHANGES)), "mean": (pixels,), "axes": (axes, pixels),
-                  "variance": (axes + 1,), "thresholds": (len(VALUES),), "false_alarms": ()}  # fmt: skip
-        arrays = {name: np.array(about[name]) for name in shapes}
-        for name, shape in shapes.items():
-            numeric = arrays[name].dtype.kind in "if" and arrays[name].shape == shape
-            assert numeric and (np.abs(arrays[name]) < _LARGEST).all()
-        assert (arrays["variance"] > 0).all()
-    except (AssertionError, KeyError, TypeError, ValueError):
+        change = _numbers(about["change"], SIDE * SIDE + 1, len(CHANGES))
+        assert isinstance(about["stages"], list) and len(about["stages"]) <= _MOST_STAGES
+        pixels, stages = _gaussian(about["pixels"]), tuple(map(_gaussian, about["stages"]))
+        assert len(pixels.mean) == SIDE * SIDE
+        thresholds = _numbers(about["thresholds"], len(VALUES))
+        return Detectors(change, pixels, stages, thresholds, _numbers(about["false_alarms"]))
+    except (AssertionError, KeyError, TypeError, ValueError, OverflowError):
         raise CxrError(f"{origin} is damaged: detectors is not what export writes; export the run again") from None
-    return Detectors(*(_tuples(arrays[name].tolist()) for name in shapes))
+
+
+def _gaussian(about: Mapping[str, Any]) -> Gaussian:
+    count, axes = len(about["mean"]), len(about["axes"])
+    deviation, variance = _numbers(about["deviation"], count), _numbers(about["variance"], axes + 1)
+    assert axes < count and min(*deviation, *variance) > 0
+    return Gaussian(
+        _numbers(about["mean"], count), deviation, _numbers(about["axes"], axes, count) if axes else (), variance
+    )
+
+
+def _numbers(value: Any, *shape: int) -> Any:
+    """Nested tuples of finite numbers in this shape."""
+    array = np.array(value)
+    assert array.dtype.kind in "if" and array.shape == shape and (np.abs(array) < _LARGEST).all()
+    return _tuples(array.tolist())
 
 
 def _tuples(value: Any) -> Any:

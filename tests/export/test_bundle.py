@@ -55,13 +55,17 @@ def check_detectors(runs: Runs, folder: Path) -> None:
     model, warned = load_bundle(folder), []
     for name in read_predictions(runs["a"].predictions("val")).image:
         pixels = read_gray(runs.data / "images" / name)
-        warned.append(bool(model.unusual(pixels, model.views(pixels))[0]))
+        views = model.views(pixels)
+        features = model.score_views([views]).features
+        assert features is not None
+        warned.append(bool(model.unusual(pixels.shape, views, features[0])[0]))
     assert model.system.detectors is not None
     assert np.mean(warned) == pytest.approx(model.system.detectors.false_alarms)
 
 
 def test_a_run_with_few_images_has_no_detectors(runs: Runs) -> None:
-    assert fit_detectors(RunImages(open_run(str(runs["a"].path)), {"data": DATA, "cache": {"dir": None}})) is None
+    images = RunImages(open_run(str(runs["a"].path)), {"data": DATA, "cache": {"dir": None}})
+    assert fit_detectors(images, lambda image, attributes: (image, None, image), [1]) is None
 
 
 def test_a_bundle_of_a_run(

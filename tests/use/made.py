@@ -12,20 +12,26 @@ from onnx import TensorProto, helper, numpy_helper
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.metrics.scaling import Scaling
 from cxr.use.description import describe
-from cxr.use.scoring import Floats, Model
+from cxr.use.scoring import Floats, Model, Outputs
 from cxr.use.system import Member, Rule, System
 
 FINDINGS = ("Mass", "Effusion")
 
 
-def forward(image: np.ndarray, attributes: Floats) -> tuple[Floats, Floats | None]:
+def forward(image: np.ndarray, attributes: Floats) -> Outputs:
     values = image.astype(np.float32) / 255
     maps = values.reshape(len(image), 1, 4, -1).mean(axis=3).reshape(len(image), 1, 2, 2)
-    return np.stack([values.mean(axis=(1, 2, 3)), values.max(axis=(1, 2, 3))], axis=1), maps
+    return np.stack([values.mean(axis=(1, 2, 3)), values.max(axis=(1, 2, 3))], axis=1), maps, features(image)
 
 
-def second(image: np.ndarray, attributes: Floats) -> tuple[Floats, Floats | None]:
-    return forward(image, attributes)[0] / 2 + np.nan_to_num(attributes[:, :1]), None
+def second(image: np.ndarray, attributes: Floats) -> Outputs:
+    return forward(image, attributes)[0] / 2 + np.nan_to_num(attributes[:, :1]), None, None
+
+
+def features(image: np.ndarray) -> Floats:
+    """Images (N, 1, S, S) to the means of their 4 x 4 tiles, and those of their squares (N, 32)."""
+    tiles = image.astype(np.float32).reshape(len(image), 4, image.shape[2] // 4, 4, -1)
+    return np.concatenate([(tiles**power).mean(axis=(2, 4)).reshape(-1, 16) for power in (1, 2)], axis=1)
 
 
 def model(**changes: object) -> Model:
@@ -41,18 +47,22 @@ def model(**changes: object) -> Model:
 
 
 def network(inputs: Sequence[str] = ("image",), size: int = 8, gain: float = 1 / 255) -> Any:
-    """An ONNX model made by hand: both scores are the mean gray value times `gain`, and maps are the pixels."""
+    """An ONNX model made by hand: scores are the mean gray value times `gain`, maps are the pixels; `features`."""
     kinds = {"image": (TensorProto.UINT8, ["n", 1, size, size]), "attributes": (TensorProto.FLOAT, ["n", 5])}
     nodes = [
         helper.make_node("Cast", ["image"], ["maps"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["maps", "axes"], ["mean"], keepdims=0),
         helper.make_node("Mul", ["mean", "gain"], ["column"]),
         helper.make_node("Concat", ["column", "column"], ["score"], axis=1),
+        helper.make_node("Mul", ["maps", "maps"], ["squares"]),
+        helper.make_node("Concat", ["maps", "squares"], ["both"], axis=1),
+        helper.make_node("AveragePool", ["both"], ["tiles"], kernel_shape=[size // 4] * 2, strides=[size // 4] * 2),
+        helper.make_node("Flatten", ["tiles"], ["features"]),
     ]
     weights = [
         numpy_helper.from_array(np.array([2, 3]), "axes"), numpy_helper.from_array(np.float32([gain]), "gain")
     ]  # fmt: skip
-    outputs = {"score": ["n", 2], "maps": ["n", 1, size, size]}
+    outputs = {"score": ["n", 2], "maps": ["n", 1, size, size], "features": ["n", 32]}
     graph = helper.make_graph(
         nodes, "made", [helper.make_tensor_value_info(name, *kinds[name]) for name in inputs],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()], weights,

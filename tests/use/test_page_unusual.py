@@ -19,9 +19,9 @@ from cxr.use.files import Inputs, score_files
 from cxr.use.page.runtime import Runtime
 from cxr.use.page.write import write_page
 from cxr.use.system import Member
-from tests.use.made import bundle, model, network
+from tests.use.made import bundle, features, model, network
 from tests.use.pages import open_file
-from tests.use.test_unusual import drawn, odd_films
+from tests.use.test_unusual import STAGES, drawn, odd_films, shown
 
 pytestmark = pytest.mark.browser
 SIDE = 64
@@ -31,7 +31,9 @@ SIDE = 64
 def warned(tmp_path_factory: pytest.TempPathFactory, web: Runtime) -> Path:
     """A bundle with detectors, and its page."""
     folder = tmp_path_factory.mktemp("warned") / "bundle"
-    detectors = fit([drawn(seed) for seed in range(120)], [drawn(seed) for seed in range(120, 320)])
+    detectors = fit(
+        shown([drawn(seed) for seed in range(120)]), shown([drawn(seed) for seed in range(120, 320)]), STAGES
+    )
     members = (Member("a", Preprocessing(SIDE, 2 * SIDE), maps="heads"), model().system.members[1])
     about = describe(replace(model().system, members=members, detectors=detectors))
     first = network(size=SIDE).SerializeToString()
@@ -76,7 +78,7 @@ def test_warnings_are_those_of_predict(browser: Any, warned: Path, tmp_path: Pat
         assert read(browser) == [word for word in said.split("; ") if word], path.name
         assert (f"Warnings: {said}." in status) == bool(said)
     kinds = ("looks rotated to the left", "looks upside down", "looks rotated to the right", "looks inverted",
-             "looks inverted and upside down", "is unlike the training images", "has a wide border", "in colour",
+             "looks inverted and upside down", "is unlike the training images", "in colour",
              "has the aspect ratio 3.0")  # fmt: skip
     assert set(kinds) <= {word for said in expected for word in said.split("; ")}
     assert expected[: len(paths)].count("") >= 3
@@ -87,15 +89,15 @@ def test_values_of_the_detectors_are_those_of_python(browser: Any, warned: Path)
     detectors = load_bundle(warned).system.detectors
     assert detectors is not None
     script = """
-      const [shown, about] = [arguments[0], SYSTEM.detectors];
+      const [shown, pooled, about] = [arguments[0], arguments[1], SYSTEM.detectors];
       const small = shrunk(shown, 64);
-      const outputs = changesOf(about, small);
-      return [Math.max(...outputs.slice(1)) - outputs[0], distanceOf(about, small), borderOf(shown, 64)];
+      return valuesOf(about, small, changesOf(about, small), pooled);
     """
     for film in films().values():
-        shown = cv2.resize(film if film.ndim == 2 else film[..., 0], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        found = browser.execute_script(script, shown.ravel().tolist())
-        assert found == pytest.approx(detectors.values(shown).tolist(), rel=1e-6, abs=1e-6)
+        view = cv2.resize(film if film.ndim == 2 else film[..., 0], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        pooled = features(view[None, None])[0]
+        found = browser.execute_script(script, view.ravel().tolist(), pooled.tolist())
+        assert found == pytest.approx(detectors.values(view, pooled).tolist(), rel=1e-6, abs=1e-6)
 
 
 def test_odd_files_are_refused_as_predict_refuses_them(browser: Any, warned: Path, tmp_path: Path) -> None:

@@ -36,10 +36,12 @@ async function scoreImage(system, networks, image, attributes) {
     const { size, cached: side } = preprocessing;
     if (!cached.has(side)) cached.set(side, reduced(image, side));
     const shown = view(cached.get(side), preprocessing);
-    if (!place) warnings = [...image.remarks, ...warningsOf(system.detectors, image, shown, size)];
     const given = { image: new ort.Tensor("uint8", Uint8Array.from(shown), [1, 1, size, size]) };
     if (joins) given.attributes = new ort.Tensor("float32", Float32Array.from(attributes), [1, 5]);
-    const found = await networks[place].run(given, kind ? ["score", "maps"] : ["score"]);
+    const pooled = !place && system.detectors?.stages.length > 0;
+    const outputs = ["score", ...(kind ? ["maps"] : []), ...(pooled ? ["features"] : [])];
+    const found = await networks[place].run(given, outputs);
+    if (!place) warnings = [...image.remarks, ...warningsOf(system.detectors, image, shown, size, found.features?.data)];
     members.push(Array.from(found.score.data));
     maps.push(kind ? { kind, data: found.maps.data, shape: found.maps.dims, preprocessing } : null);
     await new Promise((resolve) => setTimeout(resolve)); // the page stays responsive between networks

@@ -69,7 +69,6 @@ const STRINGS = {
   invertedLeft: "inverted and rotated to the left",
   invertedUpsideDown: "inverted and upside down",
   invertedRight: "inverted and rotated to the right",
-  border: "has a wide border",
   unlike: "is unlike the training images",
   showsNothing: "its {path} shows nothing, percentiles 1 and 99 are used",
   overlays: "overlays are not drawn",

@@ -2,22 +2,29 @@
 
 const SIDE = 16;
 const LONGEST = 2;
-const EVEN_LINE = 3; // gray levels within a row or column of a border
 const CHANGES = ["left", "upsideDown", "right", "inverted", "invertedLeft", "invertedUpsideDown", "invertedRight"];
 
-// Texts for an image and what the first network sees of it (size x size).
-function warningsOf(detectors, { width, height }, shown, size) {
+// Texts for an image, what the first network sees of it (size x size) and that network's features.
+function warningsOf(detectors, { width, height }, shown, size, features) {
   const ratio = Math.max(width, height) / Math.min(width, height);
   const found = ratio > LONGEST ? [text("aspect", { ratio: ratio.toFixed(1) })] : [];
   if (!detectors) return found;
   const small = shrunk(shown, size);
-  const [changed, distance, border] = detectors.thresholds;
   const outputs = changesOf(detectors, small);
-  const most = Math.max(...outputs.slice(1));
-  if (most - outputs[0] > changed) found.push(text("looks", { change: text(CHANGES[outputs.indexOf(most, 1) - 1]) }));
-  if (borderOf(shown, size) > border) found.push(text("border"));
-  if (distanceOf(detectors, small) > distance) found.push(text("unlike"));
+  const [changed, ...unlike] = valuesOf(detectors, small, outputs, features).map((one, k) => one > detectors.thresholds[k]);
+  if (changed) found.push(text("looks", { change: text(CHANGES[outputs.indexOf(Math.max(...outputs.slice(1)), 1) - 1]) }));
+  if (unlike.includes(true)) found.push(text("unlike"));
   return found;
+}
+
+// The values of the detectors: changed, pixels, features.
+function valuesOf({ pixels, stages }, small, outputs, features) {
+  let [far, start] = [0, 0];
+  for (const stage of stages) {
+    far += Math.log1p(distanceOf(stage, features.slice(start, start + stage.mean.length)));
+    start += stage.mean.length;
+  }
+  return [Math.max(...outputs.slice(1)) - outputs[0], distanceOf(pixels, small), far];
 }
 
 // 16 x 16 pixels of mean 0 and standard deviation 1.
@@ -33,23 +40,10 @@ function changesOf({ change }, small) {
 }
 
 // The squared Mahalanobis distance under probabilistic principal components.
-function distanceOf({ mean, axes, variance }, small) {
-  const away = small.map((value, k) => value - mean[k]);
+function distanceOf({ mean, deviation, axes, variance }, numbers) {
+  const away = mean.map((value, k) => (numbers[k] - value) / deviation[k]);
   const product = (one, other) => one.reduce((sum, value, k) => sum + value * other[k], 0);
   const along = axes.map((axis) => product(axis, away));
   const inside = along.reduce((sum, value, k) => sum + value ** 2 / variance[k], 0);
   return inside + (product(away, away) - product(along, along)) / variance.at(-1);
-}
-
-// The share of rows and columns, whichever is larger, that lie in even stripes at the edges.
-function borderOf(shown, size) {
-  const lines = [...Array(size).keys()];
-  const shares = [(line, k) => line * size + k, (line, k) => k * size + line].map((place) => {
-    const uneven = lines.filter((line) => {
-      const values = lines.map((k) => shown[place(line, k)]);
-      return Math.max(...values) - Math.min(...values) > EVEN_LINE;
-    });
-    return uneven.length ? 1 - (uneven.at(-1) - uneven[0] + 1) / size : 1;
-  });
-  return Math.max(...shares);
 }
