@@ -14,8 +14,8 @@ from cxr.data.catalog import Catalog, check_images_exist, some
 from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sources.merged import hides_common_images, ids_of, owner, reader_of, renamed
 from cxr.errors import CxrError
+from cxr.evaluation.scored import Scored
 from cxr.findings import unified
-from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions
@@ -27,10 +27,11 @@ from cxr.training.predict import predict
 from cxr.training.prepare import cached
 
 
-class External:
+class External(Scored):
     """Scores of another data set by a finished run, with the run's own validation.
 
-    Operating points and calibration are fitted on that validation. Findings that only one of the two has are left out.
+    Operating points and calibration are fitted on that validation. Findings that only one of the two has are left out,
+    and so are the metrics of the run's task and its attention maps.
 
     Args:
         source: the run whose weights are evaluated.
@@ -118,17 +119,6 @@ class External:
                     "other names, so that it may contain training images; evaluate on another data set, or, for rsna "
                     "and siim, pass data.mapping in place of data.one_image_a_patient=true"
                 )
-
-    def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
-        """None: the metrics of a task are those of all its findings."""
-        return {}
-
-    def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
-        """None: attention maps are compared with boxes on the run's own test images."""
-        return None
-
-    def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
-        """Draws nothing."""
 
     def _catalog(self) -> Catalog:
         """The images to score as the split `test`: the test split of the data set, or all of its images."""
