@@ -115,4 +115,4 @@ page-assets: setup ## download ONNX Runtime Web with npm into the user's cache f
 	$(RUN) -m cxr.use.page.runtime
 
 sheet: setup ## draw docs/phantoms.jpg
-	$(RUN) -m cxr.phantom.sheet docs/phantoms.jpg
+	$(RUN) docs/phantoms.py docs/phantoms.jpg

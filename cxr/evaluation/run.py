@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cxr.errors import CxrError
 from cxr.evaluation.attributes_only import attributes_only
 from cxr.evaluation.evaluate import calibrate, check_together, evaluate, fit_scaling, of_test
+from cxr.evaluation.scored import Scored
 from cxr.evaluation.tables import notes_of, split_of, write_tables
 from cxr.figures.canvas import draw
 from cxr.figures.curves import precision_recall_curves, reliability, roc_curves
@@ -18,34 +19,10 @@ from cxr.files.reading import check_links
 from cxr.files.writing import write_text
 from cxr.metrics.interval import Resampling
 from cxr.metrics.plain import value_of
-from cxr.run.ancestry import UNKNOWN, Ancestry
+from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import Run
 from cxr.run.ledger import ledger_beside
 from cxr.run.predictions import Predictions
-
-
-class Scored(Protocol):
-    """A run with its scores; what needs its network is implemented in `cxr.training`."""
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """Further keys of `metrics.json`."""
-
-    @property
-    def ancestry(self) -> Ancestry:
-        """The data its weights were trained on."""
-
-    def predictions(self) -> tuple[Mapping[str, Predictions], frozenset[str]]:
-        """Predictions of validation and every test split, `test` last, and the names of those computed now."""
-
-    def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
-        """Additional metrics of the run's task for a split."""
-
-    def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
-        """Metrics of attention maps against boxes; raises CxrError where the images cannot be read."""
-
-    def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
-        """Draws the attention maps of a split."""
 
 
 def evaluate_run(config: Mapping[str, Any], scored: Callable[[Run, Mapping[str, Any]], Scored]) -> float:

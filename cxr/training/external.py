@@ -16,8 +16,8 @@ from cxr.data.datamodule import LoaderSettings, RadiographData
 from cxr.data.sources.merged import hides_common_images, ids_of, owner, reader_of, renamed
 from cxr.data.split import split_fingerprint
 from cxr.errors import CxrError, counted
+from cxr.evaluation.scored import Scored
 from cxr.findings import unified
-from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry
 from cxr.run.directory import Run
 from cxr.run.predictions import Predictions
@@ -30,10 +30,11 @@ from cxr.training.prepare import Prepared, cached
 from cxr.training.reopen import open_data
 
 
-class External:
+class External(Scored):
     """Scores of another data set by a finished run, with the run's own validation.
 
-    Operating points and calibration are fitted on that validation. Findings that only one of the two has are left out.
+    Operating points and calibration are fitted on that validation. Findings that only one of the two has are left out,
+    and so are the metrics of the run's task and its attention maps.
 
     Args:
         source: the run whose weights are evaluated.
@@ -139,17 +140,6 @@ class External:
             return prepared.catalog
         trained = [image for split in ("train", "val") for image in own.catalog.rows(split)["image"]]
         return without_trained(prepared.catalog, prepared.cache, trained, own.cache, on_error, str(self.source.path))
-
-    def own_metrics(self, predicted: Predictions, resampling: Resampling) -> dict[str, Any]:
-        """None: the metrics of a task are those of all its findings."""
-        return {}
-
-    def localisation(self, split: str, resampling: Resampling) -> dict[str, Any] | None:
-        """None: attention maps are compared with boxes on the run's own test images."""
-        return None
-
-    def draw_attention(self, split: str, predictions: Mapping[str, Predictions]) -> None:
-        """Draws nothing."""
 
     def _catalog(self) -> Catalog:
         """The images to score as the split `test`: the test split of the data set, or all of its images."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr.configuration.saved import read_configuration
 from cxr.errors import CxrError
+from cxr.evaluation.scored import Scored
 from cxr.metrics.interval import Resampling
 from cxr.run.ancestry import Ancestry, read_ancestry, unknown_of
 from cxr.run.directory import Run
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cxr.training.checkpoint import LoadedNetwork
 
 
-class FinishedRun:
+class FinishedRun(Scored):
     """A finished training, or a folder of predictions.
 
     Args:
@@ -30,11 +31,6 @@ class FinishedRun:
 
     def __init__(self, run: Run, options: Mapping[str, Any]) -> None:
         self.run, self.options = run, options
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """Nothing: `metrics.json` of a run has all that evaluation needs."""
-        return {}
 
     @cached_property
     def provenance(self) -> dict[str, str]:

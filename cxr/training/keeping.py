@@ -89,16 +89,14 @@ class RunCheckpoints(Checkpoint):
         if best:  # also the latest of several epochs without a value
             ranked = [(score, epoch), *(one for one in ranked if one[1] != epoch)]
         self.best = ranked[: self.keep_best]
-        paths = [self.run.best] * best + [self._of_epoch(epoch)] * (self.keep_best > 1 and epoch in self._kept())
+        kept = self.keep_best > 1 and (score, epoch) in self.best
+        paths = [self.run.best] * best + [self._of_epoch(epoch)] * kept
         with averaged(trainer):
             for path in paths:
                 trainer.save_checkpoint(path, weights_only=True)
         if trainer.is_global_zero:
             for _, worse in (former | set(ranked)) - set(self.best):
                 trainer.strategy.remove_checkpoint(self._of_epoch(worse))
-
-    def _kept(self) -> set[int]:
-        return {epoch for _, epoch in self.best}
 
     def _of_epoch(self, epoch: int) -> Path:
         return self.run.best.with_name(f"epoch-{epoch}.ckpt")

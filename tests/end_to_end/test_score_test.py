@@ -143,15 +143,17 @@ def test_a_comparison_reports_which_runs_of_a_glob_it_skips(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"calibration": "magic"}, "calibration=magic is unknown"),
-        ({"points": {"youden": 3}}, "points.youden=3 must be null"),
-        ({"resamples": 1}, "resamples=1 must be"),
+        ("calibration=magic", "calibration=magic is unknown"),
+        ("points.youden=3", "points.youden=3 must be null"),
+        ("resamples=1", "resamples=1 must be"),
     ],
 )
-def test_a_refused_evaluation_has_not_looked_at_test(left: Path, given: dict[str, Any], message: str) -> None:
+def test_a_refused_evaluation_has_not_looked_at_test(
+    program: Callable[..., Any], left: Path, given: str, message: str
+) -> None:
     before = sorted(left.rglob("*"))
-    with pytest.raises(CxrError, match=message):
-        judge(left, **given)
+    refused = program("evaluate", f"run={left}", given)
+    assert refused.code == 1 and message in refused.err
     assert sorted(left.rglob("*")) == before and not (left.parent / LEDGER).exists()
 
 

@@ -39,7 +39,7 @@ def test_a_smoke_run_is_marked_and_never_sees_test(train: Callable[..., Any], he
 def test_a_debug_run_is_a_smoke_run_and_shows_what_it_is_for(
     train: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    result = train(f"debug={option}", "synthetic_batch_size=32", "early_stopping.patience=1")
+    result = train(f"debug={option}", "backbone=resnet10", "synthetic_batch_size=32", "early_stopping.patience=1")
     assert result.code == 0 and "smoke run" in result.out, result.err
     run = here / "runs" / f"debug-{option}"
     metrics, config = json.loads((run / "metrics.json").read_text()), OmegaConf.load(run / "config.yaml")

@@ -141,7 +141,7 @@ class TestNames:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["image_size=7"], "image_size=7 does not fit resnet10t"),
+            (["image_size=7"], "image_size=7 does not fit test_resnet"),
             (["backbone=vgg19", "image_size=12"], "image_size=12 does not fit vgg19: empty feature map"),
             (["data.findings=[Mass,Nodul]"], "data.findings names an unknown finding 'Nodul'; did you mean Nodule"),
             (
@@ -187,7 +187,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_run(train: Callable[...,
     if mounted.returncode:
         pytest.skip("a small file system cannot be mounted here: " + mounted.stderr.decode().strip())
     try:
-        result = train(*ONE, f"runs_dir={disk}", "name=a")
+        result = train(*ONE, "backbone=resnet10", f"runs_dir={disk}", "name=a")
         assert result.code == 1 and "the disk is full" in result.err, result.err
         assert not list(disk.rglob("*.ckpt")) and not list(disk.rglob("metrics.json"))
         cache = train(*ONE, f"cache.dir={disk}", "image_size=256", "name=b")

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
 from cxr.run.directory import Run
+from tests.end_to_end.conftest import TINY as NETWORK
 from tests.end_to_end.conftest import environment, here, phantoms, train  # noqa: F401  # fixtures
 
 Configure = Callable[..., dict[str, Any]]
@@ -38,7 +39,8 @@ def configure(nih_folder: Callable[..., Path]) -> Configure:
     def configured(*overrides: str) -> dict[str, Any]:
         if not root:
             root.append(nih_folder())
-        return composed(*TINY, f"data.root={root[0]}", *overrides)
+        network = () if any(word.startswith(("backbone=", "backbone.name=")) for word in overrides) else (NETWORK,)
+        return composed(*TINY, *network, f"data.root={root[0]}", *overrides)
 
     return configured
 
@@ -127,7 +129,7 @@ def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory, listening:
     from cxr.training.run import train as train_run
 
     run = Run(tmp_path_factory.mktemp("trained") / "runs" / "a")
-    config = composed(*TINY, f"data.root={phantoms}", "optimizer.lr=3e-3")
+    config = composed(*TINY, NETWORK, f"data.root={phantoms}", "optimizer.lr=3e-3")
     with listening() as opened, built_networks() as networks:
         value = train_run(config, run)
     return Trained(run, config, value, opened, networks)

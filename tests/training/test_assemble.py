@@ -26,7 +26,7 @@ TABLE = "Data_Entry_2017.csv"
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A file of initial weights, of which one is known."""
-    state = timm.create_model("resnet10t", in_chans=1, num_classes=0).state_dict()
+    state = timm.create_model("test_resnet", in_chans=1, num_classes=0).state_dict()
     state["bn1.weight"] = torch.full_like(state["bn1.weight"], 0.125)
     torch.save(state, tmp_path / "first.pth")
     return tmp_path / "first.pth"
@@ -44,7 +44,7 @@ def test_a_new_run_reads_its_table_and_weights_and_builds_its_network_once(
     with listening() as opened:
         parts = assemble(config, Run(tmp_path / "runs" / "a"), CPU)
     assert [opened.times(name) for name in (TABLE, "first.pth", "train_val_list.txt", "test_list.txt")] == [1, 1, 1, 1]
-    assert opened.times(".png") == 0 and networks == ["resnet10t"]
+    assert opened.times(".png") == 0 and networks == ["test_resnet"]
     assert first_norm(parts) == 0.125 and not (tmp_path / "runs").exists()
 
 
@@ -61,7 +61,7 @@ def test_a_resumed_run_reads_no_initial_weights_and_has_its_checkpoints_preproce
     changed = {"backbone": trained.config["backbone"] | {"weights": str(weights)}, "init": "runs/nobody"}
     with listening() as opened:
         parts = assemble(trained.config | changed, trained.run, CPU, given)
-    assert [opened.times(name) for name in (TABLE, "first.pth", ".ckpt")] == [1, 0, 0] and networks == ["resnet10t"]
+    assert [opened.times(name) for name in (TABLE, "first.pth", ".ckpt")] == [1, 0, 0] and networks == ["test_resnet"]
     assert first_norm(parts) != 0.125 and parts.task.network.preprocessing.mean == 0.25
     kept = parts.task.provenance["ancestry"]
     assert torch.equal(kept["trained"], given.content["cxr"]["ancestry"]["trained"])
@@ -84,7 +84,7 @@ def test_a_rank_reads_the_checked_table_of_rank_0(
             None,
             read_prepared(tmp_path / "given"),
         )
-    assert opened.times(TABLE) == 0 and networks == ["resnet10t"]
+    assert opened.times(TABLE) == 0 and networks == ["test_resnet"]
     assert parts.trainer.world_size == 2 and parts.trainer.global_rank == 1
     data = parts.loaders((0, 0))
     assert (data.settings.rank, data.settings.ranks, data.settings.batch_size) == (1, 2, 4)
@@ -113,7 +113,7 @@ def test_the_checkpoint_receives_what_it_needs(configure: Configure, tmp_path: P
 
 
 NO_DATA = [
-    (["image_size=7"], "image_size=7 does not fit resnet10t"),
+    (["image_size=7"], "image_size=7 does not fit test_resnet"),
     (["backbone.name=resnet5"], "resnet5 is not a model of timm"),
     (["batch_size=1"], "batch_size=1 gives batch norm one value per channel"),
     (["synthetic_batch_size=12"], "synthetic_batch_size=12 is not a multiple"),

@@ -38,7 +38,7 @@ def longer(trained: Trained, epochs: int = 2) -> dict[str, Any]:
 
 def test_a_training_reads_its_table_and_its_checkpoint_once_and_builds_its_network_once(trained: Trained) -> None:
     opened = trained.opened
-    assert trained.networks == ["resnet10t"]
+    assert trained.networks == ["test_resnet"]
     assert [opened.times(name) for name in (TABLE, "best.ckpt", "last.ckpt", "previous.ckpt")] == [1, 1, 0, 0]
 
 
@@ -56,7 +56,7 @@ def test_a_resumed_run_reads_table_and_checkpoint_once_and_builds_its_network_on
     with listening() as opened:
         resume(longer(trained), copied)
     assert [opened.times(name) for name in (TABLE, "/last.ckpt", "/best.ckpt")] == [1, 1, 1]
-    assert networks == ["resnet10t"] and opened.times(".png") == 0
+    assert networks == ["test_resnet"] and opened.times(".png") == 0
     steps = int(torch.load(trained.run.last, weights_only=True)["global_step"])
     assert f"{copied.path} resumes from epoch 2, step {steps}\n" in capsys.readouterr().out
     metrics = json.loads(copied.metrics_path.read_text())

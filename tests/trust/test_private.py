@@ -20,8 +20,9 @@ from cxr.run.directory import Run
 
 TOKEN = "0123456789abcdef0123456789abcdefdeadbeef"
 SMALL = (
-    "data=nih", "backbone=resnet10", "image_size=32", "batch_size=8", "trainer=cpu", "data.workers=0",
-    "data.val_share=0.3", "data.findings=[Mass,Effusion]", "trainer.max_epochs=1", "attention=none", "augment=none",
+    "data=nih", "backbone=resnet10", "backbone.name=test_resnet", "image_size=32", "batch_size=8", "trainer=cpu",
+    "data.workers=0", "data.val_share=0.3", "data.findings=[Mass,Effusion]", "trainer.max_epochs=1", "attention=none",
+    "augment=none",
 )  # fmt: skip
 Train = Callable[..., str]
 

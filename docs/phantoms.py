@@ -1,4 +1,4 @@
-"""A contact sheet of phantoms, one row without and one for each finding: `python -m cxr.phantom.sheet out.jpg`."""
+"""A contact sheet of phantoms, one row without and one for each finding: `python docs/phantoms.py out.jpg`."""
 
 import sys
 from pathlib import Path
