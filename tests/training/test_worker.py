@@ -41,7 +41,6 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     port = int(place["MASTER_PORT"])
     store = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False, master_listen_fd=listener.detach())
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setattr(worker, "die_with_parent", lambda: None)
     monkeypatch.setattr(training, "read_prepared", lambda folder: "prepared")
     monkeypatch.setattr(training, "read_resume_checkpoint", lambda *given, show: ("restored", *given, show))
     monkeypatch.setattr(training, "resolve_devices", lambda trainer: Devices("cpu", 2, "32-true"))
