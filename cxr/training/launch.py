@@ -60,13 +60,19 @@ def launch(config: Mapping[str, Any], run: Run, count: int) -> float:
             for rank in map(str, range(count)):
                 place = common | {"RANK": rank, "LOCAL_RANK": rank}
                 command = [sys.executable, "-m", "cxr.training.worker", name]
-                children.append(subprocess.Popen(command, env=place, preexec_fn=die_with_parent))
+                children.append(subprocess.Popen(command, env=place, preexec_fn=_begin_quietly))
             port = listener.getsockname()[1]
             _store = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False, master_listen_fd=listener.detach())
             _wait(run, children, [folder / str(rank) for rank in range(count)])
         finally:
             _end(children)
         return float((folder / "value").read_text())
+
+
+def _begin_quietly() -> None:
+    """For a rank before it starts: ctrl-C, which the terminal sends to all, is the parent's until the rank hears it."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> None:

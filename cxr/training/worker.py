@@ -4,6 +4,7 @@ It imports little, so that signals are heard while PyTorch and Lightning are imp
 """
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -40,6 +41,7 @@ def main(folder: Path) -> int:
         return error
 
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent has it ignored until here
         from cxr.training.run import train_as
 
         value = train_as(rank, lambda: _begin(rank, folder), explain)

@@ -83,6 +83,11 @@ def test_no_rank_outlives_a_parent_that_is_killed_while_it_starts(
     assert parent.exitcode == -signal.SIGKILL and not alive(int((tmp_path / "pid").read_text()))
 
 
+def test_ctrl_c_is_left_to_the_parent_while_a_rank_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, _ = told(tmp_path, monkeypatch, 'kill -INT $$; echo "it still runs" > "$reason"; exit 1')
+    assert said.strip().endswith(": it still runs")
+
+
 def test_a_refusal_of_rank_0_is_the_sentence_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuses = 'touch "$folder/refused"; ' + BREAKS
     assert told(tmp_path, monkeypatch, refuses, "sleep 60")[0].strip() == "data.root=/x is gone"
