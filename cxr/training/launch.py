@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from cxr.errors import CxrError
-from cxr.processes.isolation import how_it_ended
+from cxr.processes.isolation import die_with_parent, how_it_ended
 from cxr.processes.stopping import Stopped, pass_on
 from cxr.run.directory import Run
 from cxr.training.exchange import write_job
@@ -55,20 +55,24 @@ def launch(config: Mapping[str, Any], run: Run, count: int) -> float:
         folder = Path(name)
         write_job(run, folder)
         (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-m", "cxr.training.worker", name],
-                env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            )
-            for rank in range(count)
-        ]
+        children: list[subprocess.Popen[bytes]] = []
         try:
+            for rank in map(str, range(count)):
+                place = common | {"RANK": rank, "LOCAL_RANK": rank}
+                command = [sys.executable, "-m", "cxr.training.worker", name]
+                children.append(subprocess.Popen(command, env=place, preexec_fn=_begin_quietly))
             port = listener.getsockname()[1]
             _store = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False, master_listen_fd=listener.detach())
             _wait(run, children, [folder / str(rank) for rank in range(count)])
         finally:
             _end(children)
         return float((folder / "value").read_text())
+
+
+def _begin_quietly() -> None:
+    """For a rank before it starts: ctrl-C, which the terminal sends to all, is the parent's until the rank hears it."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Path]) -> None:

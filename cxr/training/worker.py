@@ -1,9 +1,10 @@
 """One of the processes that `launch` starts: `python -m cxr.training.worker FOLDER`.
 
-It imports little, so that signals and the end of its parent are heard while PyTorch and Lightning are imported.
+It imports little, so that signals are heard while PyTorch and Lightning are imported.
 """
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -12,7 +13,6 @@ import yaml  # type: ignore[import-untyped]
 
 from cxr.configuration.plugins import from_user
 from cxr.errors import CxrError, first_line
-from cxr.processes.isolation import die_with_parent
 from cxr.processes.ranks import Rank, given_rank
 from cxr.processes.stopping import REQUEUE, Stopped, requests
 
@@ -25,7 +25,6 @@ def main(folder: Path) -> int:
     The reason of a failure is written to the file `<rank>`, not printed: when one rank fails, all others do, and the
     parent prints the first reason. Rank 0 writes its result to the file `value`.
     """
-    die_with_parent()
     requests.patient = True
     requests.listen()
     rank = given_rank("ddp")
@@ -42,6 +41,7 @@ def main(folder: Path) -> int:
         return error
 
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent has it ignored until here
         from cxr.training.run import train_as
 
         value = train_as(rank, lambda: _begin(rank, folder), explain)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from cxr.configuration.plugins import from_user, user_configuration
 from cxr.errors import CxrError
+from cxr.processes.isolation import alive
 from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
 from cxr.training.launch import launch
@@ -65,6 +67,25 @@ def test_ranks_that_cannot_hear_are_ended_within_seconds(
     said, seconds = told(tmp_path, monkeypatch, DEAF, fails)
     assert "process 1 of 2" in said and seconds < 5
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
+def test_no_rank_outlives_a_parent_that_is_killed_while_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins = 'echo $$ > "$RUN/pid"; kill -9 $PPID; exec sleep 60'
+    scripts(tmp_path, monkeypatch, begins)
+    parent = get_context("fork").Process(target=launch, args=(CONFIG, Run(tmp_path), 1))
+    parent.start()
+    parent.join()
+    deadline = time.monotonic() + 5
+    while alive(int((tmp_path / "pid").read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert parent.exitcode == -signal.SIGKILL and not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_ctrl_c_is_left_to_the_parent_while_a_rank_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, _ = told(tmp_path, monkeypatch, 'kill -INT $$; echo "it still runs" > "$reason"; exit 1')
+    assert said.strip().endswith(": it still runs")
 
 
 def test_a_refusal_of_rank_0_is_the_sentence_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

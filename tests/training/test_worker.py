@@ -41,13 +41,13 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     port = int(place["MASTER_PORT"])
     store = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False, master_listen_fd=listener.detach())
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setattr(worker, "die_with_parent", lambda: None)
     monkeypatch.setattr(training, "read_prepared", lambda folder: "prepared")
     monkeypatch.setattr(training, "read_resume_checkpoint", lambda *given, show: ("restored", *given, show))
     monkeypatch.setattr(training, "resolve_devices", lambda trainer: Devices("cpu", 2, "32-true"))
-    kept, waits = [signal.getsignal(number) for number in SIGNALS], (requests.patient, requests.received)
+    numbers = (signal.SIGINT, *SIGNALS)
+    kept, waits = [signal.getsignal(number) for number in numbers], (requests.patient, requests.received)
     yield tmp_path
-    for number, handler in zip(SIGNALS, kept, strict=True):
+    for number, handler in zip(numbers, kept, strict=True):
         signal.signal(number, handler)
     requests.patient, requests.received = waits
     trust([])
@@ -142,6 +142,11 @@ def test_how_it_ends_is_its_exit_code_and_why_it_failed_is_in_a_file(
 ) -> None:  # fmt: skip
     assert ended(parent, monkeypatch, raises(error)) == (code, reason)
     assert capfd.readouterr() == ("", ""), "the parent says it"
+
+
+def test_it_hears_ctrl_c_once_it_works(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the parent starts it
+    assert ended(parent, monkeypatch, lambda *_: signal.raise_signal(signal.SIGINT)) == (130, None)
 
 
 def test_the_first_rank_reports_that_it_stopped(
