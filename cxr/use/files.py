@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from cxr.errors import CxrError
 from cxr.files.reading import reason
+from cxr.files.writing import unwritable
 from cxr.imaging.decode import BadImage, gray_with_remarks, read_file
 from cxr.use.maps import write_maps
 from cxr.use.parts import Parts
@@ -76,11 +77,16 @@ def score_files(
         maps: folder for attention maps, or None.
 
     Raises:
-        CxrError: `out` exists or cannot be written, its parts belong to other inputs or another model, the networks
-            have no attention maps, or a disk fails.
+        CxrError: `out` exists, it or `maps` cannot be written, its parts belong to other inputs or another model, the
+            networks have no attention maps, or a disk fails.
     """
     if maps is not None and not any(member.maps for member in model.system.members):
         raise CxrError(f"maps={maps}: {model.system.name} has no attention maps; leave maps out")
+    if maps is not None:
+        try:
+            maps.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(maps, error) from error
     plan = {"model": model.system.model, "digest": model.digest, "inputs": inputs.sha256(), "rows": ROWS}
     workers = workers or len(os.sched_getaffinity(0))
     cv2.setNumThreads(0)
