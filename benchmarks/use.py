@@ -120,13 +120,13 @@ def predict(paths: list[str]) -> None:
                 vector, _ = network.loaded.network.attention(features)
                 torch.sigmoid(network.loaded.network.head(vector))
 
-    def table(model: Model) -> None:
+    def table(model: Model, batch_size: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            score_files(model, Inputs(listed, listed), Path(folder) / "scores.parquet")
+            score_files(model, Inputs(listed, listed), Path(folder) / "scores.parquet", batch_size)
 
     run = network.model(network.forward)
-    bundle = network.model(forward_of(network.onnx(), network.member, len(NIH14), "densenet121"))
-    found = measure({"reference": reference, "bundle": partial(table, bundle), "run": partial(table, run)}, 2)
+    bundle = network.model(forward_of(network.onnx(), network.member, len(NIH14), "densenet121", threads=1))
+    found = measure({"reference": reference, "bundle": partial(table, bundle, 1), "run": partial(table, run, 16)}, 2)
     rates = {name: FILES / seconds for name, seconds in found.items()}
     row("predict", rates["bundle"], rates["reference"], rates["bundle"] / rates["reference"], "images/s")
     row("predict_run", rates["run"], rates["reference"], rates["run"] / rates["reference"], "images/s")

@@ -42,8 +42,9 @@ def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     inputs = Inputs(*list_images(chosen["images"], chosen["root"]))
     model = open_model()
     workers = 0 if chosen["workers"] == "auto" else chosen["workers"]
+    batch_size = (1 if model.digest else 16) if chosen["batch_size"] == "auto" else chosen["batch_size"]
     maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
-    refused = score_files(model, inputs, out, chosen["batch_size"], workers, maps)
+    refused = score_files(model, inputs, out, batch_size, workers, maps)
     why = "; their rows have status refused and a reason" if refused else ""
     print(f"{out}: {counted(len(inputs.paths), 'file')}, {refused} of them could not be used{why}", flush=True)
 
@@ -58,7 +59,7 @@ def _model(chosen: dict[str, Any]) -> "Model":
             )
         from cxr.use.bundle import load_bundle
 
-        return load_bundle(chosen["bundle"], chosen["digest"])
+        return load_bundle(chosen["bundle"], chosen["digest"], threads=1)
     if chosen["digest"] is not None:
         raise CxrError(f"digest={chosen['digest']} is for a bundle; leave it out with run")
     from cxr.export.opened import open_run

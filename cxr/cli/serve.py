@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cxr.cli.program import Program
 from cxr.configuration.programs import Serve
 from cxr.errors import CxrError
+from cxr.files.reading import reason
 from cxr.processes.stopping import Stopped
 from cxr.use.page.write import ServedPage, served_page
 
@@ -63,7 +64,10 @@ def serve(chosen: dict[str, Any]) -> None:
         listening = socket.create_server((host, chosen["port"]), family=family, backlog=2048)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else answers are up to 40 ms late
     except OSError as error:
-        raise CxrError(f"host={host} port={chosen['port']} cannot be used: {error.strerror or error}") from None
+        why = reason(error).partition(" (while")[0]
+        raise CxrError(
+            f"host={host} port={chosen['port']} cannot be used: {why}; choose another one, such as port=0, a free port"
+        ) from None
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{listening.getsockname()[1]}: {model.system.name}, digest {model.digest}", flush=True)
     server = uvicorn.Server(

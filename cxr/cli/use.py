@@ -75,7 +75,7 @@ def _start(program: str, chosen: dict[str, Any]) -> None:
     if program == "predict":
         from cxr.cli.predict import predict
 
-        predict(chosen, lambda: load_bundle(chosen["bundle"], chosen["digest"]))
+        predict(chosen, lambda: load_bundle(chosen["bundle"], chosen["digest"], threads=1))
     elif program == "serve":
         from cxr.cli.serve import serve
 

@@ -102,7 +102,7 @@ class Predict:
     root: str | None
     out: Annotated[str, Kind("text", example="out=scores.parquet")]
     maps: str | None
-    batch_size: Positive
+    batch_size: Literal["auto"] | Positive
     workers: Literal["auto"] | Processes
     tta: Tta = "none"
     accelerator: Accelerator

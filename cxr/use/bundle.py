@@ -28,13 +28,14 @@ _MOST_BYTES = 1 << 31  # of a network, the most that ONNX allows
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 
 
-def load_bundle(path: str | Path, digest: str | None = None) -> Model:
+def load_bundle(path: str | Path, digest: str | None = None, threads: int | None = None) -> Model:
     """Loads a bundle.
 
     Args:
         path: the folder.
         digest: SHA-256 of its `bundle.json`, which export prints. It proves that the bundle is the one that was
             exported (integrity), if you got the digest from whoever exported it.
+        threads: that compute one call of a network; by default one per core.
 
     Raises:
         CxrError: ONNX Runtime is not installed; a file is missing, too long or has another checksum; `digest` differs;
@@ -60,18 +61,22 @@ def load_bundle(path: str | Path, digest: str | None = None) -> Model:
         file, checksum = described.get("file"), described.get("sha256")
         content = _checked(folder, file, checksum, _MOST_BYTES)
         needed = features if not forwards else 0  # of the first network
-        forwards.append(forward_of(content, member, len(system.findings), str(folder / str(file)), needed))
+        forwards.append(forward_of(content, member, len(system.findings), str(folder / str(file)), needed, threads))
     return Model(system, tuple(forwards), found)
 
 
-def forward_of(content: bytes, member: Member, findings: int, origin: str, features: int = 0) -> Forward:
+def forward_of(
+    content: bytes, member: Member, findings: int, origin: str, features: int = 0, threads: int | None = None
+) -> Forward:
     """A member of a bundle from the bytes of its ONNX file, and its features if `features` is their number F.
+
+    `threads` as for `load_bundle`.
 
     Raises:
         CxrError: it is not of the kind that export writes, or ONNX Runtime is not installed.
     """
     check_graph(content, origin)
-    session = open_session(content, origin)
+    session = open_session(content, origin, threads)
     inputs = {given.name: given.type for given in session.get_inputs()}
     outputs = [made.name for made in session.get_outputs()]
     expected = {"image": "tensor(uint8)"} | ({"attributes": "tensor(float)"} if member.attributes else {})
@@ -103,8 +108,8 @@ def forward_of(content: bytes, member: Member, findings: int, origin: str, featu
     return forward
 
 
-def open_session(content: bytes, origin: str) -> Any:
-    """An ONNX Runtime session on the CPU.
+def open_session(content: bytes, origin: str, threads: int | None = None) -> Any:
+    """An ONNX Runtime session on the CPU; `threads` as for `load_bundle`.
 
     Raises:
         CxrError: ONNX Runtime is not installed, or refuses the model.
@@ -117,7 +122,7 @@ def open_session(content: bytes, origin: str) -> Any:
         ) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

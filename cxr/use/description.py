@@ -43,8 +43,13 @@ def read_system(about: Any, origin: str) -> System:
     Raises:
         CxrError: they are not those of `describe`; `origin` and the key are named.
     """
-    if not isinstance(about, Mapping) or about.get("format") != FORMAT:
-        raise CxrError(f"{origin} is not a bundle of format {FORMAT}; export the run again with this version")
+    if not isinstance(about, Mapping) or type(about.get("format")) is not int:
+        raise CxrError(f"{origin} is not what export writes: it has no format; export the run again")
+    if about["format"] != FORMAT:
+        raise CxrError(
+            f"{origin} has format {about['format']}, and this version reads {FORMAT}; install the version of cxr that "
+            "exported it, or export the run again with this one"
+        )
     findings = _texts(about, "findings", origin, _MOST_FINDINGS)
     check_names(findings, "finding", origin)
     members = about.get("members")

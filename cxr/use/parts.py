@@ -47,16 +47,15 @@ class Parts:
             raise unwritable(self.folder, error) from error
         try:
             before = json.loads(read_text(self.folder / _PLAN))
-        except FileNotFoundError:
-            write_text(self.folder / _PLAN, json.dumps(self.plan) + "\n")
-            return self
-        except ValueError:
+        except (FileNotFoundError, ValueError):
             before = None
         if before != self.plan:
-            self._stack.close()
-            raise CxrError(
-                f"{self.folder} holds parts of other images or of another model; remove it, or choose another out="
-            )
+            if any(self.folder.glob("part-*.parquet")):
+                self._stack.close()
+                raise CxrError(
+                    f"{self.folder} holds parts of other images or of another model; remove it, or choose another out="
+                )
+            write_text(self.folder / _PLAN, json.dumps(self.plan) + "\n")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

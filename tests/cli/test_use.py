@@ -89,7 +89,7 @@ def test_its_parts_alone_write_the_same_table(films: Path, monkeypatch: pytest.M
     [
         ("", "cxr-use PROGRAM --help"),
         ("--version", f"cxr-use {__version__}"),
-        ("predict --help", "batch_size: 16 "),
+        ("predict --help", "batch_size: auto "),
         ("check bundle=bundle", "2 networks, 2 findings\ndigest "),
     ],
 )
@@ -110,8 +110,8 @@ def test_it_explains_itself_and_checks_a_bundle(
         ("predict bundle", "bundle is not an option"),
         ("predict images=films out=x.csv", "bundle is not set"),
         ("predict bundle=bundle out=x.csv", "images is not set"),
-        ("predict bundle=bundle images=films out=x.csv batch_size=0", "batch_size=0 must be a positive whole number"),
-        ("predict bundle=bundle images=films out=x.csv batch_size=many", "batch_size=many must be a positive"),
+        ("predict bundle=bundle images=films out=x.csv batch_size=0", "batch_size=0 must be auto or a positive"),
+        ("predict bundle=bundle images=films out=x.csv batch_size=many", "batch_size=many must be auto or a positive"),
         ("check bundle=bundle digest=00", "not 00; it is not the bundle that you expect"),
         ("serve bundle=bundle host=0.0.0.0", "set the environment variable CXR_TOKEN"),
     ],

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -309,3 +310,14 @@ def test_a_server_that_cannot_be_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     assert run("serve", ["bundle=bundle", *words]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle(tmp_path / "bundle")
+    monkeypatch.setattr(sys, "argv", ["cxr"])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run("serve", [f"bundle={tmp_path}/bundle", f"port={port}"]) == 1
+    assert f"host=127.0.0.1 port={port} cannot be used: address already in use; choose" in capsys.readouterr().err

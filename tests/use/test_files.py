@@ -112,6 +112,18 @@ def test_a_damaged_part_is_named_and_files_of_others_stay(tmp_path: Path, monkey
     assert len(pd.read_csv(out)) == 2 and [path.name for path in folder.iterdir()] == ["note.txt"]
 
 
+def test_a_table_of_which_no_part_is_finished_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, out = inputs(film(tmp_path / "a.png")), tmp_path / "out.csv"
+    with monkeypatch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(files.Parts, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        score_files(model(), given, out)
+    (tmp_path / "mine").write_text("a file")
+    with pytest.raises(CxrError, match=r"cannot write .*mine: file exists"):
+        score_files(model(), given, out, maps=tmp_path / "mine")
+    assert score_files(model(model="1" * 64), given, out) == 0
+    assert pd.read_csv(out, dtype=str)["model"].tolist() == ["1" * 64]
+
+
 def test_an_existing_table_is_not_overwritten(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     out.write_text("mine")
