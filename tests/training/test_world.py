@@ -1,12 +1,9 @@
 """What schedulers leave in the environment changes no run: one process or several."""
 
 import json
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cxr.errors import CxrError
 from cxr.processes.ranks import Rank
-from cxr.training.exchange import connect, first_failure, receive, send
 from cxr.training.world import OwnProcesses, ProcessCountCheck
 from tests.end_to_end.conftest import ROOT, SMALL
 
@@ -35,18 +31,6 @@ LSF = {
     "JSM_NAMESPACE_RANK": "1",
 }  # fmt: skip
 SCHEDULERS = {"slurm": SLURM, "srun": SRUN, "tasks": TASKS, "torchrun": TORCHRUN, "lsf": LSF}
-
-
-@pytest.fixture
-def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where the ranks of a test meet."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MASTER_PORT", str(listener.getsockname()[1]))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    connect.cache_clear()
-    yield
-    connect.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -98,44 +82,6 @@ def test_two_processes_train_the_same_inside_an_allocation(
         assert done.returncode == 0, done.stderr
         found.append(json.loads((here / "runs" / name / "metrics.json").read_text())["checkpoint_sha256"])
     assert len(set(found)) == 1
-
-
-@pytest.mark.parametrize("written", [{"a.bin": bytes(range(256)) * 5000, "b": b""}, {}], ids=["data", "nothing to do"])
-def test_ranks_receive_what_rank_0_sends(tmp_path: Path, address: None, written: dict[str, bytes]) -> None:
-    def write(folder: Path) -> None:
-        for name, content in written.items():
-            (folder / name).write_bytes(content)
-
-    def rank(number: int) -> bool:
-        if number == 0:
-            send(Rank(0, 3), write if written else None)
-            send(Rank(0, 3), None)  # it has been sent
-            return False
-        (tmp_path / str(number)).mkdir()
-        return receive(Rank(number, 3), tmp_path / str(number))
-
-    with ThreadPoolExecutor(3) as ranks:
-        assert list(ranks.map(rank, [0, 1, 2])) == [False, bool(written), bool(written)]
-    for number in "12":
-        assert {file.name: file.read_bytes() for file in (tmp_path / number).iterdir()} == written
-
-
-def test_all_ranks_show_the_reason_of_the_first_that_failed(address: None) -> None:
-    failed = threading.Event()
-
-    def rank(number: int) -> Exception:
-        error: Exception = CxrError("the disk is full") if number else RuntimeError("Connection closed by peer.\nat x")
-        connect(Rank(number, 2))
-        if number == 0:
-            failed.wait(20)
-        first = first_failure(Rank(number, 2), error)
-        failed.set()
-        return first
-
-    with ThreadPoolExecutor(2) as ranks:
-        shown = list(ranks.map(rank, [0, 1]))
-    assert [str(error) for error in shown] == ["process 1 of 2: the disk is full", "the disk is full"]
-    assert all(isinstance(error, CxrError) for error in shown)
 
 
 @pytest.mark.slow
