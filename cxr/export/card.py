@@ -177,8 +177,9 @@ def _unusual(detectors: Mapping[str, Any] | None) -> str:
     if detectors is None:
         return "Unusual images are not detected: the run has too few images."
     return (
-        "`predict` and `serve` warn of rotated, inverted and other unusual images, and of "
-        f"{detectors['false_alarms']:.1%} of the validation images. They do not detect mirrored ones."
+        "`predict`, `serve` and the page warn of rotated, inverted, blurred and other unusual images, and of "
+        f"{detectors['false_alarms']:.1%} of the validation images. They do not find mirrored radiographs, and lateral "
+        "views only by a DICOM header."
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -71,26 +72,26 @@ class Calibrated(nn.Module):
 
 
 def stages(backbone: nn.Module, size: int) -> dict[str, int]:
-    """Names of the modules with the last square feature map of each resolution, and their numbers of channels.
+    """Names of the modules with the last feature map (B, C, h, h) of each resolution, and their numbers of channels.
+
+    Resolutions fall from module to module and lie below the input's. Maps of one position are left out, and so are
+    modules that are called more than once.
 
     Args:
         backbone: on the CPU, in evaluation mode.
         size: side of its input in pixels.
     """
-    last = dict[int, tuple[str, int]]()
+    last, calls = dict[int, tuple[str, int]](), Counter[str]()
 
     def note(name: str, value: Tensor) -> None:
-        if (
-            value.ndim == 4
-            and len(value) == _TWO
-            and 1 < value.shape[2] < size
-            and value.shape[2] in (value.shape[1], value.shape[3])
-        ):
+        calls[name] += 1
+        is_map = value.ndim == 4 and len(value) == _TWO and value.shape[2] in (value.shape[1], value.shape[3])
+        if is_map and 1 < value.shape[2] <= min(last, default=size - 1):  # an attention's weights may be larger
             last[value.shape[2]] = (name, _pool(value).shape[1])
 
     with _hooks(backbone, [name for name, _ in backbone.named_modules()], note), torch.no_grad():
         backbone(torch.zeros(_TWO, 1, size, size))
-    return dict(last[side] for side in sorted(last, reverse=True))
+    return {name: channels for _, (name, channels) in sorted(last.items(), reverse=True) if calls[name] == 1}
 
 
 def _pool(features: Tensor) -> Tensor:
