@@ -322,6 +322,8 @@ def test_fractions_are_soft_labels_below_the_heading_of_a_finding_and_named_belo
     assert (
         "no role     scar, size" in said and "note: scar of no role: only numbers from 0 to 1; for soft labels" in said
     )
+    read("image,patient,Edema\na,1,0.3\nb,2,1\n")
+    assert "has no 0" not in capsys.readouterr().out  # no cell is blank
     named = read(text, roles="findings:\n  Scar: scar\n")
     assert named.findings == ("Scar",) and "only numbers from 0 to 1" not in capsys.readouterr().out
 

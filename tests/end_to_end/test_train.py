@@ -203,16 +203,17 @@ def test_help_and_mistakes_are_answered_in_under_two_seconds(environment: dict[s
         (["backbone=nosuch"], 1, "mobilenet_v2"),
         (["trainer.max_epoch=3"], 1, "did you mean trainer.max_epochs"),
     ):
-        times = []
-        for _ in range(3):  # the fastest of three: the machine may be busy with something else
+        for _ in range(3):  # the machine may be busy with something else
             began = time.monotonic()
             done = subprocess.run(
                 [sys.executable, str(ROOT / "train.py"), *arguments], env=environment, cwd=tmp_path, capture_output=True
             )
-            times.append(time.monotonic() - began)
+            seconds = time.monotonic() - began
             assert done.returncode == code and said in (done.stdout + done.stderr).decode()
             assert b"Traceback" not in done.stderr
-        assert min(times) < 2
+            if seconds < 2:
+                break
+        assert seconds < 2
 
 
 def test_flags_that_hydra_would_answer_with_a_traceback_are_one_line(train: Callable[..., Any]) -> None:

@@ -48,7 +48,8 @@ def read_table(
     labels = find_labels(sheet, found, uncertain, blank, notes)
     names = [str(name) for name in labels if not str(name).startswith(SOFT)]
     for name in names:
-        if blank == "unknown" and labels[name].isna().any() and not (labels[name] == 0).any():
+        unknown = labels[name].isna() & (labels[f"{SOFT}{name}"].isna() if f"{SOFT}{name}" in labels else True)
+        if blank == "unknown" and unknown.any() and not (labels[name] == 0).any():
             notes.append(f"{name} has no 0; if a blank cell means that it is absent, pass data.blank=zeros")
     for note in notes:
         print(f"note: {note}", flush=True)
