@@ -91,7 +91,9 @@ def read_command_line(program: str, arguments: Sequence[str], folder: str) -> Co
             everything = _ALL in flags.overrides
             words = [word for word in flags.overrides if word != _ALL]
             if flags.config_dir:
-                words.append(f"hydra.searchpath={json.dumps([f'file://{_folder(flags.config_dir)}'])}")
+                words.append(
+                    f"hydra.searchpath={json.dumps([f'file://{_folder(flags.config_dir)}'], ensure_ascii=False)}"
+                )
             words = [f"++{word}" if re.match(rf"{_USER_KEYS}[.=]", word) else word for word in words]
             words = [re.sub(rf"^{_SETS}([^.=]+)=", rf"+data@{_SETS}\1=", word) for word in words]
             overrides = _with_plugins([_DELETED.get(word, word) for word in words])
@@ -121,7 +123,7 @@ def _with_plugins(words: list[str]) -> list[str]:
     for word in [word for word in words if word.startswith("hydra.searchpath=")]:
         words.remove(word)
         paths += map(str, _value(word) or [])
-    return [*words, f"hydra.searchpath={json.dumps(paths)}"] if paths else words
+    return [*words, f"hydra.searchpath={json.dumps(paths, ensure_ascii=False)}"] if paths else words
 
 
 def _folder(text: str) -> Path:

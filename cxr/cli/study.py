@@ -1,6 +1,7 @@
 """A study of the program `tune`: its storage, the first trials that finished runs give it, and its report."""
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from cxr.cli import conf_dir
@@ -29,7 +31,7 @@ def open_study(content: Mapping[str, Any], folder: Path) -> "Study":
         folder: of the study.
 
     Raises:
-        CxrError: its database cannot be opened.
+        CxrError: its database cannot be opened, or it has another metric, mode or search space.
     """
     import optuna
 
@@ -44,16 +46,30 @@ def open_study(content: Mapping[str, Any], folder: Path) -> "Study":
             )
             direction = "maximize" if content["mode"] == "max" else "minimize"
             pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
-            return optuna.create_study(
+            study = optuna.create_study(
                 storage=storage, study_name=content["study"], direction=direction, pruner=pruner, load_if_exists=True
             )
+            break
         except Exception as error:
             if attempt == 4:
                 source = "CXR_STORAGE" if "CXR_STORAGE" in os.environ else str(folder)
                 remedy = "; make setup EXTRAS=postgres installs its driver" * isinstance(error, ImportError)
                 raise CxrError(f"the study cannot be opened in {source}: {type(error).__name__}{remedy}") from error
             time.sleep(1 + attempt)
-    raise AssertionError
+    for key in ("metric", "mode", "space"):
+        known = study.user_attrs.get(key)
+        if known is None:
+            study.set_user_attr(key, content[key])
+        elif known != content[key]:
+            raise CxrError(f"study={content['study']} has {key}={known}, not {content[key]}; choose another study=NAME")
+    return study
+
+
+def assigned(key: str, value: Any) -> str:
+    """The word of a command line that sets a key, quoted where Hydra needs it."""
+    text = "null" if value is None else str(value)
+    plain = not isinstance(value, str) or re.fullmatch(r"[\w./:+-]+", text, re.ASCII)
+    return f"{key}={text if plain else QuotedString(text, Quote.single).with_quotes()}"
 
 
 def try_first(study: "Study", content: Mapping[str, Any]) -> None:
@@ -136,7 +152,7 @@ def report(study: "Study", content: Mapping[str, Any], folder: Path, words: Sequ
     write_text(folder / "experiment" / "best.yaml", experiment(words, best.params))
     replaced = {"experiment", "seed", *best.params}
     kept = [word for word in words if word.partition("=")[0] not in replaced]
-    where = [f"runs_dir={content['runs_dir']}"] * (content["runs_dir"] != "runs")
+    where = [assigned("runs_dir", content["runs_dir"])] * (content["runs_dir"] != "runs")
     sweep = f"sweep={content['study']}-best"
     again = shlex.join([f"--config-dir={folder}", "experiment=best", *kept, "seed=0,1,2,3,4", *where, sweep])
     chosen = " ".join(f"{key}={'null' if value is None else value}" for key, value in best.params.items())

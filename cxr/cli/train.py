@@ -70,12 +70,13 @@ def _begin(config: DictConfig, context: Any) -> float:
 
 def _train(config: dict[str, Any], run: Run) -> float:
     """Trains a run that the user has composed, or resumes one, in this process or in one process per device."""
-    from cxr.training.devices import count_devices
+    from cxr.training.devices import accumulation, count_devices
 
     count = count_devices(config["trainer"])[1]
     if count > 1 and given_rank(str(config["trainer"]["strategy"])) is None:
         from cxr.training.launch import launch  # before the slow imports of a training
 
+        accumulation(config, count)  # an error now
         return launch(config, run, count)
     from cxr.training.run import resume, train
 

@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 
 from cxr.cli.options import plain
 from cxr.cli.program import Program
-from cxr.cli.study import open_study, report, try_first
+from cxr.cli.study import assigned, open_study, report, try_first
 from cxr.configuration.schema import Tune
-from cxr.errors import CxrError
+from cxr.errors import CxrError, first_line
+from cxr.files.naming import check_name
 from cxr.processes.isolation import die_with_parent, how_it_ended
 from cxr.processes.stopping import REQUEUE, Stopped
 
@@ -50,13 +51,19 @@ def job(config: DictConfig) -> None:
     for word in words:
         if (key := word.partition("=")[0]) in _SET:
             raise CxrError(f"tune sets {key} of its trials; remove {word}, and use {_SET[key]}")
+    check_name(content["study"], "study")
+    folder = Path(config.runs_dir) / content["study"]
+    if (folder / "config.yaml").exists():
+        raise CxrError(f"{folder} is a run; choose another study=NAME")
     try:
         import optuna
     except ImportError:
         raise CxrError("tune needs Optuna: make setup EXTRAS=tune, or pip install optuna") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are printed here
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats
-    folder = Path(config.runs_dir) / content["study"]
+    if not content["space"]:
+        raise CxrError("the search space is empty; give it an entry such as optimizer.lr: {low: 1.0e-5, high: 1.0e-2}")
+    suggest(optuna.create_study().ask(), content["space"])  # an error now, not in the first trial
     folder.mkdir(parents=True, exist_ok=True)
     study, failures = open_study(content, folder), 0
     try_first(study, content)
@@ -80,21 +87,24 @@ def suggest(trial: "Trial", space: Mapping[str, Any]) -> list[str]:
     """Overrides with a value for each key of a search space.
 
     Raises:
-        CxrError: an entry has neither `choices` nor `low` and `high`.
+        CxrError: an entry has neither `choices` nor `low` and `high`, or is no distribution.
     """
     words = []
     for key, entry in space.items():
-        if isinstance(entry, Mapping) and "choices" in entry:
-            value: Any = trial.suggest_categorical(key, entry["choices"])
-        elif isinstance(entry, Mapping) and {"low", "high"} <= set(entry):
-            whole = isinstance(entry["low"], int) and isinstance(entry["high"], int)
-            more = {name: entry[name] for name in ("log", "step") if name in entry}
-            value = (trial.suggest_int if whole else trial.suggest_float)(key, entry["low"], entry["high"], **more)
-        else:
-            raise CxrError(
-                f"space.{key}={entry} has neither choices nor low and high; write for example {{low: 1, high: 9}}"
-            )
-        words.append(f"{key}={'null' if value is None else value}")
+        try:
+            if isinstance(entry, Mapping) and "choices" in entry:
+                value: Any = trial.suggest_categorical(key, entry["choices"])
+            elif isinstance(entry, Mapping) and {"low", "high"} <= set(entry):
+                whole = isinstance(entry["low"], int) and isinstance(entry["high"], int)
+                more = {name: entry[name] for name in ("log", "step") if name in entry}
+                value = (trial.suggest_int if whole else trial.suggest_float)(key, entry["low"], entry["high"], **more)
+            else:
+                raise CxrError(
+                    f"space.{key}={entry} has neither choices nor low and high; write for example {{low: 1, high: 9}}"
+                )
+        except (ValueError, TypeError) as error:
+            raise CxrError(f"space.{key}={entry} cannot be sampled; correct it: {first_line(error)}") from error
+        words.append(assigned(key, value))
     return words
 
 
@@ -111,7 +121,7 @@ def _value(trial: "Trial", content: Mapping[str, Any], folder: Path, words: Sequ
         name = f"trial-{trial.number if first is None else first}" + f"-seed-{seed}" * (content["seeds"] > 1)
         seeded = [f"seed={seed}"] * (content["seeds"] > 1)
         command = [*words, *chosen, *seeded, f"name={name}", f"sweep={content['study']}", "score_test=false"]
-        command += [f"runs_dir={content['runs_dir']}", *["resume=auto"] * bool(resumed)]
+        command += [assigned("runs_dir", content["runs_dir"]), *["resume=auto"] * bool(resumed)]
         try:
             values.append(_train(trial, content, folder / name, command, seed == 0))
         except (Stopped, KeyboardInterrupt) as stop:  # the next call resumes it

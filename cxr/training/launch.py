@@ -22,6 +22,7 @@ from cxr.training.exchange import write_job
 from cxr.training.worker import REFUSED
 
 _GRACE = 10  # seconds for a child to end after SIGTERM
+_INTERRUPTED = 2  # after ctrl-C
 _SETTLE = 0.5  # seconds after the first failure, in which its cause in another process becomes visible
 
 
@@ -85,6 +86,13 @@ def _wait(run: Run, children: list["subprocess.Popen[bytes]"], reasons: list[Pat
                     child.kill()
                 raise CxrError(sentence)
             time.sleep(0.1)
+    except KeyboardInterrupt:  # the terminal sends ctrl-C to the ranks as well
+        deadline = time.monotonic() + _INTERRUPTED
+        while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for child in children:
+            child.kill()
+        raise
     except Stopped:
         print("waiting for the processes to write a checkpoint; once more stops at once", flush=True)
         pass_on([child.pid for child in children if child.poll() is None])

@@ -24,7 +24,7 @@ TRAINING = """#!{python}
 import sys, time
 from pathlib import Path
 words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
-run = Path(words["runs_dir"]) / words["sweep"] / words["name"]
+run = Path(words["runs_dir"].strip("'")) / words["sweep"] / words["name"]
 run.mkdir(parents=True, exist_ok="resume" in words)
 (run / "words").write_text(" ".join(sys.argv[1:]))
 lr = float(words["optimizer.lr"])
@@ -115,6 +115,44 @@ def test_finished_runs_give_the_first_trials(tune: Program, here: Path) -> None:
 def test_words_of_the_trainings_are_checked_before_the_first_trial(tune: Program) -> None:
     assert "image_sise" in tune("tune", "study=s", "image_sise=3").err
     assert "tune sets score_test" in tune("tune", "study=s", "score_test=true").err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study=a/b"], "study=a/b is not a name"),
+        (["study=trained"], "runs/trained is a run; choose another study=NAME"),
+        (["study=s", "space=upside"], "space.seed={'low': 3, 'high': 1} cannot be sampled"),
+        (["study=s", "space=none"], "space.seed={'choices': []} cannot be sampled"),
+        (["study=s", "space=empty"], "the search space is empty"),
+        (["study=s", "mode=min"], "study=s has mode=max, not min; choose another study=NAME"),
+        (["study=s", "metric=val/loss"], "study=s has metric=val/macro_auroc, not val/loss"),
+        (["study=s", "space=other"], "study=s has space="),
+    ],
+)
+def test_a_study_that_cannot_be_continued_is_refused_before_a_trial(
+    tune: Program, here: Path, words: list[str], said: str
+) -> None:
+    assert tune("tune", "study=s", "trials=1", "image_size=32").code == 0
+    (here / "runs" / "trained").mkdir()
+    (here / "runs" / "trained" / "config.yaml").touch()
+    (here / "conf" / "space").mkdir(parents=True)
+    spaces = {"empty": "", "upside": "{low: 3, high: 1}", "none": "{choices: []}", "other": "{low: 1, high: 3}"}
+    for name, entry in spaces.items():
+        (here / "conf" / "space" / f"{name}.yaml").write_text(f"seed: {entry}" if entry else "")
+    result = tune("tune", f"--config-dir={here}/conf", *words, "trials=2", "image_size=32")
+    assert result.code == 1 and said in result.err and result.err.count("\n") == 1
+    assert not list((here / "runs").glob("**/trial-1"))
+
+
+def test_a_folder_of_runs_may_have_any_name(tune: Program, here: Path) -> None:
+    result = tune("tune", "study=s", "trials=1", "image_size=32", "runs_dir='dätä of x'")
+    assert result.code == 0, result.err
+    words = next(here.glob("*/s/trial-0/words")).read_text()
+    assert "runs_dir='dätä of x'" in words
+    command = shlex.split(result.out.strip().splitlines()[-1])[2:]
+    config = read_command_line("train", [word for word in command if "seed=" not in word], str(conf_dir())).config
+    assert config is not None and config.runs_dir == "dätä of x"
 
 
 def test_options_of_tune_and_of_the_trainings_are_told_apart() -> None:

@@ -88,6 +88,14 @@ def test_ctrl_c_is_left_to_the_parent_while_a_rank_starts(tmp_path: Path, monkey
     assert said.strip().endswith(": it still runs")
 
 
+def test_ctrl_c_ends_ranks_that_do_not_hear_it_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts(tmp_path, monkeypatch, "sleep 0.3; kill -INT $PPID; " + DEAF)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        launch(CONFIG, Run(tmp_path), 1)
+    assert time.monotonic() - began < 6 and not alive(int((tmp_path / "pid").read_text()))
+
+
 def test_a_refusal_of_rank_0_is_the_sentence_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuses = 'touch "$folder/refused"; ' + BREAKS
     assert told(tmp_path, monkeypatch, refuses, "sleep 60")[0].strip() == "data.root=/x is gone"
