@@ -1,7 +1,8 @@
 """Fixtures for all rooms: the folder of real data, and tiny data sets in the NIH layout."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from cxr.data.catalog import Catalog
 from cxr.data.sources.nih import read_nih
+from cxr.processes.stopping import SIGNALS, requests
 
 settings.register_profile("cxr", deadline=None, derandomize=True, database=None)
 settings.load_profile("cxr")
@@ -35,6 +37,18 @@ def shared() -> Path:
 def published(shared: Path) -> Catalog:
     """The full table of 112,120 images, read once for all tests; nobody changes it."""
     return read_nih(str(shared / "nih_metadata"))
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """A program that a test runs in this process installs handlers of signals, and remembers signals."""
+    numbers = (signal.SIGINT, *SIGNALS, signal.SIGUSR2)
+    kept, state = [signal.getsignal(number) for number in numbers], vars(requests).copy()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    yield
+    for number, handler in zip(numbers, kept, strict=True):
+        signal.signal(number, handler)
+    vars(requests).update(state)
 
 
 def default_rows() -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from cxr.processes.stopping import requests
 from tests.end_to_end.test_resume import RECIPE, Killed, command, die, last_of, last_step, logged, same_end
-from tests.faults.test_signals import handlers, send_at  # noqa: F401  # a fixture
+from tests.faults.test_signals import send_at
 
 EMA = "callbacks=[early_stopping,ema]"
 

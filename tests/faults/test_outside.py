@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import torch
 from cxr.cli.entry import INTERRUPTED
 from cxr.data.cache import build
 from cxr.ensemble import write as ensemble_writing
-from cxr.processes.stopping import requests
 from cxr.run.directory import Run
 from cxr.task.base import ClassificationTask
 from cxr.training import finish
@@ -32,16 +31,6 @@ PLACES = {
     "prediction": (finish, "predict", 1),
     "results": (finish, "write_tables", 1),
 }
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-    requests.received, requests.can_wait = None, False
 
 
 def at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int, act: Callable[[], None]) -> None:

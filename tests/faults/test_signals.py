@@ -16,15 +16,6 @@ from cxr.task.base import ClassificationTask
 from tests.end_to_end.test_resume import RECIPE, ROOT, last_of, same_end, straight
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Any:
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-    requests.received, requests.can_wait = None, False
-
-
 def send_at(monkeypatch: pytest.MonkeyPatch, hook: str, calls: int, number: int) -> None:
     """The process sends itself a signal at the n-th call of a method of the task."""
     real, left = getattr(ClassificationTask, hook), [calls]

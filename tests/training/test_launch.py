@@ -117,14 +117,9 @@ def test_a_rank_that_fails_while_the_run_is_stopped_is_reported(
 ) -> None:
     fails = 'trap \'echo "the disk is full" > "$reason"; exit 1\' TERM; sleep 0.5; kill -TERM $PPID; ' + WAITS
     scripts(tmp_path, monkeypatch, fails)
-    kept = signal.getsignal(signal.SIGTERM)
-    try:
-        requests.listen()
-        with pytest.raises(Stopped):
-            launch(CONFIG, Run(tmp_path), 1)
-    finally:
-        signal.signal(signal.SIGTERM, kept)
-        requests.received = None
+    requests.listen()
+    with pytest.raises(Stopped):
+        launch(CONFIG, Run(tmp_path), 1)
     assert f"process 0 of {tmp_path}: the disk is full" in capsys.readouterr().err
 
 

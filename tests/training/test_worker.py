@@ -16,7 +16,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from cxr.configuration.plugins import from_user, trust
 from cxr.errors import CxrError
 from cxr.processes.ranks import Rank
-from cxr.processes.stopping import REQUEUE, SIGNALS, Stopped, requests
+from cxr.processes.stopping import REQUEUE, Stopped, requests
 from cxr.run.directory import Run
 from cxr.training import run as training
 from cxr.training import worker
@@ -44,12 +44,7 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(training, "read_prepared", lambda folder: "prepared")
     monkeypatch.setattr(training, "read_resume_checkpoint", lambda *given, show: ("restored", *given, show))
     monkeypatch.setattr(training, "resolve_devices", lambda trainer: Devices("cpu", 2, "32-true"))
-    numbers = (signal.SIGINT, *SIGNALS)
-    kept, waits = [signal.getsignal(number) for number in numbers], (requests.patient, requests.received)
     yield tmp_path
-    for number, handler in zip(numbers, kept, strict=True):
-        signal.signal(number, handler)
-    requests.patient, requests.received = waits
     trust([])
     connect.cache_clear()
     del store
