@@ -249,6 +249,8 @@ def test_nothing_of_an_image_is_logged_or_stored(
 def test_headers_and_damaged_forms_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     tags = b"\x08\x00\x05\x00CS\x08\x00Doe^Jane\x10\x00\x10\x00PN\x02\x00x "  # character set, name of the patient
     syntax = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+    with pytest.raises(BadImage):
+        gray(bytes(128) + b"DICM")  # imports the module that ignores warnings
     content = bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00" + len(syntax).to_bytes(4, "little") + syntax + tags
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
