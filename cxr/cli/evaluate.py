@@ -80,7 +80,7 @@ PROGRAM = Program(
     options=(
         "run", "resamples", "seed", "points.sensitivity",
         "points.specificity", "calibration", "localisation", "images", "external", "zero_shot", "tta",
-        "accelerator", "data.root", "cache.dir", "cache.on_error",
+        "data.root", "cache.dir", "cache.on_error",
     ),
     schema=Evaluate,
     job=job,

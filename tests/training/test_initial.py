@@ -13,15 +13,15 @@ from cxr.errors import CxrError
 from cxr.model.network import Network
 from cxr.training.build import build_network
 from cxr.training.initial import ancestry_of_options, check_frozen, freeze, start_from
-from tests.training.conftest import Trained, composed
+from tests.training.conftest import NETWORK, Trained, composed
 
 OURS = "cxr.model.backbone.Backbone"
-RESNET = ("backbone=resnet10", "image_size=32")
 
 
 def network(*options: str, findings: int = 14, seed: int = 3) -> Network:
     torch.manual_seed(seed)
-    return build_network(composed(*RESNET, *options), findings)
+    base = () if any(word.startswith("backbone=") for word in options) else (NETWORK,)
+    return build_network(composed("image_size=32", *base, *options), findings)
 
 
 def names(trained: Trained) -> list[str]:
