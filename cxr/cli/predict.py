@@ -42,7 +42,7 @@ def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     inputs = Inputs(*list_images(chosen["images"], chosen["root"]))
     model = open_model()
     workers = 0 if chosen["workers"] == "auto" else chosen["workers"]
-    batch_size = (1 if model.digest else 16) if chosen["batch_size"] == "auto" else chosen["batch_size"]
+    batch_size = (1 if model.digest else 8) if chosen["batch_size"] == "auto" else chosen["batch_size"]
     maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
     refused = score_files(model, inputs, out, batch_size, workers, maps)
     why = "; their rows have status refused and a reason" if refused else ""
@@ -62,12 +62,15 @@ def _model(chosen: dict[str, Any]) -> "Model":
         return load_bundle(chosen["bundle"], chosen["digest"], threads=1)
     if chosen["digest"] is not None:
         raise CxrError(f"digest={chosen['digest']} is for a bundle; leave it out with run")
+    import torch
+
     from cxr.export.opened import open_run
     from cxr.run.directory import Run
     from cxr.training.devices import device_of
 
     run, tta = chosen["run"], chosen["tta"]
     run = run if tta == "none" else str(_averaging(Run(Path(run)), tta).path)
+    torch.set_num_threads(1)  # of each thread that scores
     return open_run(run).model(device_of(chosen["accelerator"]))
 
 

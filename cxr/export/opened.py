@@ -1,7 +1,6 @@
 """Opens a finished run or an ensemble of runs as a model that scores new images, with PyTorch."""
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -30,7 +29,6 @@ _METHODS = {  # of ensembles, with the kind of their rule
     "MaxVote": "max", "HardVote": "vote",
 }  # fmt: skip
 _OURS = "cxr.ensemble.combine."
-_TURN = threading.Lock()  # PyTorch computes a batch on all cores
 CALIBRATION = "platt"  # where the run has no calibration of its own
 
 
@@ -196,7 +194,7 @@ def forward_with(scorer: Scorer, device: torch.device) -> Forward:
     """A member that PyTorch computes on a device."""
 
     def forward(image: NDArray[np.uint8], attributes: Floats) -> Outputs:
-        with _TURN, torch.inference_mode():
+        with torch.inference_mode():
             score, maps = scorer(torch.from_numpy(image).to(device), torch.from_numpy(attributes).to(device))
         return score.cpu().numpy(), None if maps is None else maps.float().cpu().numpy(), None
 
