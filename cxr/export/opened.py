@@ -1,8 +1,8 @@
 """Opens a finished run or an ensemble of runs as a model that scores new images, with PyTorch."""
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +30,7 @@ _METHODS = {  # of ensembles, with the kind of their rule
     "MaxVote": "max", "HardVote": "vote",
 }  # fmt: skip
 _OURS = "cxr.ensemble.combine."
-_TURN = threading.Lock()  # PyTorch computes a batch on all cores
+_PYTORCH = ThreadPoolExecutor(1)  # computes a batch on all cores; each thread that calls it would start as many
 CALIBRATION = "platt"  # where the run has no calibration of its own
 
 
@@ -46,7 +46,7 @@ class Scorer(nn.Module):
 
     def __init__(self, loaded: LoadedNetwork, findings: Sequence[str]) -> None:
         super().__init__()
-        self.network, self.scores = loaded.network, loaded.scores
+        self.network, self.scores, self.size = loaded.network, loaded.scores, loaded.size
         order = [loaded.findings.index(name) for name in findings]
         self.same = order == list(range(len(order)))
         self.register_buffer("order", torch.tensor(order))
@@ -195,9 +195,9 @@ def _rule(
 def forward_with(scorer: Scorer, device: torch.device) -> Forward:
     """A member that PyTorch computes on a device."""
 
-    def forward(image: NDArray[np.uint8], attributes: Floats) -> Outputs:
-        with _TURN, torch.inference_mode():
+    def compute(image: NDArray[np.uint8], attributes: Floats) -> Outputs:
+        with torch.inference_mode():
             score, maps = scorer(torch.from_numpy(image).to(device), torch.from_numpy(attributes).to(device))
         return score.cpu().numpy(), None if maps is None else maps.float().cpu().numpy(), None
 
-    return forward
+    return lambda image, attributes: _PYTORCH.submit(compute, image, attributes).result()
