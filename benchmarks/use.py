@@ -88,7 +88,7 @@ def network_of(backbone: str, size: int, paths: list[str]) -> Network:
     batch = {"image": torch.from_numpy(views(paths[:16], size)), "attributes": torch.zeros(16, 5)}
     with torch.no_grad():
         network.train()(batch)
-    loaded = LoadedNetwork(network.eval(), NIH14, 0, "", config, build_task(config, NIH14))
+    loaded = LoadedNetwork(network.eval(), NIH14, 0, "", config, build_task(config, NIH14), size=size)
     member = Member(backbone, network.preprocessing, maps="heads")
     return Network(loaded, member, forward_with(Scorer(loaded, NIH14), torch.device("cpu")))
 

@@ -42,8 +42,7 @@ class Calibrated(nn.Module):
     ) -> None:
         super().__init__()
         self.scorer, self.member, self.scaling, self.parents = scorer, member, scaling, parents
-        size = member.preprocessing.size
-        self.stages = stages(scorer.network.backbone, size) if pooled else {}
+        self.stages = stages(scorer.network.backbone, scorer.size) if pooled else {}
         if scaling is not None:
             self.register_buffer("slope", torch.tensor(scaling.slope, dtype=torch.float64))
             self.register_buffer("intercept", torch.tensor(scaling.intercept, dtype=torch.float64))
@@ -57,7 +56,12 @@ class Calibrated(nn.Module):
     def forward(self, image: Tensor, attributes: Tensor | None = None) -> tuple[Tensor, ...]:
         """Images (N, 1, S, S) uint8, and attributes (N, 5) if the network uses them, to the outputs."""
         pooled = dict[str, Tensor]()
-        with _hooks(self.scorer.network.backbone, self.stages, lambda name, value: pooled.update({name: _pool(value)})):
+
+        def note(name: str, value: Tensor) -> None:
+            if name not in pooled:  # the first view of `tta` is the image as it is, or the middle crop
+                pooled[name] = _pool(value)
+
+        with _hooks(self.scorer.network.backbone, self.stages, note):
             score, maps = self.scorer(image, attributes)
         found = [score]
         if self.scaling is not None:

@@ -44,7 +44,7 @@ class Scorer(nn.Module):
 
     def __init__(self, loaded: LoadedNetwork, findings: Sequence[str]) -> None:
         super().__init__()
-        self.network, self.scores = loaded.network, loaded.scores
+        self.network, self.scores, self.size = loaded.network, loaded.scores, loaded.size
         order = [loaded.findings.index(name) for name in findings]
         self.same = order == list(range(len(order)))
         self.register_buffer("order", torch.tensor(order))

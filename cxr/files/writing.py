@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from cxr.files.locking import locked
 from cxr.files.reading import reason
 
 _conditions: list[Callable[[], None]] = []
+_mask = threading.Lock()  # threads share the mask of new files, and reading it sets it for a moment
 
 
 @contextmanager
@@ -41,7 +43,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with _mask:
+            path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -96,6 +99,7 @@ _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _mask:
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask

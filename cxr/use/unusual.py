@@ -55,7 +55,8 @@ class Gaussian:
         mean, deviation, axes, variance = self._arrays
         away = (numbers - mean) / deviation
         along = axes @ away
-        return float((along**2 / variance[:-1]).sum() + (away @ away - along @ along) / variance[-1])
+        rest = away - along @ axes  # not a difference of squares, which rounding could make negative
+        return float((along**2 / variance[:-1]).sum() + rest @ rest / variance[-1])
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Features for the detectors are averages of a network's feature maps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from cxr.export.networks import Calibrated, stages, to_onnx
-from cxr.export.opened import open_run
+from cxr.export.opened import Scorer, open_run
 from cxr.use.bundle import forward_of
-from tests.export.conftest import Runs
+from tests.export.conftest import FINDINGS, Runs
 
 
 class Pyramid(nn.Module):
@@ -62,3 +64,20 @@ def test_exported_features_are_averages_of_feature_maps(runs: Runs) -> None:
     expected = torch.cat([value.flatten(2).mean(dim=2) for value in maps.values()], dim=1)
     np.testing.assert_allclose(forward(image, attributes.numpy())[2], expected, atol=1e-5, rtol=1e-5)
     assert [value.shape[1] for value in maps.values()] == lengths
+
+
+@pytest.mark.parametrize(("tta", "size"), [("flip", 24), ("crops", 32)])
+def test_features_of_several_views_are_those_of_the_first(runs: Runs, tta: str, size: int) -> None:
+    opened, sides = open_run(str(runs["b"].path)), list[int]()
+    loaded, member = opened.loaded[0], opened.system.members[0]
+    plain = Calibrated(opened.scorers[0], member, None, (-1,) * 3, pooled=True)
+    averaging = Scorer(replace(loaded, config={**loaded.config, "tta": tta}), FINDINGS)
+    shown = replace(member.preprocessing, size=size, crop=False)
+    loaded.network.backbone.register_forward_pre_hook(lambda _, given: sides.append(given[0].shape[-1]))
+    several = Calibrated(averaging, replace(member, preprocessing=shown, maps=""), None, (-1,) * 3, pooled=True)
+    image, attributes = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8), torch.zeros(2, 5)
+    edge = (size - 24) // 2
+    with torch.no_grad():
+        expected = plain(image[..., edge : edge + 24, edge : edge + 24].contiguous(), attributes)[-1]
+        torch.testing.assert_close(several(image, attributes)[-1], expected)
+    assert set(sides) == {24}, "a network for a fixed size sees that size only"

@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,24 @@ def test_mode_is_that_of_any_new_file(tmp_path: Path, mask: int) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask
+
+
+def test_threads_that_write_at_once_leave_the_mask_of_the_process_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.umask
+
+    def slow(mask: int) -> int:
+        found = real(mask)
+        time.sleep(0.002)  # other threads go on
+        return found
+
+    before = real(0o022)
+    monkeypatch.setattr(os, "umask", slow)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda number: write_text(tmp_path / "new" / f"{number}.txt", "x"), range(16)))
+        assert real(0o022) == 0o022
+    finally:
+        real(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*.txt")} == {0o644}

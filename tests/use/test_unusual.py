@@ -102,6 +102,17 @@ def test_a_feature_that_never_moved_in_training_does_not_decide_alone() -> None:
     assert still.distance(np.array([0] * 7 + [1e-3])) < still.distance(np.array([1] + [0] * 7))
 
 
+def test_distances_of_numbers_that_move_together_are_never_negative() -> None:
+    films = [drawn(seed) for seed in range(100)]
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        along = rng.normal(size=(1, 64))
+        numbers = np.float32(rng.normal(size=(100, 1)) @ along + 1e-3 * rng.normal(size=(100, 64)))
+        together = fit(Shown(films, numbers), Shown(films, numbers), [64]).stages[0]
+        far = [together.distance(np.float32(away * along[0])) for away in (0, 3, 30, 300, 3000)]
+        assert far == sorted(far) and far[0] >= 0
+
+
 @pytest.mark.parametrize(
     ("keys", "value"),
     [

@@ -45,5 +45,6 @@ function distanceOf({ mean, deviation, axes, variance }, numbers) {
   const product = (one, other) => one.reduce((sum, value, k) => sum + value * other[k], 0);
   const along = axes.map((axis) => product(axis, away));
   const inside = along.reduce((sum, value, k) => sum + value ** 2 / variance[k], 0);
-  return inside + (product(away, away) - product(along, along)) / variance.at(-1);
+  const rest = away.map((value, k) => value - axes.reduce((sum, axis, place) => sum + along[place] * axis[k], 0));
+  return inside + product(rest, rest) / variance.at(-1);
 }
