@@ -72,7 +72,7 @@ def _train(config: dict[str, Any], run: Run) -> float:
     """Trains a run that the user has composed, or resumes one, in this process or in one process per device."""
     from cxr.training.devices import accumulation, count_devices
 
-    count = count_devices(config["trainer"])[1]
+    count = 1 if run.is_finished(config) else count_devices(config["trainer"])[1]  # its devices may not be here
     if count > 1 and given_rank(str(config["trainer"]["strategy"])) is None:
         from cxr.training.launch import launch  # before the slow imports of a training
 

@@ -117,8 +117,8 @@ def without_trained(
     if not found:
         return catalog
     copies = {names[b]: f"{names[b]} ({names[a]})" for a, b, _ in found}
-    count = f"{len(copies)} of {len(catalog)} images of {catalog.origin} are images that {run} was trained with"
-    count += f", under other names: {some(list(copies.values()))}"
+    number = f"{len(copies):,} of {counted(len(catalog), 'image')}"
+    count = f"{run} was trained with {number} of {catalog.origin} under other names: {some(list(copies.values()))}"
     if on_error == "fail":
         raise CxrError(f"{count}; evaluate it on other images, or pass cache.on_error=skip to leave their patients out")
     table = catalog.table

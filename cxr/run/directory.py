@@ -112,6 +112,11 @@ class Run:
             raise CxrError(f"{self.metrics_path} is not the JSON object of a run; was it edited? remove or restore it")
         return content
 
+    def is_finished(self, config: Mapping[str, Any]) -> bool:
+        """Whether a training of this configuration would have no epoch left."""
+        done = self.metrics()
+        return bool(done) and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"])
+
     def metric(self, split: str, name: str = "macro_auroc") -> float | None:
         """A number of `metrics.json` without its interval; None if it is undefined or missing."""
         plain = self.metrics().get(split, {}).get(name)

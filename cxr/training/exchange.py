@@ -20,6 +20,7 @@ from cxr.run.directory import Run
 
 _FILES, _FAILURE = "cxr/files", "cxr/failure"  # keys in the store
 _LEAVING = timedelta(seconds=10)
+_PART = 1 << 22  # bytes of a file in one value; torch's store refuses values of more than 8 MiB
 
 
 @cache
@@ -40,10 +41,14 @@ def send(rank: Rank, write: Callable[[Path], None] | None) -> bool:
     with tempfile.TemporaryDirectory(prefix="cxr-") as folder:
         if write:
             write(Path(folder))
-        files = list(Path(folder).iterdir())
-        for file in files:
-            store.set(f"{_FILES}/{file.name}", file.read_bytes())
-        store.set(_FILES, json.dumps([file.name for file in files]))
+        parts = dict[str, int]()
+        for file in Path(folder).iterdir():
+            content = file.read_bytes()
+            starts = range(0, len(content), _PART)
+            for number, start in enumerate(starts):
+                store.set(f"{_FILES}/{file.name}/{number}", content[start : start + _PART])
+            parts[file.name] = len(starts)
+        store.set(_FILES, json.dumps(parts))
     if write is None and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # the store ends with this process
         with suppress(RuntimeError):  # a rank has ended, or is slow
             store.wait([f"{_FILES}/{number}" for number in range(1, rank.count)], _LEAVING)
@@ -55,11 +60,11 @@ def receive(rank: Rank, folder: Path) -> bool:
     store = connect(rank)
     while not store.check([_FILES]):  # unlike `store.wait`, signals interrupt this
         time.sleep(0.1)
-    names = json.loads(store.get(_FILES))
-    for name in names:
-        (folder / name).write_bytes(store.get(f"{_FILES}/{name}"))
+    parts = json.loads(store.get(_FILES))
+    for name, count in parts.items():
+        (folder / name).write_bytes(b"".join(store.get(f"{_FILES}/{name}/{number}") for number in range(count)))
     store.set(f"{_FILES}/{rank.number}", "")
-    return bool(names)
+    return bool(parts)
 
 
 def write_job(run: Run, folder: Path) -> None:

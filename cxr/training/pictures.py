@@ -68,7 +68,7 @@ def draw_catalog(run: Run, catalog: Catalog) -> None:
     """Draws prevalence and co-occurrence of the run's findings, and co-occurrence of ChestX-ray8's eight among them."""
     table, findings = catalog.table, catalog.findings
     draw(run.figures / "prevalence.png", prevalence, table, findings)
-    draw(run.figures / "cooccurrence.png", cooccurrence, table, findings, f"all of {counted(len(findings), 'finding')}")
+    draw(run.figures / "cooccurrence.png", cooccurrence, table, findings, f"all {counted(len(findings), 'finding')}")
     eight = [name for name in NIH8 if name in findings]
     if len(eight) == len(NIH8) < len(findings):
         path = run.figures / "cooccurrence_chestxray8.png"

@@ -53,8 +53,7 @@ def train(config: Mapping[str, Any], run: Run) -> float:
 
 def resume(config: Mapping[str, Any], run: Run) -> float:
     """Resumes a run; `config` is its saved configuration with the changes that are allowed on resuming."""
-    done = run.metrics()
-    if done and int(config["trainer"]["max_epochs"]) <= int(done["max_epochs"]):  # works on a read-only disk, too
+    if run.is_finished(config):  # works on a read-only disk, too
         print(f"{run.path} is finished: best validation macro AUROC {shown(run.metric('val'))}")
         _print_if_test_not_scored(config, run)
         return selected(run, build_task(config).monitor)

@@ -113,7 +113,7 @@ def films_of_the_training_are_refused_or_left_out(
     arguments = ("evaluate", "run=runs/a", f"data.root={hospital}", "data=table", "data.file=films.csv", "images=all")
     refused = program(*arguments, "resamples=50")
     assert refused.code == 1
-    assert f"1 of 60 images of {hospital}/films.csv are images that runs/a was trained with" in refused.err
+    assert f"runs/a was trained with 1 of 60 images of {hospital}/films.csv under other names" in refused.err
     assert f"films/h07.png ({copied}); evaluate it on other images, or pass cache.on_error=skip" in refused.err
     done = program(*arguments, "resamples=50", "cache.on_error=skip")
     assert done.code == 0, done.err

@@ -27,7 +27,9 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     connect.cache_clear()
 
 
-@pytest.mark.parametrize("written", [{"a.bin": bytes(range(256)) * 5000, "b": b""}, {}], ids=["data", "nothing to do"])
+@pytest.mark.parametrize(
+    "written", [{"a.bin": bytes(range(251)) * 40_000, "b": b""}, {}], ids=["data", "nothing to do"]
+)
 def test_ranks_receive_what_rank_0_sends(tmp_path: Path, address: None, written: dict[str, bytes]) -> None:
     def write(folder: Path) -> None:
         for name, content in written.items():

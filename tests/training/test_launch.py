@@ -20,6 +20,7 @@ from cxr.processes.stopping import Stopped, requests
 from cxr.run.directory import Run
 from cxr.training.launch import launch
 from tests.end_to_end.conftest import ROOT
+from tests.training.conftest import composed
 
 CONFIG = {"batch_size": 8, "optimizer": {"lr": 1e-5}}
 BREAKS = 'echo "data.root=/x is gone" > "$reason"; exit 1'
@@ -159,6 +160,15 @@ def test_several_devices_are_one_launch_before_anything_is_read_or_written(
     (here / "runs" / "a").mkdir(parents=True)
     refused = train(*options)
     assert refused.code == 1 and "runs/a exists; choose another name=" in refused.err and len(launched) == 1
+
+
+def test_a_finished_run_is_reported_where_its_devices_are_missing(train: Callable[..., Any], here: Path) -> None:
+    run = Run(here / "runs" / "a")
+    run.create({**composed("trainer.accelerator=gpu", "trainer.devices=99", "name=a"), "run_id": "1"})
+    numbers = {"val": {"macro_auroc": 0.75}, "test": {"macro_auroc": 0.5}, "best_epoch": 0, "max_epochs": 1000}
+    run.metrics_path.write_text(json.dumps(numbers))
+    done = train("name=a", "resume=true", plain=True)
+    assert (done.code, done.out) == (0, "runs/a is finished: best validation macro AUROC 0.7500\n"), done.err
 
 
 def test_the_parent_of_ranks_does_not_wait_for_the_imports_of_a_training() -> None:
