@@ -285,8 +285,17 @@ def test_no_finding_makes_blank_cells_negative_but_not_those_of_devices(read: Re
     catalog = read(f"{head}a,1,1,,\nb,2,,1,1\nc,3,,,\nd,4,1,0,1\n")
     assert catalog.findings == ("Mass", "Support Devices")
     assert column(catalog, "Mass") == [0, 1, None, 0] and column(catalog, "Support Devices") == [None, 1, None, 1]
-    with pytest.raises(CxrError, match=r"row 2: 'No Finding' is 1 and so is 'Mass'; correct the row"):
-        read(f"{head}a,1,1,1,\nb,2,0,0,\n")
+    for present in ("1", "0.9"):
+        with pytest.raises(CxrError, match=r"row 2: 'No Finding' is 1 and 'Mass' has a finding; correct the row"):
+            read(f"{head}a,1,1,{present},\nb,2,0,0,\nc,3,0,1,\n")
+
+
+def test_no_finding_counts_beside_joined_names_too(read: Read) -> None:
+    head = "image,patient,No Finding,Finding Labels\n"
+    catalog = read(f"{head}a,1,1,\nb,2,0,Mass|Support Devices\nc,3,,\nd,4,1,Support Devices\n")
+    assert column(catalog, "Mass") == [0, 1, None, 0] and column(catalog, "Support Devices") == [None, 1, None, 1]
+    with pytest.raises(CxrError, match=r"row 3: 'No Finding' is 1 and 'Finding Labels' has a finding; correct the row"):
+        read(f"{head}a,1,0,Mass\nb,2,1,Mass\n")
 
 
 @pytest.mark.parametrize("sign", ["|", ";", ","])

@@ -47,20 +47,12 @@ def _columns(sheet: Sheet, roles: Roles, uncertain: str, blank: str, notes: list
     Where the column `no_finding` is 1, a blank cell is 0: no finding was seen; devices may be there.
     """
     origin, made = str(sheet.path), {}
-    normal = np.zeros(len(sheet.rows), bool)
-    if "no_finding" in roles.columns:
-        heading = roles.columns["no_finding"]
-        normal = cells.labels(sheet.columns[heading], heading, origin, sheet.rows)[0] == 1
+    normal = _normal(sheet, roles)
     for name, heading in roles.findings.items():
         label, target = cells.labels(sheet.columns[heading], heading, origin, sheet.rows)
         is_blank = np.isnan(label) & np.isnan(target)
         if plain(name) != _DEVICES:
-            both = np.flatnonzero(normal & (label == 1))
-            if len(both):
-                raise CxrError(
-                    f"{origin} row {some([str(sheet.rows[k]) for k in both])}: {roles.columns['no_finding']!r} is 1 "
-                    f"and so is {heading!r}; correct the row, or write `no_finding: null` into data.roles=FILE"
-                )
+            _check_normal(sheet, roles, heading, normal & ((label == 1) | (target >= 0.5)))
             label[is_blank & normal] = 0
             is_blank &= ~normal
         unsure = label == cells.UNCERTAIN
@@ -75,6 +67,25 @@ def _columns(sheet: Sheet, roles: Roles, uncertain: str, blank: str, notes: list
             number = counted(int(soft.sum()), "cell")
             notes.append(f"soft training targets, unknown in evaluation: {number} of {heading!r}")
     return pd.DataFrame(made)
+
+
+def _normal(sheet: Sheet, roles: Roles) -> NDArray[np.bool_]:
+    """The rows (N,) in which the column `no_finding` is 1."""
+    if "no_finding" not in roles.columns:
+        return np.zeros(len(sheet.rows), bool)
+    heading = roles.columns["no_finding"]
+    label: NDArray[np.bool_] = cells.labels(sheet.columns[heading], heading, str(sheet.path), sheet.rows)[0] == 1
+    return label
+
+
+def _check_normal(sheet: Sheet, roles: Roles, heading: str, both: NDArray[np.bool_]) -> None:
+    """Raises CxrError for rows (N,) with a finding in which the column `no_finding` is 1."""
+    if both.any():
+        raise CxrError(
+            f"{sheet.path} row {some([str(sheet.rows[k]) for k in np.flatnonzero(both)])}: "
+            f"{roles.columns['no_finding']!r} is 1 and {heading!r} has a finding; correct the row, or write "
+            "`no_finding: null` into data.roles=FILE"
+        )
 
 
 def drawn_targets(finding: str, images: pd.Series) -> NDArray[np.float32]:
@@ -129,4 +140,8 @@ def _joined(sheet: Sheet, roles: Roles, blank: str, notes: list[str]) -> pd.Data
             values[row] = np.nan
         for name in names or ():
             values[row, findings.index(spelling[name.casefold()])] = 1
-    return pd.DataFrame(values[codes], columns=findings)
+    labels, normal = values[codes], _normal(sheet, roles)
+    others = np.array([plain(name) != _DEVICES for name in findings])
+    _check_normal(sheet, roles, str(roles.labels), normal & (labels[:, others] == 1).any(axis=1))
+    labels[np.outer(normal, others) & np.isnan(labels)] = 0
+    return pd.DataFrame(labels, columns=findings)
