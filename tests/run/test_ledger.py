@@ -51,11 +51,8 @@ def test_a_split_is_described() -> None:
     assert describe_split(shared, test) == "NOT patient-disjoint: validation and test share 1 patient, such as test-3"
 
 
-def test_the_published_test_list_is_recognised() -> None:
-    shared = Path(__file__).resolve().parents[3] / "shared" / "nih_metadata" / "test_list.txt"
-    if not shared.is_file():
-        pytest.skip(f"{shared} is not here: the published list is not part of the repository")
-    names = np.array(shared.read_text().split(), object)
+def test_the_published_test_list_is_recognised(shared: Path) -> None:
+    names = np.array((shared / "nih_metadata" / "test_list.txt").read_text().split(), object)
     target = np.zeros((len(names), 1), np.float32)
     test = Predictions(names[::-1], names, ("Mass",), target, target)
     assert describe_split(predictions("val"), test) == "official NIH split"
