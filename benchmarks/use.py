@@ -65,8 +65,8 @@ class Network:
     member: Member
     forward: Forward
 
-    def onnx(self) -> bytes:
-        network = Calibrated(Scorer(self.loaded, NIH14), self.member, None, (-1,) * len(NIH14), pooled=True)
+    def onnx(self, pooled: bool = True) -> bytes:
+        network = Calibrated(Scorer(self.loaded, NIH14), self.member, None, (-1,) * len(NIH14), pooled)
         return to_onnx(network, self.member.name)
 
     def model(self, forward: Forward) -> Model:
@@ -141,13 +141,16 @@ def predict(paths: list[str]) -> None:
 
 
 def onnx(paths: list[str]) -> None:
+    """The threads of either library wait actively for a while after a call, so that each side rests before its turn."""
     network = network_of("mobilenet", 224, paths)
-    forward = forward_of(network.onnx(), network.member, len(NIH14), "mobilenet")
+    forward = forward_of(network.onnx(pooled=False), network.member, len(NIH14), "mobilenet")
     image, unknown = views(paths[:1], 224), np.zeros((1, 5), np.float32)
     sides = {"onnx": partial(forward, image, unknown), "eager": partial(network.forward, image, unknown)}
-    measure(sides, 5)
-    found = measure(sides, 100)
-    row("onnx", 1000 * found["onnx"], 1000 * found["eager"], found["eager"] / found["onnx"], "ms")
+    found = dict.fromkeys(sides, np.inf)
+    for name in (*sides,) * 10:
+        time.sleep(0.3)
+        found[name] = min(found[name], 1000 * measure({name: sides[name]}, 30)[name])
+    row("onnx", found["onnx"], found["eager"], found["eager"] / found["onnx"], "ms")
 
 
 def int8_size(paths: list[str]) -> None:
@@ -202,7 +205,8 @@ def serve(paths: list[str]) -> None:
                     load(send)
                     over_http = load(send)
                 process.send_signal(signal.SIGTERM)
-        model, pool = load_bundle(bundle), ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        cores = len(os.sched_getaffinity(0))
+        model, pool = load_bundle(bundle, threads=cores), ThreadPoolExecutor(cores)
 
         def direct() -> None:
             pool.submit(lambda: model.score_image(gray(film))).result()

@@ -57,7 +57,7 @@ def serve(chosen: dict[str, Any]) -> None:
         ) from None
     from cxr.use.bundle import load_bundle
 
-    model = load_bundle(chosen["bundle"], chosen["digest"])
+    model = load_bundle(chosen["bundle"], chosen["digest"], threads=len(os.sched_getaffinity(0)))
     app = create_app(model, token, chosen["queue"], chosen["megabytes"], _page_of(Path(chosen["bundle"]), model.digest))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
