@@ -164,7 +164,10 @@ class ClassificationTask(pl.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Seeds the network's random numbers with (seed, epoch, batch, rank), so that resuming is exact."""
-        torch.manual_seed(int(np.random.SeedSequence(self._key(batch_index)).generate_state(1)[0]))
+        seed = int(np.random.SeedSequence(self._key(batch_index)).generate_state(1)[0])
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed visits every kind of device: 0.8 ms
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The batch's summed loss divided by the number of targets of a full batch."""

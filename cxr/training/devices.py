@@ -28,11 +28,12 @@ class Devices:
 
 
 def resolve_devices(trainer: Mapping[str, Any]) -> Devices:
-    """Accelerator, number of devices and precision from what this machine has.
+    """Accelerator, number of devices and precision from what this machine has; float32 is computed without TF32.
 
     Raises:
         CxrError: see `count_devices`.
     """
+    _exact_float32()
     accelerator, count = count_devices(trainer)
     return Devices(accelerator, count, _precision(str(trainer["precision"]), accelerator))
 
@@ -90,9 +91,15 @@ def loader_processes(value: int | str, accelerator: str) -> int:
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device of a Lightning accelerator name, for use outside its Trainer."""
+    """The device of a Lightning accelerator name, for use outside its Trainer; float32 is computed without TF32."""
+    _exact_float32()
     wants_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
     return torch.device("cuda", torch.cuda.current_device()) if wants_gpu else torch.device("cpu")
+
+
+def _exact_float32() -> None:
+    """By default PyTorch computes convolutions of float32 in TF32, with 10 bits of mantissa, on GPUs that have it."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _precision(name: str, accelerator: str) -> str:

@@ -1,5 +1,6 @@
 """What the trainer group means on machines with and without GPUs, how many batches a window has, loader processes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,6 +41,13 @@ def test_the_options_resolve_to_what_the_machine_has(
 ) -> None:
     machine(monkeypatch, gpus, bf16)
     assert resolve_devices(AUTO | options) == Devices(*expected)
+
+
+@pytest.mark.parametrize("call", [lambda: resolve_devices(AUTO), lambda: device_of("cpu")])
+def test_float32_is_computed_without_tf32(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    call()
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(
