@@ -196,6 +196,25 @@ def test_attention_window_and_zoom_change_the_picture(page: Any, tmp_path: Path)
     ]
 
 
+def test_a_dragged_film_follows_the_pointer(page: Any, tmp_path: Path) -> None:
+    dot = np.zeros((80, 40), np.uint8)
+    dot[39:41, 19:21] = 255
+    Image.fromarray(dot).save(tmp_path / "dot.png")
+    open_file(page, tmp_path / "dot.png")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    canvas = page.find_element("id", "canvas")
+    for zoom, right, down in ((1, 70, 40), (3, -60, 50)):
+        page.execute_script("reset(); change({ zoom: arguments[0] })", zoom)
+        webdriver.ActionChains(page).click_and_hold(canvas).move_by_offset(right, down).release().perform()
+        gray = """
+          const [canvas, ...away] = [$("canvas"), ...arguments];
+          const [x, y] = [canvas.width, canvas.height].map((side, k) => side / 2 + away[k] * devicePixelRatio);
+          return canvas.getContext("2d").getImageData(x, y, 1, 1).data[0];
+        """
+        assert page.execute_script(gray, right, down) > 200
+        assert page.execute_script(gray, 0, 0) < 50
+
+
 def test_a_file_that_cannot_be_used_is_named(page: Any, tmp_path: Path) -> None:
     good, jpeg = saved("PNG"), saved("JPEG")
     size = jpeg.index(b"\xff\xc0") + 5  # where a frame has its height and width

@@ -119,7 +119,7 @@ function row(k) {
   const limit = at === null ? "" : percent(onBar(at, k));
   const call = at === null ? text("undefined") : text(isAbove(k) ? "above" : "below", { threshold: limit });
   const finding = readable(SYSTEM.findings[k]);
-  const bar = make("span", part("fill", { width: place(value) }), { class: "bar" });
+  const bar = make("span", part("fill", { width: place(value) }), { class: "bar", title: call, "aria-hidden": true });
   for (const point of Object.keys(SYSTEM.operating_points)) {
     const other = threshold(k, point);
     if (other === null || point === $("point").value) continue;
@@ -137,7 +137,6 @@ function row(k) {
     type: "button",
     class: isAbove(k) ? "row above" : "row",
     "aria-pressed": k === state.chosen,
-    title: call,
     "data-place": k,
     "data-finding": SYSTEM.findings[k],
     "data-score": state.scores.score[k],
@@ -197,6 +196,7 @@ function readControls() {
   $("level").value = viewer.level;
   $("width").value = viewer.width;
   $("zoom").value = 100 * Math.log2(viewer.zoom);
+  $("zoom").setAttribute("aria-valuetext", text("factor", { factor: viewer.zoom.toFixed(1) }));
   $("invert").setAttribute("aria-pressed", viewer.inverted);
 }
 
@@ -232,6 +232,7 @@ function prepare() {
   options("whose", [...(mapped.length > 1 ? [["", text("allMembers")]] : []), ...mapped.map(([m, { name }]) => [m, name])]);
   $("whose-label").hidden = mapped.length < 2;
   $("opacity").disabled = !mapped.length;
+  readControls();
   showScores();
   const networks = SYSTEM.members.map(({ file, sha256 }) => make("li", [make("code", sha256), ` ${file}`]));
   const checksums = [make("h3", text("checksums")), make("p", [text("digest"), make("code", SYSTEM.digest)]), make("ul", networks)];

@@ -19,6 +19,7 @@ const STRINGS = {
   level: "Level",
   width: "Window",
   zoom: "Zoom",
+  factor: "{factor} times",
   invert: "Invert",
   reset: "Reset",
   attention: "Attention",
