@@ -69,11 +69,11 @@ function fail(error, file) {
 async function score() {
   state.scores = await scoreImage(SYSTEM, await networks, state.image, attributes());
   state.chosen ??= highest();
-  showScores();
-  report();
+  showScoresAndStatus();
 }
 
-function report() {
+function showScoresAndStatus() {
+  showScores();
   say(
     text("scored", {
       file: state.name,
@@ -254,11 +254,7 @@ function connect() {
   on("invert", "click", () => change({ inverted: !viewer.inverted }));
   on("reset", "click", reset);
   on("whose", "change", () => state.scores && showScores());
-  on("point", "change", () => {
-    if (!state.scores) return;
-    showScores();
-    report();
-  });
+  on("point", "change", () => state.scores && showScoresAndStatus());
   for (const name of ["age", "sex", "view"]) {
     on(name, "change", () => (turn = turn.then(() => state.image && score()).catch((error) => fail(error, state.name))));
   }
