@@ -91,7 +91,7 @@ const STRINGS = {
   checksum: "{file} is damaged: the checksum of a chunk ({kind}) is wrong.",
   tooLarge: "{file} is too large: {width} × {height} pixels; the maximum is {most} million pixels.",
   blank: "{file} is blank: all its pixels are nearly equal.",
-  failed: "The networks cannot be computed: {reason}.",
+  failed: "The networks cannot be loaded or computed: {reason}.",
 };
 
 function text(key, values = {}) {
