@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.imaging.decode import read_gray
+from cxr.imaging.decode import gray, read_gray
 from cxr.imaging.preprocessing import Preprocessing
 from cxr.metrics.scaling import Scaling
 from cxr.use import load_bundle
@@ -39,6 +39,12 @@ def pngs() -> dict[str, Image.Image]:
     }  # fmt: skip
 
 
+def saved(kind: str, pixels: np.ndarray | None = None, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(film() if pixels is None else pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
 def test_png_scores_are_those_of_python(page: Any, folder: Path, tmp_path: Path) -> None:
     scorer = load_bundle(folder)
     for name, image in pngs().items():
@@ -58,14 +64,30 @@ def test_png_scores_are_those_of_python(page: Any, folder: Path, tmp_path: Path)
 def test_jpeg_scores_are_those_of_python(page: Any, folder: Path, tmp_path: Path) -> None:
     scorer = load_bundle(folder)
     colour = np.stack([film((90, 80)), film((90, 80), 1), film((90, 80), 2)], axis=-1)
-    rotated = Image.Exif()
-    rotated[0x0112] = 6  # a viewer would turn it; training does not
     for name, image in (("gray", Image.fromarray(film((90, 80)))), ("colour", Image.fromarray(colour))):
-        image.save(tmp_path / f"{name}.jpg", exif=rotated, quality=90)
+        image.save(tmp_path / f"{name}.jpg", quality=90)
         open_file(page, tmp_path / f"{name}.jpg")
         found = scorer.score_image(read_gray(tmp_path / f"{name}.jpg")).score[0]
         for row in rows(page):
             assert float(row["score"]) == pytest.approx(found[FINDINGS.index(row["finding"])], abs=1e-2)
+
+
+PIXELS = """
+const [base64, done] = arguments;
+const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+decode(new File([bytes], "film")).then(
+  ({ pixels, width, height }) => done([height, width, Array.from(pixels)]), (error) => done(String(error.stack)));
+"""
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_not_turned_by_its_exif_orientation(page: Any, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = saved("JPEG", film((90, 80)), exif=exif, quality=90, progressive=orientation % 2 == 0)
+    height, width, pixels = page.execute_async_script(PIXELS, base64.b64encode(content).decode())
+    assert (height, width) == (90, 80)
+    assert np.abs(np.array(pixels).reshape(90, 80) - gray(content).astype(int)).max() <= 2
 
 
 VIEWS = """
@@ -135,6 +157,18 @@ def test_bars_mark_thresholds_and_calls_follow_them(page: Any, tmp_path: Path) -
     assert all(name in detail for name in ("Ensemble", "a", "b", "standard deviation"))
 
 
+def test_the_status_counts_at_the_chosen_operating_point(page: Any, tmp_path: Path) -> None:
+    Image.fromarray(film()).save(tmp_path / "film.png")
+    open_file(page, tmp_path / "film.png")
+    scores = {row["finding"]: float(row["score"]) for row in rows(page)}
+    expected = {point: sum(least is not None and scores[name] >= least for name, least in thresholds.items())
+                for point, thresholds in POINTS.items()}  # fmt: skip
+    for point, count in expected.items():
+        page.find_element("css selector", f"#point option[value={point}]").click()
+        assert f" {count} at or above the threshold." in page.find_element("id", "status").text
+    assert len(set(expected.values())) == 2
+
+
 def test_attention_window_and_zoom_change_the_picture(page: Any, tmp_path: Path) -> None:
     Image.fromarray(film((200, 180))).save(tmp_path / "film.png")
     open_file(page, tmp_path / "film.png")
@@ -162,41 +196,90 @@ def test_attention_window_and_zoom_change_the_picture(page: Any, tmp_path: Path)
     ]
 
 
+def test_a_dragged_film_follows_the_pointer(page: Any, tmp_path: Path) -> None:
+    dot = np.zeros((80, 40), np.uint8)
+    dot[39:41, 19:21] = 255
+    Image.fromarray(dot).save(tmp_path / "dot.png")
+    open_file(page, tmp_path / "dot.png")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    canvas = page.find_element("id", "canvas")
+    for zoom, right, down in ((1, 70, 40), (3, -60, 50)):
+        page.execute_script("reset(); change({ zoom: arguments[0] })", zoom)
+        webdriver.ActionChains(page).click_and_hold(canvas).move_by_offset(right, down).release().perform()
+        gray = """
+          const [canvas, ...away] = [$("canvas"), ...arguments];
+          const [x, y] = [canvas.width, canvas.height].map((side, k) => side / 2 + away[k] * devicePixelRatio);
+          return canvas.getContext("2d").getImageData(x, y, 1, 1).data[0];
+        """
+        assert page.execute_script(gray, right, down) > 200
+        assert page.execute_script(gray, 0, 0) < 50
+
+
 def test_a_file_that_cannot_be_used_is_named(page: Any, tmp_path: Path) -> None:
-    good = io.BytesIO()
-    Image.fromarray(film()).save(good, "PNG")
-    cases = {
-        "text.png": (b"text", "is not a DICOM, PNG or JPEG"), "cut.png": (good.getvalue()[:300], "is truncated"),
-        "film.dcm": (b"\0" * 128 + b"DICM", "is a DICOM file without pixel data"),
-        "empty.jpg": (b"", "is not a DICOM, PNG or JPEG"),
-    }  # fmt: skip
-    blank = io.BytesIO()
-    Image.new("L", (50, 50), 128).save(blank, "PNG")
-    cases["blank.png"] = (blank.getvalue(), "is blank")
-    huge = bytearray(good.getvalue())
+    good, jpeg = saved("PNG"), saved("JPEG")
+    size = jpeg.index(b"\xff\xc0") + 5  # where a frame has its height and width
+    huge = bytearray(good)
     huge[16:24] = (60000).to_bytes(4, "big") * 2
-    cases["sum.png"] = (bytes(huge), "the checksum of a chunk (IHDR) is wrong")
+    cases = {
+        "text.png": (b"text", "is not a DICOM, PNG or JPEG"), "film.gif": (saved("GIF"), "is not a DICOM, PNG or JPEG"),
+        "empty.jpg": (b"", "is empty"),
+        "cut.png": (good[:300], "is truncated"), "cut.jpg": (jpeg[:-40], "is truncated"),
+        "film.dcm": (b"\0" * 128 + b"DICM", "is a DICOM file without pixel data"),
+        "damaged.jpg": (jpeg[:20] + jpeg[-20:], "is damaged"), "sum.png": (bytes(huge), "of a chunk (IHDR) is wrong"),
+        "blank.png": (saved("PNG", np.full((50, 50), 128, np.uint8)), "is blank"),
+        "huge.jpg": (jpeg[:size] + b"\xea\x60" * 2 + jpeg[size + 4 :], "is too large: 60000 × 60000 pixels"),
+    }  # fmt: skip
     huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
-    cases["huge.png"] = (bytes(huge), "is too large: 60000 × 60000 pixels")
+    cases["huge.png"] = (bytes(huge), "60000 × 60000 pixels; the maximum is 128 million pixels")
+    (tmp_path / "good.png").write_bytes(good)
     for name, (content, words) in cases.items():
         (tmp_path / name).write_bytes(content)
+        assert "2 findings scored" in open_file(page, tmp_path / "good.png"), "the page works on"
         assert words in open_file(page, tmp_path / name)
         assert rows(page) == []
-    (tmp_path / "good.png").write_bytes(good.getvalue())
-    assert "2 findings scored" in open_file(page, tmp_path / "good.png"), "the page works on"
+        assert page.find_element("id", "canvas").accessible_name == "No radiograph is open."
 
 
-def test_a_film_can_be_dropped(page: Any) -> None:
-    file = io.BytesIO()
-    Image.fromarray(film()).save(file, "PNG")
-    script = """
-    const bytes = Uint8Array.from(atob(arguments[0]), (one) => one.charCodeAt(0));
-    const transfer = new DataTransfer();
-    transfer.items.add(new File([bytes], "dropped.png"));
-    $("stage").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-    """
-    page.execute_script(script, base64.b64encode(file.getvalue()).decode())
+def test_a_folder_is_named(page: Any) -> None:
+    page.execute_script(
+        "open({ name: 'folder', arrayBuffer: () => Promise.reject(new DOMException('', 'NotFoundError')) })"
+    )
+    wait(page, "$('status').textContent.startsWith('folder cannot be read: it is a folder')")
+
+
+DROP = """
+const bytes = Uint8Array.from(atob(arguments[0]), (one) => one.charCodeAt(0));
+const transfer = new DataTransfer();
+for (const name of arguments[1]) transfer.items.add(new File([bytes], name));
+$("stage").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+return $("status").textContent;
+"""
+
+
+def test_a_film_can_be_dropped_and_several_are_refused(page: Any) -> None:
+    content = base64.b64encode(saved("PNG")).decode()
+    page.execute_script(DROP, content, ["dropped.png"])
     wait(page, "$('status').textContent.startsWith('dropped.png: 2 findings scored')")
+    said = page.execute_script(DROP, content, ["a.png", "b.png"])
+    assert said == "2 files were dropped. The page scores one file at a time; python -m cxr predict scores many."
+    assert page.execute_script("return state.name") == "dropped.png"
+
+
+def test_no_film_is_shown_beside_the_scores_of_another(page: Any, tmp_path: Path) -> None:
+    for name, seed in (("one.png", 0), ("two.png", 1)):
+        (tmp_path / name).write_bytes(saved("PNG", film(seed=seed)))
+    open_file(page, tmp_path / "one.png")
+    page.execute_script("""
+      window.seen = [];
+      const show = viewer.show.bind(viewer);
+      viewer.show = (image) => {
+        show(image);
+        seen.push(document.querySelectorAll(".row").length, $("status").textContent);
+      };
+    """)
+    open_file(page, tmp_path / "two.png")
+    assert page.execute_script("return seen") == [0, "Scoring two.png…"]
+    assert len(rows(page)) == 2
 
 
 def test_patient_facts_reach_the_networks(page: Any, folder: Path, tmp_path: Path) -> None:
@@ -209,6 +292,25 @@ def test_patient_facts_reach_the_networks(page: Any, folder: Path, tmp_path: Pat
         page.find_element("css selector", f"#{name} option[value={value}]").click()
     found = page.execute_script("return attributes()")
     assert found == pytest.approx([0.6, 0, 1, 0, 1])
+    for unlikely in ("-5", "121"):
+        age.clear()
+        age.send_keys(unlikely)
+        assert page.execute_script("return [Number.isNaN(attributes()[0]), $('age').matches(':invalid')]") == [
+            True,
+            True,
+        ]
+
+
+def test_the_chosen_finding_stays_when_facts_change(page: Any, tmp_path: Path) -> None:
+    Image.fromarray(film()).save(tmp_path / "film.png")
+    open_file(page, tmp_path / "film.png")
+    lowest = page.find_elements("css selector", ".row")[-1]
+    chosen = lowest.get_attribute("data-finding")
+    lowest.click()
+    page.execute_script("window.before = state.scores")
+    page.find_element("css selector", "#sex option[value=female]").click()
+    wait(page, "state.scores !== before")
+    assert page.find_element("css selector", ".row[aria-pressed=true]").get_attribute("data-finding") == chosen
 
 
 def test_controls_have_names_and_are_reached_by_the_keyboard(page: Any, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_what_is_not_read_is_named(page: Any) -> None:
         "a colour DICOM file (RGB)": encoded(film(RAMP, PhotometricInterpretation="RGB", SamplesPerPixel=3)),
         "a DICOM file of 7 frames": encoded(film(RAMP, NumberOfFrames=7)),
         "without pixel data": without("PixelData"), "Rows of its DICOM header is missing": without("Rows"),
-        "of 12 bits in 16, the highest 15": encoded(film(RAMP, HighBit=15)),
+        "with 16 bits allocated, 12 stored and high bit 15;": encoded(film(RAMP, HighBit=15)),
         "RescaleSlope of its DICOM header is missing or wrong": encoded(film(RAMP, RescaleSlope="inf")),
         "too large: 60000 × 60000": encoded(film(RAMP, Rows=60000, Columns=60000)),
         "LUTData of its DICOM header": encoded(film(RAMP, VOILUTSequence=[table(0, 20, np.arange(9))])),

@@ -1,5 +1,6 @@
 """The page in Firefox, from a file: the scores of Python. Firefox itself speaks WebDriver BiDi, without geckodriver."""
 
+import base64
 import itertools
 import json
 import shutil
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,6 +19,7 @@ from tests.imaging.films import encoded
 from tests.imaging.films import film as dicom
 from tests.use.made import FINDINGS
 from tests.use.pages import film
+from tests.use.test_page_dicom import jpeg
 
 pytestmark = pytest.mark.browser
 SECONDS = 60
@@ -25,6 +28,9 @@ OPENED = """new Promise((done) => { const look = () =>
   document.getElementById("status").textContent.startsWith(%s) ? done(
     JSON.stringify([...document.querySelectorAll(".row")].map((row) => ({ ...row.dataset })))) : setTimeout(look, 20);
   look(); })"""
+
+PIXELS = """decode(new File([Uint8Array.from(atob("%s"), (one) => one.charCodeAt(0))], "film")).then(
+  ({ pixels, width, height }) => JSON.stringify([height, width, Array.from(pixels)]), (error) => error.key)"""
 
 
 @pytest.fixture(scope="module")
@@ -77,4 +83,14 @@ def test_scores_are_those_of_python(firefox: Send, folder: Path, tmp_path: Path)
         assert {row["finding"] for row in shown} == set(FINDINGS)
         for row in shown:
             assert float(row["score"]) == pytest.approx(expected[FINDINGS.index(row["finding"])], abs=most)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(film((90, 80))).save(tmp_path / "turned.jpg", quality=90, exif=exif)
+    (tmp_path / "parts.dcm").write_bytes(encoded(jpeg(film((90, 80)), fragments=3)))
+    for name in ("turned.jpg", "parts.dcm"):
+        expected = read_gray(tmp_path / name).astype(int)
+        height, width, pixels = json.loads(run(PIXELS % base64.b64encode((tmp_path / name).read_bytes()).decode())[0])
+        assert np.abs(np.array(pixels).reshape(height, width) - expected).max() <= (2 if name == "turned.jpg" else 257)
+    cut = (tmp_path / "turned.jpg").read_bytes()[:-200]
+    assert run(PIXELS % base64.b64encode(cut).decode())[0] == "truncated"
     assert run("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')")[0] == "refused"

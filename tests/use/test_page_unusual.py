@@ -54,6 +54,7 @@ def films() -> dict[str, np.ndarray]:
     found["noise"] = rng.integers(0, 256, (150, 150), np.uint8)
     found["framed"] = cv2.copyMakeBorder(plain[2], 0, 0, 60, 60, cv2.BORDER_CONSTANT, value=0)
     found["long"] = np.tile(plain[0], (1, 3))
+    found["wide"] = found["long"][:, :450]  # a ratio of 2.25, where rounding matters
     found["red"] = np.dstack([np.zeros_like(plain[0]), np.zeros_like(plain[0]), plain[0]])
     found["faint"] = np.dstack([plain[0], plain[0], plain[0] + np.uint8(1)])
     return found

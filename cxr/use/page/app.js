@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const SYSTEM = JSON.parse($("system").textContent);
 const TICKS = [0.01, 0.1, 0.25, 0.5, 1];
 const viewer = new Viewer($("canvas"));
-const state = { opened: false, image: null, name: "", scores: null, chosen: 0 };
+const state = { opened: false, image: null, name: "", scores: null, chosen: null };
 const networks = loadNetworks(SYSTEM);
 let turn = Promise.resolve(); // images are scored one after the other
 
@@ -13,6 +13,7 @@ const place = (value) => `${100 * Math.sqrt(Math.max(0, Math.min(1, value)))}%`;
 const readable = (finding) => finding.replaceAll("_", " ");
 const threshold = (k, point = $("point").value) => SYSTEM.operating_points[point]?.[SYSTEM.findings[k]] ?? null;
 const shown = () => state.scores.calibrated ?? state.scores.score;
+const highest = () => shown().indexOf(Math.max(...shown()));
 const onBar = (value, k) => (SYSTEM.calibration ? calibrate(SYSTEM, value, k) : value);
 const isAbove = (k) => threshold(k) !== null && state.scores.score[k] >= threshold(k);
 
@@ -31,10 +32,12 @@ async function open(file) {
   if (!file) return;
   state.opened = true;
   turn = turn.then(async () => {
+    clear();
+    $("empty").hidden = true;
+    state.name = file.name;
     say(text("scoring", { file: file.name }));
     await new Promise((resolve) => setTimeout(resolve));
     try {
-      Object.assign(state, { image: null, name: file.name, scores: null });
       state.image = await decode(file);
       viewer.show(state.image);
       $("drop").hidden = true;
@@ -42,31 +45,41 @@ async function open(file) {
       readControls();
       await score();
     } catch (error) {
-      viewer.clear();
-      $("drop").hidden = false;
-      showScores();
       fail(error, file.name);
     }
   });
   await turn;
 }
 
+// Shows neither a film nor scores.
+function clear() {
+  Object.assign(state, { image: null, scores: null, chosen: null });
+  viewer.clear();
+  $("canvas").setAttribute("aria-label", text("empty"));
+  showScores();
+}
+
 function fail(error, file) {
+  clear();
+  $("drop").hidden = false;
   const known = error instanceof Refused;
   say(known ? text(error.key, { file, ...error.values }) : text("failed", { reason: error.message ?? error }), true);
 }
 
 async function score() {
   state.scores = await scoreImage(SYSTEM, await networks, state.image, attributes());
-  const values = shown();
-  state.chosen = values.indexOf(Math.max(...values));
+  state.chosen ??= highest();
+  showScoresAndStatus();
+}
+
+function showScoresAndStatus() {
   showScores();
   say(
     text("scored", {
       file: state.name,
-      count: values.length,
-      finding: readable(SYSTEM.findings[state.chosen]),
-      value: percent(values[state.chosen]),
+      count: shown().length,
+      finding: readable(SYSTEM.findings[highest()]),
+      value: percent(shown()[highest()]),
       above: SYSTEM.findings.filter((_, k) => isAbove(k)).length,
       warnings: state.scores.warnings.length ? text("warned", { warnings: state.scores.warnings.join("; ") }) : "",
     }),
@@ -74,10 +87,10 @@ async function score() {
   );
 }
 
-// Age in centuries, male, female, PA, AP; unknown is NaN and zeros.
+// Age in centuries, male, female, PA, AP; unknown is NaN and zeros. An age out of range is unknown, and marked.
 function attributes() {
   const is = (id, value) => Number($(id).value === value);
-  const age = $("age").value === "" ? NaN : Number($("age").value) / 100;
+  const age = $("age").validity.valid ? $("age").valueAsNumber / 100 : NaN;
   return [age, is("sex", "male"), is("sex", "female"), is("view", "pa"), is("view", "ap")];
 }
 
@@ -106,7 +119,7 @@ function row(k) {
   const limit = at === null ? "" : percent(onBar(at, k));
   const call = at === null ? text("undefined") : text(isAbove(k) ? "above" : "below", { threshold: limit });
   const finding = readable(SYSTEM.findings[k]);
-  const bar = make("span", part("fill", { width: place(value) }), { class: "bar" });
+  const bar = make("span", part("fill", { width: place(value) }), { class: "bar", title: call, "aria-hidden": true });
   for (const point of Object.keys(SYSTEM.operating_points)) {
     const other = threshold(k, point);
     if (other === null || point === $("point").value) continue;
@@ -124,7 +137,6 @@ function row(k) {
     type: "button",
     class: isAbove(k) ? "row above" : "row",
     "aria-pressed": k === state.chosen,
-    title: call,
     "data-place": k,
     "data-finding": SYSTEM.findings[k],
     "data-score": state.scores.score[k],
@@ -184,6 +196,7 @@ function readControls() {
   $("level").value = viewer.level;
   $("width").value = viewer.width;
   $("zoom").value = 100 * Math.log2(viewer.zoom);
+  $("zoom").setAttribute("aria-valuetext", text("factor", { factor: viewer.zoom.toFixed(1) }));
   $("invert").setAttribute("aria-pressed", viewer.inverted);
 }
 
@@ -219,6 +232,7 @@ function prepare() {
   options("whose", [...(mapped.length > 1 ? [["", text("allMembers")]] : []), ...mapped.map(([m, { name }]) => [m, name])]);
   $("whose-label").hidden = mapped.length < 2;
   $("opacity").disabled = !mapped.length;
+  readControls();
   showScores();
   const networks = SYSTEM.members.map(({ file, sha256 }) => make("li", [make("code", sha256), ` ${file}`]));
   const checksums = [make("h3", text("checksums")), make("p", [text("digest"), make("code", SYSTEM.digest)]), make("ul", networks)];
@@ -239,9 +253,10 @@ function connect() {
   on("opacity", "input", (event) => viewer.set({ opacity: event.target.value / 100 }));
   on("invert", "click", () => change({ inverted: !viewer.inverted }));
   on("reset", "click", reset);
-  for (const name of ["point", "whose"]) on(name, "change", () => state.scores && showScores());
+  on("whose", "change", () => state.scores && showScores());
+  on("point", "change", () => state.scores && showScoresAndStatus());
   for (const name of ["age", "sex", "view"]) {
-    on(name, "change", () => state.image && (turn = turn.then(score).catch((error) => fail(error, state.name))));
+    on(name, "change", () => (turn = turn.then(() => state.image && score()).catch((error) => fail(error, state.name))));
   }
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -251,7 +266,9 @@ function connect() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     $("stage").classList.remove("over");
-    open(event.dataTransfer.files[0]);
+    const { files } = event.dataTransfer;
+    if (files.length > 1) say(text("several", { count: files.length }), true);
+    else open(files[0]);
   });
   on("canvas", "wheel", (event) => {
     event.preventDefault();

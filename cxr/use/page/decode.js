@@ -3,6 +3,10 @@
 
 const MOST_PIXELS = 128e6;
 const PNG = [137, 80, 78, 71, 13, 10, 26, 10];
+const JPEG = [0xff, 0xd8, 0xff];
+const [START_OF_SCAN, END_OF_IMAGE] = [0xda, 0xd9];
+const METADATA = [0xe1, 0xe2]; // EXIF and colour profile
+const FRAMES = [0xc0, 0xc1, 0xc2, 0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcd, 0xce, 0xcf]; // have the size
 const INTERLACED = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 const CHANNELS = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 const COLOUR = 4; // gray levels between the channels, on average, above which an image is in colour
@@ -21,14 +25,19 @@ class Refused extends Error {
 }
 
 async function decode(file) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
+  const content = await file.arrayBuffer().catch(() => {
+    throw new Refused("unreadable");
+  });
+  const bytes = new Uint8Array(content);
+  if (!bytes.length) throw new Refused("emptyFile");
   if (PNG.every((value, place) => bytes[place] === value)) return decodePng(bytes);
   if (isDicom(bytes)) return decodeDicom(bytes);
-  return decodeByBrowser(file);
+  if (JPEG.every((value, place) => bytes[place] === value)) return decodeJpeg(bytes);
+  throw new Refused("notImage");
 }
 
 function checkSize(width, height) {
-  if (width * height > MOST_PIXELS) throw new Refused("tooLarge", { width, height, most: MOST_PIXELS });
+  if (width * height > MOST_PIXELS) throw new Refused("tooLarge", { width, height, most: MOST_PIXELS / 1e6 });
 }
 
 // The luma of Pillow's "L", ITU-R 601-2 in integers.
@@ -39,15 +48,32 @@ function luma(red, green, blue) {
 // A remark if the mean difference of the channels is that of a photograph.
 const remarksOnColour = (strength, pixels) => (strength > COLOUR * pixels ? [text("inColour")] : []);
 
-async function decodeByBrowser(file) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", imageOrientation: "none" });
-  } catch {
-    throw new Refused("notImage");
+// JPEG (ITU-T T.81, annex B). Browsers turn an image by its EXIF orientation, which training ignores, and Firefox fills up
+// a truncated one with gray. So the browser gets a file with its end, without EXIF and colour profile.
+async function decodeJpeg(bytes) {
+  const word = (place) => (bytes[place] << 8) | bytes[place + 1];
+  const parts = [bytes.subarray(0, 2)];
+  let place = 2;
+  while (bytes[place] === 0xff && bytes[place + 1] !== START_OF_SCAN) {
+    const kind = bytes[place + 1];
+    const end = kind === 0xff ? place + 1 : place + 2 + word(place + 2); // a marker may begin with several 0xff
+    if (FRAMES.includes(kind)) checkSize(word(place + 7), word(place + 5));
+    if (!METADATA.includes(kind)) parts.push(bytes.subarray(place, end));
+    place = end;
   }
+  let last = bytes.length;
+  do last = bytes.lastIndexOf(END_OF_IMAGE, last - 1);
+  while (last > place && bytes[last - 1] !== 0xff);
+  if (last <= place) throw new Refused("truncated");
+  const whole = await new Blob([...parts, bytes.subarray(place)]).arrayBuffer(); // Firefox decodes no Blob of several parts
+  return decodeByBrowser(new Blob([whole]));
+}
+
+async function decodeByBrowser(file) {
+  const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => {
+    throw new Refused("damaged");
+  });
   const { width, height } = bitmap;
-  checkSize(width, height);
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
   const colour = context.getImageData(0, 0, width, height).data;

@@ -155,7 +155,8 @@ async function storedValues(header) {
     throw new Refused("bits", { stored, allocated, high });
   }
   if (header.syntax === BASELINE) {
-    const image = await decodeByBrowser(new Blob(data.items?.slice(1) ?? [])).catch(() => null);
+    const content = await new Blob(data.items?.slice(1) ?? []).arrayBuffer();
+    const image = await decodeJpeg(new Uint8Array(content)).catch(() => null);
     if (image?.width !== width || image.height !== height || allocated !== 8) throw new Refused("damaged");
     return image.pixels;
   }

@@ -7,7 +7,8 @@ const CHANGES = ["left", "upsideDown", "right", "inverted", "invertedLeft", "inv
 // Texts for an image, what the first network sees of it (size x size) and that network's features.
 function warningsOf(detectors, { width, height }, shown, size, features) {
   const ratio = Math.max(width, height) / Math.min(width, height);
-  const found = ratio > LONGEST ? [text("aspect", { ratio: ratio.toFixed(1) })] : [];
+  const tenths = ratio % 1 === 0.25 ? ratio - 0.05 : ratio; // as Python, which rounds half to even
+  const found = ratio > LONGEST ? [text("aspect", { ratio: tenths.toFixed(1) })] : [];
   if (!detectors) return found;
   const small = shrunk(shown, size);
   const outputs = changesOf(detectors, small);

@@ -75,7 +75,7 @@ class Viewer {
     if (!film) return;
     if (this.stale) this.develop();
     const context = canvas.getContext("2d");
-    const scale = Math.min(canvas.width / film.width, canvas.height / film.height) * this.zoom;
+    const scale = this.scale();
     const left = canvas.width / 2 + (this.x - 0.5) * film.width * scale;
     const top = canvas.height / 2 + (this.y - 0.5) * film.height * scale;
     context.imageSmoothingQuality = "high";
@@ -91,10 +91,18 @@ class Viewer {
     context.globalAlpha = 1;
   }
 
-  // Moves by a part of the canvas, keeping the film's centre inside.
+  // Pixels of the canvas per pixel of the film.
+  scale() {
+    return Math.min(this.canvas.width / this.film.width, this.canvas.height / this.film.height) * this.zoom;
+  }
+
+  // Moves by parts of the canvas, keeping the film's centre inside.
   move(right, down) {
+    const { canvas, film } = this;
+    if (!film) return;
     const bound = (value) => Math.max(-0.5, Math.min(0.5, value));
-    this.set({ x: bound(this.x + right / this.zoom), y: bound(this.y + down / this.zoom) });
+    const [width, height] = [film.width * this.scale(), film.height * this.scale()];
+    this.set({ x: bound(this.x + (right * canvas.width) / width), y: bound(this.y + (down * canvas.height) / height) });
   }
 }
 
