@@ -82,7 +82,7 @@ def test_a_bundle_of_a_run(
     verified = json.loads((folder / "verify.json").read_text())
     assert verified["images"] == 60, "validation and training have no more"
     assert set(verified["largest_difference"]) == {
-        "score", "calibrated", "score of a", "maps of a", "calibrated in the network"
+        "score", "calibrated", "score of 1-a", "maps of 1-a", "calibrated in the network"
     }  # fmt: skip
     assert max(*verified["largest_difference"].values(), verified["stored_predictions"]) < 1e-5
     about = json.loads((folder / "bundle.json").read_text())

@@ -107,6 +107,25 @@ def test_a_body_without_a_length_is_bounded(client: TestClient) -> None:
     assert answer.status_code == 413
 
 
+def test_a_client_that_goes_away_is_no_error_of_the_server(client: TestClient) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    sent, answered = [{"type": "http.request", "body": head, "more_body": True}, {"type": "http.disconnect"}], []
+
+    async def receive() -> dict[str, Any]:
+        return sent.pop(0)
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/predict", "query_string": b"", "client": None, "server": None,
+        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+    }  # fmt: skip
+    asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+    assert answered[0]["status"] == 400
+    assert client.get("/readyz").status_code == 200
+
+
 @pytest.mark.parametrize("bodies", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_odd_bodies_are_never_an_error_of_the_server(client: TestClient, bodies: int) -> None:
     rng = np.random.default_rng(1)
@@ -151,6 +170,8 @@ def test_a_token_is_needed_for_all_but_health_and_documentation() -> None:
             assert client.post("/v1/predict", files={"file": PNG}, headers=headers).status_code == 401
             for path in ("/metrics", "/", "/page/network-0"):
                 assert client.get(path, headers=headers).status_code == 401
+        for host in ("x/docs?", "x/docs#", "x/healthz;"):  # some versions of Starlette begin the URL with it
+            assert client.get("/v1/model", headers={"host": host}).status_code == 401
         for scheme in ("Bearer", "bearer"):  # RFC 9110, section 11.1: in any case
             assert client.get("/v1/model", headers={"authorization": f"{scheme} {TOKEN}"}).status_code == 200
         assert client.get("/x", auth=("", TOKEN)).json()["error"] == "Not Found; GET /docs lists what there is"

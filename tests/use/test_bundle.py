@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 from cxr.errors import CxrError
 from cxr.imaging.decode import BadImage
@@ -73,12 +74,25 @@ def test_files_outside_the_folder_are_refused(tmp_path: Path, name: object) -> N
         load_bundle(tmp_path / "b")
 
 
+def without_maps() -> Any:
+    """A network whose maps have no position."""
+    model = network()
+    for node in model.graph.node:
+        node.input[:] = ["pixels" if name == "maps" else name for name in node.input]
+        node.output[:] = ["pixels" if name == "maps" else name for name in node.output]
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "none"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2]), "rows"))
+    model.graph.node.append(helper.make_node("Slice", ["pixels", "none", "none", "rows"], ["maps"]))
+    return model
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (network(gain=1.0), "returned no probabilities"),
         (network(("image", "attributes")), "has the inputs"),
         (network(size=9), "cannot be computed"),
+        (without_maps(), "returned maps of the shape"),
         (b"\x3a\x00", "is refused by ONNX Runtime"),
     ],
 )
@@ -103,7 +117,7 @@ def test_missing_or_unreadable_files_are_said(tmp_path: Path) -> None:
 
 
 SMALL = st.lists(st.integers(-2, 2), max_size=3) | st.dictionaries(st.text(max_size=2), st.none(), max_size=2)
-ODD = st.none() | st.booleans() | st.integers(-2, 5) | st.floats() | st.text(max_size=3) | SMALL
+ODD = st.none() | st.booleans() | st.integers(-2, 5) | st.just(10**400) | st.floats() | st.text(max_size=3) | SMALL
 KEYS = ["format", "name", "model", "findings", "parents", "members", "rule", "calibration", "operating_points", "files",
         "members/0", "members/0/preprocessing", "members/0/preprocessing/size", "members/0/attributes",
         "members/0/maps", "members/0/name", "members/0/sha256", "rule/kind", "rule/weights", "rule/weights/0",

@@ -63,8 +63,10 @@ def test_without_a_calibration_there_are_no_calibrated_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"slope": [1.0]}, {"findings": ["Mass"]}, {"intercept": [float("nan"), 0.0]}, {"slope": ["1", 2.0]}]
-)
+    "changed",
+    [{"slope": [1.0]}, {"findings": ["Mass"]}, {"intercept": [float("nan"), 0.0]}, {"slope": ["1", 2.0]},
+     {"slope": [10**400, 1]}, {"method": "\ud800"}, {"method": ["platt"]}, {"identity": ["\ud800"]}],
+)  # fmt: skip
 def test_a_calibration_of_other_findings_is_refused(changed: dict[str, object]) -> None:
     scaling = model().system.scaling
     assert scaling is not None and read_scaling(scaling.as_plain(), FINDINGS, "x") == scaling
