@@ -18,7 +18,8 @@ from onnx import helper, numpy_helper
 from cxr.errors import CxrError
 from cxr.imaging.decode import BadImage
 from cxr.use import load_bundle
-from tests.use.made import FINDINGS, bundle, network
+from cxr.use.bundle import forward_of
+from tests.use.made import FINDINGS, bundle, model, network
 
 FILM = np.random.default_rng(0).integers(40, 200, (32, 32), np.uint8)
 
@@ -96,10 +97,23 @@ def without_maps() -> Any:
         (b"\x3a\x00", "is refused by ONNX Runtime"),
     ],
 )
-def test_networks_that_export_does_not_write_are_refused(tmp_path: Path, content: Any, said: str) -> None:
+def test_networks_that_export_does_not_write_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: Any, said: str
+) -> None:
     bundle(tmp_path, content if isinstance(content, bytes) else content.SerializeToString())
     with pytest.raises(CxrError, match=rf"0.onnx {said}"):
         load_bundle(tmp_path).score_image(FILM)
+    assert capfd.readouterr().err == "", "names in a network may have control characters"
+
+
+def test_features_and_thresholds_have_the_order_and_number_of_the_bundle(tmp_path: Path) -> None:
+    bundle(tmp_path, operating_points={"half": {"Effusion": 0.5, "Mass": 0.6}})
+    with pytest.raises(CxrError, match="operating_points is not what export writes"):
+        load_bundle(tmp_path)
+    member = model().system.members[0]
+    forward = forward_of(network().SerializeToString(), member, len(FINDINGS), "x", features=31)
+    with pytest.raises(CxrError, match=r"x returned features of the shape \(1, 32\)"):
+        forward(FILM[None, None, :8, :8], np.zeros((1, 5), np.float32))
 
 
 def test_missing_or_unreadable_files_are_said(tmp_path: Path) -> None:

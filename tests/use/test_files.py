@@ -88,6 +88,9 @@ def test_a_stopped_table_continues_after_its_finished_parts(tmp_path: Path, monk
     assert not out.exists() and seen == 6
     with pytest.raises(CxrError, match=r"out.parquet.parts holds parts of other images or of another model"):
         score_files(model(model="1" * 64), given, out)
+    with files.Parts(tmp_path / "held.csv", {}), pytest.raises(CxrError, match=r"another process is writing .*held"):
+        score_files(model(), given, tmp_path / "held.csv")
+    assert not list(tmp_path.rglob(".lock"))
     assert score_files(replace(model(), forwards=(failing, second)), given, out) == 0
     assert seen == 6 + 5, "three images were scored before"
     score_files(model(), given, whole)
