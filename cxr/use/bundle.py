@@ -5,7 +5,6 @@ known operators only.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from hashlib import sha256
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
+from cxr.processes.cores import cores
 from cxr.use.description import read_system
 from cxr.use.graph import check_graph
 from cxr.use.scoring import Floats, Forward, Model, Outputs
@@ -129,7 +129,7 @@ def open_session(content: bytes, origin: str, threads: int | None = None) -> Any
         ) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised; the log would have control characters of the bundle
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or cores()
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads is None)))
     try:

@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from cxr.errors import CxrError
 from cxr.imaging.decode import BadImage
+from cxr.processes.cores import cores
 from cxr.use import load_bundle
 from cxr.use.bundle import forward_of
 from tests.use.made import FINDINGS, bundle, model, network
@@ -43,6 +44,12 @@ def test_a_bundle_scores_an_image_a_file_and_an_array(tmp_path: Path) -> None:
     assert by_name == pytest.approx({"Mass": float(found.score[0, 0]), "Effusion": calibrated}, abs=1e-5)
     with pytest.raises(BadImage, match="blank"):
         model.score_image(np.zeros((32, 32), np.uint8))
+
+
+def test_macos_does_not_say_which_cores_a_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle(tmp_path)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert load_bundle(tmp_path).score_image(FILM).score.shape == (1, 2) and cores() == os.cpu_count()
 
 
 def test_changed_bytes_are_found_by_checksums_and_else_by_the_digest(tmp_path: Path) -> None:
