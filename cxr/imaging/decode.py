@@ -180,6 +180,8 @@ def read_file(path: str) -> bytes:
         if error.errno in _MACHINE_ERRORS:
             raise
         raise BadImage(f"cannot be opened: {str(error.strerror).lower()}") from None
+    except ValueError as error:  # a null byte in its name
+        raise BadImage(f"cannot be opened: {error}") from None
 
 
 def _check_png(content: bytes) -> bytes:

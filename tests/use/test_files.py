@@ -41,9 +41,9 @@ def test_every_file_has_a_row_with_scores_or_a_reason(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(good[0].read_bytes()[:200])
     Image.fromarray(np.full((32, 32), 7, np.uint8)).save(tmp_path / "blank.png")
     bad = {"notes.txt": "not an image", "empty.png": "is empty", "cut.png": "truncated", "blank.png": "blank",
-           "absent.png": "cannot be opened: no such file"}  # fmt: skip
+           "absent.png": "cannot be opened: no such file", "nul\0.png": "embedded null byte"}  # fmt: skip
     paths = [tmp_path / "notes.txt", good[0], tmp_path / "absent.png", *good[1:], tmp_path / "empty.png",
-             tmp_path / "cut.png", good[0], tmp_path / "blank.png"]  # fmt: skip
+             tmp_path / "cut.png", good[0], tmp_path / "blank.png", tmp_path / "nul\0.png"]  # fmt: skip
     assert score_files(model(), inputs(*paths), tmp_path / "out.parquet", batch_size=2) == len(bad)
     table = pd.read_parquet(tmp_path / "out.parquet")
     assert table["image"].tolist() == [path.name for path in paths]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr.data.attributes import attributes
 from cxr.data.catalog import parse_age
 from cxr.data.sources import cells
-from cxr.data.sources.images import files_below, find_images
+from cxr.data.sources.images import expanded, files_below, find_images
 from cxr.data.sources.roles import NAMES
 from cxr.data.sources.tabular import read_sheet
 from cxr.errors import CxrError, first_line
@@ -88,7 +88,7 @@ def _of_table(path: Path, root: str | None) -> Listed:
 
 def _files(names: Sequence[str], listed_in: Path, root: str | None) -> list[str]:
     if root is None:
-        return [str(listed_in.parent / Path(name).expanduser()) if name else "" for name in names]
+        return [str(listed_in.parent / expanded(name)) if name else "" for name in names]
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise CxrError(f"root={root} is not a folder; give the folder of the images")
