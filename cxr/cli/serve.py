@@ -12,6 +12,7 @@ from cxr.cli.program import Program
 from cxr.configuration.programs import Serve
 from cxr.errors import CxrError
 from cxr.files.reading import reason
+from cxr.processes.cores import cores
 from cxr.processes.stopping import Stopped
 from cxr.use.page.write import ServedPage, served_page
 
@@ -57,7 +58,7 @@ def serve(chosen: dict[str, Any]) -> None:
         ) from None
     from cxr.use.bundle import load_bundle
 
-    model = load_bundle(chosen["bundle"], chosen["digest"], threads=len(os.sched_getaffinity(0)))
+    model = load_bundle(chosen["bundle"], chosen["digest"], threads=cores())
     app = create_app(model, token, chosen["queue"], chosen["megabytes"], _page_of(Path(chosen["bundle"]), model.digest))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -25,9 +25,9 @@ from cxr.use.bundle import BUNDLE, forward_of, load_bundle
 from cxr.use.description import describe
 from cxr.use.maps import file_name
 from cxr.use.page.runtime import runtime
-from cxr.use.page.write import write_page
+from cxr.use.page.write import CARD, write_page
 
-CARD, VERIFY, PAGE = "MODEL_CARD.md", "verify.json", "page.html"
+VERIFY, PAGE = "verify.json", "page.html"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _PROVENANCE = ("split_fingerprint", "labels_sha256", "split", UNKNOWN)
 

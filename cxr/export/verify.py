@@ -139,8 +139,9 @@ def _outputs(model: Model, sample: Sample, size: int) -> dict[str, NDArray[np.fl
     for start in range(0, len(sample.views), size):
         scores = model.score_views(sample.views[start : start + size], sample.attributes[start : start + size])
         outputs = {"score": scores.score, "calibrated": scores.calibrated}
-        outputs |= {f"score of {member.name}": scores.members[k] for k, member in enumerate(model.system.members)}
-        outputs |= {f"maps of {member.name}": scores.maps[k] for k, member in enumerate(model.system.members)}
+        for k, member in enumerate(model.system.members):  # several may have the same name
+            outputs |= {f"score of {k + 1}-{member.name}": scores.members[k]}
+            outputs |= {f"maps of {k + 1}-{member.name}": scores.maps[k]}
         for name, values in outputs.items():
             if values is not None:
                 parts.setdefault(name, []).append(values)

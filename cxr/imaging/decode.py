@@ -180,6 +180,8 @@ def read_file(path: str) -> bytes:
         if error.errno in _MACHINE_ERRORS:
             raise
         raise BadImage(f"cannot be opened: {str(error.strerror).lower()}") from None
+    except ValueError as error:  # a null byte in its name
+        raise BadImage(f"cannot be opened: {error}") from None
 
 
 def _check_png(content: bytes) -> bytes:
@@ -215,16 +217,17 @@ def _equal_channels(colour: np.ndarray) -> bool:
 
 def _to_gray(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float64)
-        if not np.isfinite(values).all():
+        values = np.asarray(image)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise BadImage("damaged: a pixel is not a number")
-        shown, low, high = np.clip(np.rint(values), 0, 65535), values.min(), values.max()
-        if low < high and shown.std() < 257 * BLANK:  # such as floating-point pixels from 0 to 1
+        whole = np.rint(values) if values.dtype.kind == "f" else values
+        shown, low, high = np.clip(whole, 0, 65535).astype(np.uint16), float(values.min()), float(values.max())
+        if low < high and cv2.meanStdDev(shown)[1].item() < 257 * BLANK:  # such as floating-point pixels from 0 to 1
             raise BadImage(
                 f"blank: its pixels range from {low:g} to {high:g}, where black is 0 and white 65535; scale them, or "
                 "save it with 8 bits"
             )
-        return shown.astype(np.uint16), ()
+        return shown, ()
     if image.mode in _EIGHT_BIT_GRAY:
         return np.asarray(image.getchannel(0)), ()
     colour = np.asarray(image.convert("RGB"))

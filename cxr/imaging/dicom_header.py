@@ -1,6 +1,7 @@
 """The header of a DICOM file: its values as text and numbers, and what it says of a radiograph."""
 
 import logging
+import re
 import threading
 import warnings
 import zlib
@@ -41,6 +42,8 @@ class _Listener(logging.Handler):
 logging.getLogger("pydicom").addHandler(_Listener(logging.WARNING))
 
 _SPARE = 1 << 22  # bytes of a header
+_LONGEST = 200  # characters of an error of pydicom
+_BYTES = re.compile(r"\bb['\"].*")  # in such an error: part of the file, perhaps a name
 _RATIO = 100  # of the lengths of an inflated and a deflated image
 
 
@@ -85,7 +88,9 @@ def read_header(file: BinaryIO) -> Header:
 
 def as_bad_image(error: Exception) -> Exception:
     """What to raise for an exception of pydicom or a decoder, of which there are many kinds."""
-    return error if isinstance(error, BadImage | CxrError) else BadImage(f"damaged DICOM: {first_line(error)}")
+    if isinstance(error, BadImage | CxrError):
+        return error
+    return BadImage(f"damaged DICOM: {_BYTES.sub('...', first_line(error))[:_LONGEST]}")
 
 
 def read_dataset(file: BinaryIO, **options: Any) -> FileDataset:

@@ -12,6 +12,7 @@ from cxr.metrics.cells import probabilities
 from cxr.metrics.logistic import fit_logistic
 
 _Floats = NDArray[np.float64]
+METHODS = ("temperature", "platt")
 _EDGE = 2.0**-24  # a fit clips probabilities to this distance from 0 and 1; float32 rounds closer ones to 1
 
 
@@ -20,7 +21,7 @@ class Scaling:
     """New probabilities from old: expit(slope x logit(p) + intercept), for each finding.
 
     Attributes:
-        method: `temperature` or `platt`.
+        method: one of `METHODS`.
         findings: L names.
         slope: L numbers; the inverse of the temperature. The order of scores is kept where it is above 0.
         intercept: L numbers, all 0 for temperature.

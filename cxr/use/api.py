@@ -26,6 +26,7 @@ from starlette.exceptions import HTTPException
 from cxr.errors import CxrError
 from cxr.imaging.decode import gray_with_remarks
 from cxr.imaging.limits import BadImage, UnknownFormat
+from cxr.processes.cores import cores
 from cxr.use.description import describe
 from cxr.use.page.write import ServedPage
 from cxr.use.posted import MOST_FILES, Refused, read_form
@@ -66,7 +67,7 @@ def create_app(
 
     @app.middleware("http")
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        began, path = time.perf_counter(), request.url.path
+        began, path = time.perf_counter(), request.scope["path"]  # `request.url` is partly the client's header `Host`
         given = _token_of(request.headers.get("authorization", ""))
         if token is None or path in _OPEN or hmac.compare_digest(given, token.encode()):
             response = await answer(request)
@@ -167,7 +168,7 @@ class _Service:
 
     def __init__(self, model: Model, queue: int) -> None:
         self.model, self.queue = model, queue
-        self.pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=_lower_priority)
+        self.pool = ThreadPoolExecutor(cores(), initializer=_lower_priority)
         self.registry = CollectorRegistry()
         self.requests = Counter("cxr_requests", "Requests.", ["path", "status"], registry=self.registry)
         self.seconds = Histogram("cxr_request_seconds", "Seconds of requests.", ["path"], registry=self.registry)

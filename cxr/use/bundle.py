@@ -5,7 +5,6 @@ known operators only.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from hashlib import sha256
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from cxr.errors import CxrError, first_line
 from cxr.files.reading import open_regular
+from cxr.processes.cores import cores
 from cxr.use.description import read_system
 from cxr.use.graph import check_graph
 from cxr.use.scoring import Floats, Forward, Model, Outputs
@@ -100,7 +100,13 @@ def forward_of(
         if not fits or not ((score >= 0) & (score <= 1)).all():
             raise CxrError(f"{origin} returned no probabilities ({len(image)}, {findings}); export the run again")
         one_each = member.maps == "findings"
-        if maps is not None and (maps.ndim != 4 or len(maps) != len(image) or (one_each and maps.shape[1] != findings)):
+        if maps is not None and not (
+            maps.dtype == np.float32
+            and maps.ndim == 4
+            and len(maps) == len(image)
+            and maps.size
+            and (not one_each or maps.shape[1] == findings)
+        ):
             raise CxrError(f"{origin} returned maps of the shape {maps.shape}; export the run again")
         if pooled.dtype != np.float32 or pooled.shape != (len(image), features):
             raise CxrError(f"{origin} returned features of the shape {pooled.shape}; export the run again")
@@ -122,8 +128,8 @@ def open_session(content: bytes, origin: str, threads: int | None = None) -> Any
             "a bundle needs ONNX Runtime; run make setup EXTRAS=export, or pip install onnxruntime"
         ) from None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.log_severity_level = 4  # errors are raised; the log would have control characters of the bundle
+    options.intra_op_num_threads = threads or cores()
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads is None)))
     try:

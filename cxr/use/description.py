@@ -104,7 +104,10 @@ def _points(about: Any, findings: list[str], origin: str) -> dict[str, tuple[flo
         known = [value for value in thresholds.values() if value is not None]
         if not is_numbers(known, len(known)):
             raise _wrong(origin, "operating_points")
-    return {str(name): tuple(thresholds.values()) for name, thresholds in about.items()}
+    return {
+        str(name): tuple(None if value is None else float(value) for value in thresholds.values())
+        for name, thresholds in about.items()
+    }
 
 
 def _texts(about: Mapping[str, Any], key: str, origin: str, most: int) -> list[str]:

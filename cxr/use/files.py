@@ -1,6 +1,6 @@
 """Scores many image files into a table, a row for each, with several threads; finished parts survive a stop."""
 
-import os
+import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +20,8 @@ from cxr.errors import CxrError
 from cxr.files.reading import reason
 from cxr.files.writing import unwritable
 from cxr.imaging.decode import BadImage, gray_with_remarks, read_file
+from cxr.processes.cores import cores
+from cxr.use.description import describe
 from cxr.use.maps import write_maps
 from cxr.use.parts import Parts
 from cxr.use.scoring import Floats, Model, Scores, Views
@@ -96,8 +98,9 @@ def score_files(
             maps.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(maps, error) from error
-    plan = {"model": model.system.model, "digest": model.digest, "inputs": inputs.sha256(), "rows": ROWS}
-    workers = workers or len(os.sched_getaffinity(0))
+    system = sha256(json.dumps(describe(model.system)).encode()).hexdigest()  # with calibration and thresholds
+    plan = {"system": system, "digest": model.digest, "inputs": inputs.sha256(), "rows": ROWS}
+    workers = workers or cores()
     cv2.setNumThreads(0)
     with Parts(out, plan | {"maps": str(maps or "")}) as parts, ThreadPoolExecutor(workers) as pool:
         count = len(inputs.paths)

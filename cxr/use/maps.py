@@ -33,14 +33,16 @@ def write_maps(system: System, scores: Scores, views: Sequence[Views], names: Se
     Raises:
         CxrError: a picture cannot be written.
     """
+    ends = [f".{file_name(finding)}" for finding in system.findings]
+    if len(set(ends)) < len(ends):  # such as of Chinese names
+        ends = [f".{number + 1}{end}" for number, end in enumerate(ends)]
     for position, (member, maps) in enumerate(zip(system.members, scores.maps, strict=True)):
         if maps is None:
             continue
         below = folder / file_name(f"{position + 1}-{member.name}") if len(system.members) > 1 else folder
         for name, view, each in zip(names, views, maps, strict=True):
-            shown = dict(zip(system.findings, each, strict=True)) if member.maps == "findings" else {"": each.mean(0)}
-            for finding, attention in shown.items():
-                end = f".{file_name(finding)}" if finding else ""
+            shown = dict(zip(ends, each, strict=True)) if member.maps == "findings" else {"": each.mean(0)}
+            for end, attention in shown.items():
                 _write(below / f"{file_name(name)}{end}.png", overlay(view[position], attention))
 
 
@@ -58,7 +60,7 @@ def overlay(image: NDArray[np.uint8], attention: Floats) -> NDArray[np.uint8]:
 
 def file_name(text: str) -> str:
     """A text as the name of a file, without folders."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")[-_LONGEST:] or "-"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")[:_LONGEST] or "-"
 
 
 def _write(path: Path, picture: NDArray[np.uint8]) -> None:

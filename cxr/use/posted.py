@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from cxr.use.scoring import UNKNOWN, Floats
 
@@ -52,7 +53,7 @@ async def read_form(request: Request, megabytes: int, most_files: int) -> Posted
         most_files: the largest number of files.
 
     Raises:
-        Refused: the body is not such a form, is too large, or does not arrive in a minute.
+        Refused: the body is not such a form, is too large, or does not arrive whole in a minute.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise Refused(415, "the body must be a form (multipart/form-data) with the image as file")
@@ -63,6 +64,8 @@ async def read_form(request: Request, megabytes: int, most_files: int) -> Posted
             form = await parser.parse()
     except TimeoutError:
         raise Refused(408, f"the body did not arrive in {_SECONDS} s") from None
+    except ClientDisconnect:
+        raise Refused(400, "the body ended early") from None
     except MultiPartException as error:
         raise Refused(422, f"the form cannot be read: {error.message.rstrip('.')}") from None
     except (ValueError, AttributeError, TypeError):  # the parser does not expect every header

@@ -10,12 +10,13 @@ from scipy.special import expit, logit
 
 from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
-from cxr.metrics.scaling import Scaling
+from cxr.metrics.scaling import METHODS, Scaling
 from cxr.metrics.tree import at_most_parents
 from cxr.use.unusual import Detectors
 
 RULES = ("mean", "logit", "max", "vote")
 _EDGE = 1e-7  # scores are clipped to this distance from 0 and 1 before their logits are combined
+_LARGEST = 1e300  # absolute value of a number of a bundle
 _HALF = 0.5  # from this score on a member votes for a finding
 
 _Scores = NDArray[np.float32]
@@ -122,14 +123,15 @@ def read_scaling(about: Any, findings: Sequence[str], origin: str) -> Scaling:
     """
     names = ("method", "findings", "slope", "intercept", "identity")
     if isinstance(about, Mapping) and set(names) <= set(about) and about["findings"] == list(findings):
-        columns = (about["slope"], about["intercept"])
-        if all(is_numbers(column, len(findings)) for column in columns) and isinstance(about["identity"], list):
+        columns, method, identity = (about["slope"], about["intercept"]), about["method"], about["identity"]
+        known = method in METHODS and isinstance(identity, list) and all(name in findings for name in identity)
+        if known and all(is_numbers(column, len(findings)) for column in columns):
             slope, intercept = (tuple(map(float, column)) for column in columns)
-            return Scaling(str(about["method"]), tuple(findings), slope, intercept, tuple(map(str, about["identity"])))
+            return Scaling(method, tuple(findings), slope, intercept, tuple(identity))
     raise CxrError(f"{origin} has no calibration of the findings {', '.join(findings)}; write it again")
 
 
 def is_numbers(values: Any, length: int) -> bool:
     """Whether it is a list of this many finite numbers."""
     fine = isinstance(values, list) and len(values) == length
-    return fine and all(type(value) in (int, float) and np.isfinite(value) for value in values)
+    return fine and all(type(value) in (int, float) and abs(value) <= _LARGEST for value in values)

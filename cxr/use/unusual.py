@@ -134,19 +134,19 @@ def read_detectors(about: Any, origin: str) -> Detectors:
     """
     try:
         change = _numbers(about["change"], SIDE * SIDE + 1, len(CHANGES))
-        assert isinstance(about["stages"], list) and len(about["stages"]) <= _MOST_STAGES
+        _require(isinstance(about["stages"], list) and len(about["stages"]) <= _MOST_STAGES)
         pixels, stages = _gaussian(about["pixels"]), tuple(map(_gaussian, about["stages"]))
-        assert len(pixels.mean) == SIDE * SIDE
+        _require(len(pixels.mean) == SIDE * SIDE)
         thresholds = _numbers(about["thresholds"], len(VALUES))
         return Detectors(change, pixels, stages, thresholds, _numbers(about["false_alarms"]))
-    except (AssertionError, KeyError, TypeError, ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise CxrError(f"{origin} is damaged: detectors is not what export writes; export the run again") from None
 
 
 def _gaussian(about: Mapping[str, Any]) -> Gaussian:
     count, axes = len(about["mean"]), len(about["axes"])
     deviation, variance = _numbers(about["deviation"], count), _numbers(about["variance"], axes + 1)
-    assert axes < count and min(*deviation, *variance) > 0
+    _require(axes < count and min(*deviation, *variance) > 0)
     return Gaussian(
         _numbers(about["mean"], count), deviation, _numbers(about["axes"], axes, count) if axes else (), variance
     )
@@ -155,8 +155,13 @@ def _gaussian(about: Mapping[str, Any]) -> Gaussian:
 def _numbers(value: Any, *shape: int) -> Any:
     """Nested tuples of finite numbers in this shape."""
     array = np.array(value)
-    assert array.dtype.kind in "if" and array.shape == shape and (np.abs(array) < _LARGEST).all()
+    _require(array.dtype.kind in "if" and array.shape == shape and bool((np.abs(array) < _LARGEST).all()))
     return _tuples(array.tolist())
+
+
+def _require(holds: bool) -> None:  # python -O leaves assertions out
+    if not holds:
+        raise ValueError
 
 
 def _tuples(value: Any) -> Any:

@@ -33,8 +33,11 @@ def test_a_list_is_relative_to_itself_or_searched_below_the_root(folder: Path) -
     names, paths, _ = list_images(str(listed))
     assert names == ["films/b/2.png", "absent.png", "/x/y.png", "films/b/2.png"]
     assert paths == [str(folder / "b/2.png"), str(folder.parent / "absent.png"), "/x/y.png", str(folder / "b/2.png")]
-    listed.write_text("2\nabsent\n")
-    assert list_images(str(listed), str(folder))[1] == [str(folder / "b/2.png"), ""]
+    (folder / "~nobody.png").touch()
+    odd = ["~nobody.png", "/" + "x" * 5000, "a\0.png"]
+    listed.write_text("\n".join(["2", "absent", *odd]))
+    assert list_images(str(listed), str(folder))[1] == [f"{folder}/b/2.png", "", f"{folder}/~nobody.png", "", ""]
+    assert list_images(str(listed))[1][2:] == [f"{folder.parent}/~nobody.png", odd[1], f"{folder.parent}/{odd[2]}"]
 
 
 def test_a_table_may_have_age_sex_and_view(folder: Path) -> None:

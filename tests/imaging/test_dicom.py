@@ -364,6 +364,13 @@ def test_a_file_that_is_cut_short_is_not_called_one_without_pixels(length: int) 
         gray(encoded(film(RAMP))[:length])
 
 
+def test_an_error_does_not_repeat_the_file() -> None:
+    content = bytearray(encoded(film(RAMP)))
+    content[138:140] = b"\xff\x00"  # length of the first number
+    with pytest.raises(BadImage, match=r"^damaged DICOM: Expected total bytes .* Instead received \.\.\.$"):
+        gray(bytes(content))
+
+
 def test_a_blank_film_is_refused() -> None:
     with pytest.raises(BadImage, match="blank"):
         decode(encoded(film(np.full((64, 64), 2000, np.uint16), WindowCenter=60000, WindowWidth=9)), 32)

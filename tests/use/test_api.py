@@ -57,6 +57,22 @@ def test_an_image_gets_the_scores_of_the_model(client: TestClient) -> None:
     assert client.get("/v1/model").json()["findings"] == list(FINDINGS)
 
 
+def test_attributes_reach_the_networks_and_remarks_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def forward(image: np.ndarray, attributes: np.ndarray) -> Any:
+        seen.append(attributes[0].tolist())
+        return known.forwards[0](image, attributes)
+
+    known = model()
+    monkeypatch.setattr("cxr.use.api.gray_with_remarks", lambda content: (FILM[:8], ("a lateral view",)))
+    with TestClient(create_app(Model(known.system, (forward, known.forwards[1])))) as client:
+        for age, sex, view in (("40", "M", "AP"), ("7", "f", "pa")):
+            sent = client.post("/v1/predict", files={"file": PNG}, data={"age": age, "sex": sex, "view": view})
+            assert sent.json()["warnings"] == ["a lateral view", "has the aspect ratio 4.0"]
+    assert seen == [pytest.approx([0.4, 1, 0, 0, 1]), pytest.approx([0.07, 0, 1, 1, 0])]
+
+
 def test_a_bad_file_of_a_batch_leaves_the_others_alone(client: TestClient) -> None:
     files = [("file", (name, content)) for name, content in (("a", PNG), ("b", b"text"), ("c", PNG[:-9]), ("d", PNG))]
     images = client.post("/v1/predict/batch", files=files).json()["images"]
@@ -83,6 +99,7 @@ BLANK = cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1].tobytes()
         ({"files": {"file": PNG}, "data": {"age": "nan"}}, 422, "age='nan'"),
         ({"files": {"file": PNG}, "data": {"view": "lateral"}}, 422, "view='lateral' must be PA or AP"),
         ({"files": {"file": PNG}, "data": {"weight": "3"}}, 422, "'weight' is unknown"),
+        ({"files": {"file": PNG}, "data": {"age": ["3", "4"]}}, 422, "the field 'age' twice"),
         ({"files": {"file": b"\0" * 1_100_000}}, 413, "larger than 1 MB"),
         ({"content": iter([b"\0" * 300_000] * 2), "headers": {"content-type": "multipart/form-data; boundary=x"}},
          422, "the form cannot be read"),
@@ -105,6 +122,30 @@ def test_a_body_without_a_length_is_bounded(client: TestClient) -> None:
         headers={"content-type": "multipart/form-data; boundary=x"},
     )
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(("status", "goes"), [(400, True), (408, False)])
+def test_a_client_that_goes_away_or_waits_is_no_error_of_the_server(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, status: int, goes: bool
+) -> None:
+    monkeypatch.setattr("cxr.use.posted._SECONDS", 5 if goes else 0.05)
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    sent, answered = [{"type": "http.request", "body": head, "more_body": True}, {"type": "http.disconnect"}], []
+
+    async def receive() -> Any:
+        await asyncio.sleep(0 if goes or len(sent) == 2 else 20)
+        return sent.pop(0)
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/predict", "query_string": b"", "client": None, "server": None,
+        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+    }  # fmt: skip
+    asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+    assert answered[0]["status"] == status
+    assert client.get("/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("bodies", [300, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -151,6 +192,8 @@ def test_a_token_is_needed_for_all_but_health_and_documentation() -> None:
             assert client.post("/v1/predict", files={"file": PNG}, headers=headers).status_code == 401
             for path in ("/metrics", "/", "/page/network-0"):
                 assert client.get(path, headers=headers).status_code == 401
+        for host in ("x/docs?", "x/docs#", "x/healthz;"):  # some versions of Starlette begin the URL with it
+            assert client.get("/v1/model", headers={"host": host}).status_code == 401
         for scheme in ("Bearer", "bearer"):  # RFC 9110, section 11.1: in any case
             assert client.get("/v1/model", headers={"authorization": f"{scheme} {TOKEN}"}).status_code == 200
         assert client.get("/x", auth=("", TOKEN)).json()["error"] == "Not Found; GET /docs lists what there is"
@@ -231,16 +274,21 @@ async def _load(app: FastAPI, release: threading.Event) -> tuple[float, httpx.Re
 
 
 def test_nothing_of_an_image_is_logged_or_stored(
-    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     written = []
     monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", lambda self: written.append(self))
     caplog.set_level(logging.DEBUG)
-    noise = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (900, 900), np.uint8))[1].tobytes()
-    assert 700_000 < len(noise) < 900_000
-    for content in (noise, b"text"):
-        client.post("/v1/predict", files={"file": ("Doe^Jane.png", content)})
+    shades = np.random.default_rng(0).integers(0, 256, (1500, 1500), np.uint8)
+    shades[:750] //= 2
+    noise = cv2.imencode(".png", shades)[1].tobytes()
+    assert 1_200_000 < len(noise) < 3_000_000, "more than Starlette keeps in memory by default"
+    with TestClient(create_app(model(), megabytes=3)) as client:
+        for content, status in ((noise, 200), (b"text", 415)):
+            sent = client.post("/v1/predict", files={"file": ("Doe^Jane.png", content)})
+            assert sent.status_code == status
+            assert (sent.headers["cache-control"], sent.headers["x-content-type-options"]) == ("no-store", "nosniff")
     ours = [line for line in caplog.messages if "HTTP Request" not in line]  # of the client
     assert not [line for line in ours if "Doe" in line]
     assert written == [] and list(tmp_path.iterdir()) == []

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 from cxr.errors import CxrError
 from cxr.imaging.decode import BadImage
+from cxr.processes.cores import cores
 from cxr.use import load_bundle
-from tests.use.made import FINDINGS, bundle, network
+from cxr.use.bundle import forward_of
+from tests.use.made import FINDINGS, bundle, model, network
 
 FILM = np.random.default_rng(0).integers(40, 200, (32, 32), np.uint8)
 
@@ -41,6 +44,12 @@ def test_a_bundle_scores_an_image_a_file_and_an_array(tmp_path: Path) -> None:
     assert by_name == pytest.approx({"Mass": float(found.score[0, 0]), "Effusion": calibrated}, abs=1e-5)
     with pytest.raises(BadImage, match="blank"):
         model.score_image(np.zeros((32, 32), np.uint8))
+
+
+def test_macos_does_not_say_which_cores_a_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle(tmp_path)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert load_bundle(tmp_path).score_image(FILM).score.shape == (1, 2) and cores() == os.cpu_count()
 
 
 def test_changed_bytes_are_found_by_checksums_and_else_by_the_digest(tmp_path: Path) -> None:
@@ -73,19 +82,45 @@ def test_files_outside_the_folder_are_refused(tmp_path: Path, name: object) -> N
         load_bundle(tmp_path / "b")
 
 
+def without_maps() -> Any:
+    """A network whose maps have no position."""
+    model = network()
+    for node in model.graph.node:
+        node.input[:] = ["pixels" if name == "maps" else name for name in node.input]
+        node.output[:] = ["pixels" if name == "maps" else name for name in node.output]
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "none"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2]), "rows"))
+    model.graph.node.append(helper.make_node("Slice", ["pixels", "none", "none", "rows"], ["maps"]))
+    return model
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (network(gain=1.0), "returned no probabilities"),
         (network(("image", "attributes")), "has the inputs"),
         (network(size=9), "cannot be computed"),
+        (without_maps(), "returned maps of the shape"),
         (b"\x3a\x00", "is refused by ONNX Runtime"),
     ],
 )
-def test_networks_that_export_does_not_write_are_refused(tmp_path: Path, content: Any, said: str) -> None:
+def test_networks_that_export_does_not_write_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: Any, said: str
+) -> None:
     bundle(tmp_path, content if isinstance(content, bytes) else content.SerializeToString())
     with pytest.raises(CxrError, match=rf"0.onnx {said}"):
         load_bundle(tmp_path).score_image(FILM)
+    assert capfd.readouterr().err == "", "names in a network may have control characters"
+
+
+def test_features_and_thresholds_have_the_order_and_number_of_the_bundle(tmp_path: Path) -> None:
+    bundle(tmp_path, operating_points={"half": {"Effusion": 0.5, "Mass": 0.6}})
+    with pytest.raises(CxrError, match="operating_points is not what export writes"):
+        load_bundle(tmp_path)
+    member = model().system.members[0]
+    forward = forward_of(network().SerializeToString(), member, len(FINDINGS), "x", features=31)
+    with pytest.raises(CxrError, match=r"x returned features of the shape \(1, 32\)"):
+        forward(FILM[None, None, :8, :8], np.zeros((1, 5), np.float32))
 
 
 def test_missing_or_unreadable_files_are_said(tmp_path: Path) -> None:
@@ -103,7 +138,7 @@ def test_missing_or_unreadable_files_are_said(tmp_path: Path) -> None:
 
 
 SMALL = st.lists(st.integers(-2, 2), max_size=3) | st.dictionaries(st.text(max_size=2), st.none(), max_size=2)
-ODD = st.none() | st.booleans() | st.integers(-2, 5) | st.floats() | st.text(max_size=3) | SMALL
+ODD = st.none() | st.booleans() | st.integers(-2, 5) | st.just(10**400) | st.floats() | st.text(max_size=3) | SMALL
 KEYS = ["format", "name", "model", "findings", "parents", "members", "rule", "calibration", "operating_points", "files",
         "members/0", "members/0/preprocessing", "members/0/preprocessing/size", "members/0/attributes",
         "members/0/maps", "members/0/name", "members/0/sha256", "rule/kind", "rule/weights", "rule/weights/0",

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cxr.cli.predict import predict
 from cxr.errors import CxrError
 from cxr.use import files
 from cxr.use.files import Inputs, score_files
@@ -40,9 +41,9 @@ def test_every_file_has_a_row_with_scores_or_a_reason(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(good[0].read_bytes()[:200])
     Image.fromarray(np.full((32, 32), 7, np.uint8)).save(tmp_path / "blank.png")
     bad = {"notes.txt": "not an image", "empty.png": "is empty", "cut.png": "truncated", "blank.png": "blank",
-           "absent.png": "cannot be opened: no such file"}  # fmt: skip
+           "absent.png": "cannot be opened: no such file", "nul\0.png": "embedded null byte"}  # fmt: skip
     paths = [tmp_path / "notes.txt", good[0], tmp_path / "absent.png", *good[1:], tmp_path / "empty.png",
-             tmp_path / "cut.png", good[0], tmp_path / "blank.png"]  # fmt: skip
+             tmp_path / "cut.png", good[0], tmp_path / "blank.png", tmp_path / "nul\0.png"]  # fmt: skip
     assert score_files(model(), inputs(*paths), tmp_path / "out.parquet", batch_size=2) == len(bad)
     table = pd.read_parquet(tmp_path / "out.parquet")
     assert table["image"].tolist() == [path.name for path in paths]
@@ -87,6 +88,9 @@ def test_a_stopped_table_continues_after_its_finished_parts(tmp_path: Path, monk
     assert not out.exists() and seen == 6
     with pytest.raises(CxrError, match=r"out.parquet.parts holds parts of other images or of another model"):
         score_files(model(model="1" * 64), given, out)
+    with files.Parts(tmp_path / "held.csv", {}), pytest.raises(CxrError, match=r"another process is writing .*held"):
+        score_files(model(), given, tmp_path / "held.csv")
+    assert not list(tmp_path.rglob(".lock"))
     assert score_files(replace(model(), forwards=(failing, second)), given, out) == 0
     assert seen == 6 + 5, "three images were scored before"
     score_files(model(), given, whole)
@@ -122,6 +126,32 @@ def test_a_table_of_which_no_part_is_finished_starts_again(tmp_path: Path, monke
         score_files(model(), given, out, maps=tmp_path / "mine")
     assert score_files(model(model="1" * 64), given, out) == 0
     assert pd.read_csv(out, dtype=str)["model"].tolist() == ["1" * 64]
+
+
+def test_a_table_among_the_images_continues_without_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "z").mkdir()
+    film(tmp_path / "a.png")
+    film(tmp_path / "z" / "b.png")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    chosen = {"images": str(tmp_path), "root": None, "out": f"{tmp_path}/link/out.csv", "maps": f"{tmp_path}/z/maps",
+              "workers": 1, "batch_size": 1}  # fmt: skip
+    with monkeypatch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(files.Parts, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        predict(chosen, model)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1 and len(list(tmp_path.rglob("maps/1-a/*.png"))) == 2
+    predict(chosen, model)
+    assert pd.read_csv(tmp_path / "out.csv")["image"].tolist() == ["a.png", "z/b.png"]
+
+
+def test_parts_with_another_calibration_are_of_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, out = inputs(film(tmp_path / "a.png")), tmp_path / "out.csv"
+    with monkeypatch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(files.Parts, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        score_files(model(), given, out)
+    with pytest.raises(CxrError, match=r"holds parts of other images or of another model"):
+        score_files(model(points={"half": (0.5, 0.25)}), given, out)
 
 
 def test_an_existing_table_is_not_overwritten(tmp_path: Path) -> None:
@@ -170,6 +200,14 @@ def test_maps_are_drawn_over_the_image_and_stay_in_their_folder(tmp_path: Path) 
     assert drawn == ["maps/1-a/0000000-a.png", "maps/1-a/0000001-b.png"]
     picture = cv2.imread(str(tmp_path / drawn[0]))
     assert picture.shape == (8, 8, 3) and np.ptp(picture.astype(int), axis=2).max() > 20, "in colour"
+    long = Inputs(["x" * 300] * 2, [str(path)] * 2)
+    names = ("\u5fc3\u81df", "\u80ba\u708e")  # two characters each, which are not ASCII
+    each = model(findings=names, scaling=None, points={}, members=(
+        replace(model().system.members[0], maps="findings"), model().system.members[1]))  # fmt: skip
+    two = replace(each, forwards=(lambda *given: (*forward(*given)[:1], np.ones((2, 2, 2, 2)), None), second))
+    score_files(two, long, tmp_path / "long.csv", batch_size=2, maps=tmp_path / "two")
+    drawn = sorted(file.name for file in (tmp_path / "two").rglob("*.png"))
+    assert [name.replace("x", "") for name in drawn] == [f"000000{n}-.{k}.-.png" for n in (0, 1) for k in (1, 2)]
     alone = model(members=tuple(replace(member, maps="") for member in model().system.members))
     with pytest.raises(CxrError, match="made has no attention maps"):
         score_files(alone, given, tmp_path / "other.csv", maps=tmp_path / "maps")

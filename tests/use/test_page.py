@@ -12,8 +12,9 @@ import pytest
 
 import cxr.use.page.runtime as page_runtime
 from cxr.errors import CxrError
+from cxr.use import load_bundle
 from cxr.use.page.runtime import Runtime, fetch, runtime
-from cxr.use.page.write import write_page
+from cxr.use.page.write import served_page, write_page
 from tests.use.made import bundle
 
 FOLDER = Path(page_runtime.__file__).parent
@@ -121,3 +122,25 @@ def test_a_file_of_another_checksum_is_refused(tmp_path: Path, monkeypatch: pyte
     for load in (fetch, runtime):
         with pytest.raises(CxrError, match=r"ort.wasm.min.js is not that of onnxruntime-web@1.30.0; remove it"):
             load()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_page_of_a_bundle_from_anybody_shows_checked_files_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setattr("cxr.use.page.write.runtime", lambda: RUNTIME)
+    (tmp_path / "secret").write_text("of this machine")
+    auroc = {"Mass": {}, "Effusion": float("nan"), "x": 0.5}
+    bundle(tmp_path / "bundle", files={}, test=[1], val={"auroc": auroc})
+    card, about = tmp_path / "bundle" / "MODEL_CARD.md", tmp_path / "bundle" / "bundle.json"
+    about.write_bytes(about.read_text().encode(encoding))
+    card.unlink()
+    card.symlink_to(tmp_path / "secret")
+    page = served_page(tmp_path / "bundle", load_bundle(tmp_path / "bundle").digest)
+    assert "of this machine" not in page.html and '"auroc": {"split": "val", "values": {"x": 0.5}}' in page.html
+    card.unlink()
+    card.write_bytes(b"\xff")
+    bundle(tmp_path / "other", files={"MODEL_CARD.md": sha256(b"\xff").hexdigest()})
+    card.rename(tmp_path / "other" / "MODEL_CARD.md")
+    with pytest.raises(CxrError, match=r"MODEL_CARD.md cannot be read as text"):
+        served_page(tmp_path / "other", load_bundle(tmp_path / "other").digest)

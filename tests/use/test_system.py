@@ -24,7 +24,9 @@ def test_logits_are_weighted_with_an_intercept() -> None:
     product = np.exp(0.7) * odds[0] ** 0.2 * odds[1] ** 0.5 * odds[2] ** 0.3
     assert Rule("logit", WEIGHTS, (0.7, 0.0))(SCORES)[:, 0] == pytest.approx(product / (1 + product), abs=1e-6)
     certain = np.array([[[0.0, 1.0]]] * 3, np.float32)
-    assert np.isfinite(Rule("logit", WEIGHTS, (0.0, 0.0))(certain)).all()
+    assert Rule("logit", WEIGHTS, (0.0, 0.0))(certain)[0] == pytest.approx([1e-7, 1 - 1e-7], rel=1e-3)
+    assert Rule("logit", WEIGHTS, (0.0, 0.0))(certain)[0, 0] > 0, "scores of 0 and 1 are clipped"
+    assert Rule("mean", ((2.0, 0.0, 0.0), (-1.0, 0.0, 0.0)))(certain + 0.7)[0].tolist() == [1, 0]
 
 
 def test_the_largest_and_the_votes() -> None:
@@ -63,8 +65,10 @@ def test_without_a_calibration_there_are_no_calibrated_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"slope": [1.0]}, {"findings": ["Mass"]}, {"intercept": [float("nan"), 0.0]}, {"slope": ["1", 2.0]}]
-)
+    "changed",
+    [{"slope": [1.0]}, {"findings": ["Mass"]}, {"intercept": [float("nan"), 0.0]}, {"slope": ["1", 2.0]},
+     {"slope": [10**400, 1]}, {"method": "\ud800"}, {"method": ["platt"]}, {"identity": ["\ud800"]}],
+)  # fmt: skip
 def test_a_calibration_of_other_findings_is_refused(changed: dict[str, object]) -> None:
     scaling = model().system.scaling
     assert scaling is not None and read_scaling(scaling.as_plain(), FINDINGS, "x") == scaling

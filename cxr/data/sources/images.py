@@ -69,8 +69,9 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
     for name in others:
         spelled, inside = _spelled(name), inner[name]
         matches, moved = ([instances[name]], True) if name in instances else matched[name]
-        if not matches and spelled.startswith(("/", "~")) and (path := Path(spelled).expanduser()).is_file():
-            outside[name] = path
+        outer = expanded(spelled) if not matches and spelled.startswith(("/", "~")) else None
+        if outer is not None and os.path.isfile(outer):  # noqa: PTH113 - `Path.is_file` raises for long names
+            outside[name] = outer
             continue
         if len(matches) > 1:
             raise CxrError(
@@ -143,6 +144,11 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return groups
 
 
+def expanded(name: str) -> Path:
+    """A path in which `~` is the home folder; without such a user, `~name` is the name of a file."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - `Path.expanduser` raises then
+
+
 def _spelled(name: str) -> str:
     """A name with `/` between its parts and without `./` at its beginning."""
     name = name.replace("\\", "/") if "\\" in name else name
@@ -153,7 +159,7 @@ def _below(name: str, root: Path) -> str:
     """An absolute path as one below the root, if it is there; any other name as it is."""
     if not name.startswith(("/", "~")):
         return name
-    path = str(Path(name).expanduser())
+    path = str(expanded(name))
     for folder in {str(root.absolute()), str(root.resolve())}:
         if path.startswith(f"{folder}/"):
             return path.removeprefix(f"{folder}/")

@@ -1,6 +1,7 @@
 """Images to be scored: a folder, one file, a list of files, or a table with age, sex and view."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from cxr.data.attributes import attributes
 from cxr.data.catalog import parse_age
 from cxr.data.sources import cells
-from cxr.data.sources.images import files_below, find_images
+from cxr.data.sources.images import expanded, files_below, find_images
 from cxr.data.sources.roles import NAMES
 from cxr.data.sources.tabular import read_sheet
 from cxr.errors import CxrError, first_line
@@ -22,7 +23,7 @@ _LISTS = (".txt", ".lst", ".list")
 Listed = tuple[Sequence[str], Sequence[str], NDArray[np.float32] | None]
 
 
-def list_images(images: str, root: str | None = None) -> Listed:
+def list_images(images: str, root: str | None = None, without: Iterable[Path] = ()) -> Listed:
     """Finds the files of `images`.
 
     Args:
@@ -30,6 +31,7 @@ def list_images(images: str, root: str | None = None) -> Listed:
             line; a table with a column of images and perhaps age, sex and view; or one image file.
         root: folder below which the images of a list or table are found as those of a data set; by default their paths
             are relative to the folder of the list.
+        without: folders that are left out of a folder.
 
     Returns:
         Names (N,) as given, files (N,), empty where a name has none below `root`, and attributes (N, 5) of a table.
@@ -44,8 +46,9 @@ def list_images(images: str, root: str | None = None) -> Listed:
     if root is not None and (path.is_dir() or suffix not in (*_LISTS, *_TABLES)):
         raise CxrError(f"root={root} is for the images of a list or table, and images={images} is neither")
     if path.is_dir():
+        made = tuple(f"{os.path.relpath(os.path.realpath(folder), os.path.realpath(path))}/" for folder in without)
         try:
-            found = sorted(files_below(path))
+            found = sorted(name for name in files_below(path) if not name.startswith(made))
         except OSError as error:
             raise CxrError(f"images={images} cannot be searched: {first_line(error)}") from None
         listed: Listed = (found, [str(path / name) for name in found], None)
@@ -85,7 +88,7 @@ def _of_table(path: Path, root: str | None) -> Listed:
 
 def _files(names: Sequence[str], listed_in: Path, root: str | None) -> list[str]:
     if root is None:
-        return [str(listed_in.parent / Path(name).expanduser()) if name else "" for name in names]
+        return [str(listed_in.parent / expanded(name)) if name else "" for name in names]
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise CxrError(f"root={root} is not a folder; give the folder of the images")

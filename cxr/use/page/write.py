@@ -13,10 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cxr.files.reading import read_text
 from cxr.files.writing import write_text
 from cxr.use.page.runtime import Runtime, runtime
+from cxr.use.system import is_numbers
 
 PARTS = ("strings", "decode", "dicom", "levels", "resize", "unusual", "model", "viewer", "card", "app")
+CARD = "MODEL_CARD.md"
 _HERE = Path(__file__).parent
 _SHOWN = ("name", "findings", "parents", "members", "rule", "calibration", "operating_points")
 
@@ -59,10 +62,10 @@ def served_page(folder: Path, digest: str) -> ServedPage:
         digest: of the bundle.
 
     Raises:
-        CxrError: there is no ONNX Runtime Web.
+        CxrError: there is no ONNX Runtime Web, or the model card is not text.
         OSError: a file cannot be read.
     """
-    about, web = json.loads((folder / "bundle.json").read_text(encoding="utf-8")), runtime()
+    about, web = json.loads((folder / "bundle.json").read_bytes()), runtime()
     parts = _parts(folder, about, web)
     data = [f'<script type="text/plain" id="{name}" data-source="page/{name}"></script>' for name in parts]
     return ServedPage(_page(folder, about, digest, web, data, served=True), parts)
@@ -78,7 +81,6 @@ def _page(folder: Path, about: Mapping[str, Any], digest: str, runtime: Runtime,
     system["detectors"] = about.get("detectors")  # earlier bundles have none
     program = "\n".join(_part(f"{name}.js") for name in PARTS)
     style, script = _part("page.css"), runtime.script.decode()
-    card = folder / "MODEL_CARD.md"
     policy = {
         "default-src": "'none'",
         "script-src": f"{_digest(script)} {_digest(program)} blob: 'wasm-unsafe-eval'",
@@ -92,7 +94,7 @@ def _page(folder: Path, about: Mapping[str, Any], digest: str, runtime: Runtime,
         "title": html.escape(str(about["name"])),
         "style": style,
         "system": _json(system),
-        "card": _json(card.read_text(encoding="utf-8") if card.exists() else ""),
+        "card": _json(read_text(folder / CARD) if CARD in about["files"] else ""),  # no other file was checked
         "data": "\n".join(data),
         "runtime": script,
         "program": program,
@@ -102,12 +104,15 @@ def _page(folder: Path, about: Mapping[str, Any], digest: str, runtime: Runtime,
 
 
 def _auroc(about: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The AUROC of each finding on test, or else on validation."""
+    """The AUROC of each finding on test, or else on validation, where it is a number."""
     for split in ("test", "val"):
-        values = (about.get(split) or {}).get("auroc")
-        if values:
-            plain = {name: value["value"] if isinstance(value, Mapping) else value for name, value in values.items()}
-            return {"split": split, "values": plain}
+        metrics = about.get(split)
+        values = metrics.get("auroc") if isinstance(metrics, Mapping) else None
+        if isinstance(values, Mapping) and values:
+            plain = {
+                name: value.get("value") if isinstance(value, Mapping) else value for name, value in values.items()
+            }
+            return {"split": split, "values": {name: value for name, value in plain.items() if is_numbers([value], 1)}}
     return None
 
 
