@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from cxr.data.datamodule import Radiographs
-from cxr.errors import CxrError
+from cxr.errors import CxrError, counted
 from cxr.export.opened import Opened
 from cxr.metrics.auroc import auroc, macro
 from cxr.run.predictions import read_predictions
@@ -112,6 +112,18 @@ def verify(bundle: Model, opened: Opened, sample: Sample, folder: Path, limit: f
     return about | {"stored_predictions": _stored(opened, sample, reference["score"])}
 
 
+def differences(verified: Mapping[str, Any]) -> str:
+    """What `verify` found, as the end of a sentence; in 8 bits, attention maps and members differ more than scores."""
+    largest, images = verified["largest_difference"], f"on {counted(verified['images'], 'image')} of the run"
+    worst = max(largest.values())
+    if verified["limit"] is not None:
+        return f"differ from PyTorch by at most {worst:.1e} {images}"
+    return (
+        f"differ from PyTorch by at most {largest['score']:.1e} in scores and {worst:.1e} in any other output, such as "
+        f"attention maps, {images}"
+    )
+
+
 def check_int8(bundle: Model, opened: Opened, images: RunImages) -> dict[str, float]:
     """The macro AUROC of a bundle in 8 bits and of its run on all validation images.
 
@@ -136,11 +148,14 @@ def check_int8(bundle: Model, opened: Opened, images: RunImages) -> dict[str, fl
 
 def _outputs(model: Model, sample: Sample, size: int) -> dict[str, NDArray[np.float32]]:
     parts: dict[str, list[Floats]] = {}
+    names = [member.name for member in model.system.members]
+    if len(set(names)) < len(names):  # such as of runs/a/x and runs/b/x
+        names = [f"{number}-{name}" for number, name in enumerate(names, 1)]
     for start in range(0, len(sample.views), size):
         scores = model.score_views(sample.views[start : start + size], sample.attributes[start : start + size])
         outputs = {"score": scores.score, "calibrated": scores.calibrated}
-        outputs |= {f"score of {member.name}": scores.members[k] for k, member in enumerate(model.system.members)}
-        outputs |= {f"maps of {member.name}": scores.maps[k] for k, member in enumerate(model.system.members)}
+        outputs |= {f"score of {name}": scores.members[k] for k, name in enumerate(names)}
+        outputs |= {f"maps of {name}": scores.maps[k] for k, name in enumerate(names)}
         for name, values in outputs.items():
             if values is not None:
                 parts.setdefault(name, []).append(values)
