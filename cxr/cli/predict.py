@@ -35,15 +35,16 @@ def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     """
     from cxr.data.sources.inputs import list_images
     from cxr.use.files import Inputs, score_files
-    from cxr.use.parts import check_out
+    from cxr.use.parts import check_out, parts_of
 
     out = Path(chosen["out"]).expanduser()
     check_out(out)
-    inputs = Inputs(*list_images(chosen["images"], chosen["root"]))
+    maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
+    written = [parts_of(out)] if maps is None else [parts_of(out), maps]
+    inputs = Inputs(*list_images(chosen["images"], chosen["root"], written))
     model = open_model()
     workers = 0 if chosen["workers"] == "auto" else chosen["workers"]
     batch_size = (1 if model.digest else 8) if chosen["batch_size"] == "auto" else chosen["batch_size"]
-    maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
     refused = score_files(model, inputs, out, batch_size, workers, maps)
     result = f"{refused:,} of them could not be used; their rows have status refused and a reason"
     print(f"{out}: {counted(len(inputs.paths), 'file')}, {result if refused else 'all scored'}", flush=True)

@@ -35,7 +35,7 @@ class Parts:
     """
 
     def __init__(self, out: Path, plan: dict[str, Any]) -> None:
-        self.out, self.plan, self.folder = out, plan, out.with_name(f"{out.name}.parts")
+        self.out, self.plan, self.folder = out, plan, parts_of(out)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -101,6 +101,11 @@ def _read_part(path: Path) -> pa.Table:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise CxrError(f"{path} is damaged; remove it and run the same command again, which makes it anew") from error
+
+
+def parts_of(out: Path) -> Path:
+    """The folder of the finished parts of a table."""
+    return out.with_name(f"{out.name}.parts")
 
 
 def check_out(out: Path) -> None:

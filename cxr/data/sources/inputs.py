@@ -1,5 +1,6 @@
 """Images to be scored: a folder, one file, a list of files, or a table with age, sex and view."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ _LISTS = (".txt", ".lst", ".list")
 Listed = tuple[Sequence[str], Sequence[str], NDArray[np.float32] | None]
 
 
-def list_images(images: str, root: str | None = None) -> Listed:
+def list_images(images: str, root: str | None = None, written: Sequence[Path] = ()) -> Listed:
     """Finds the files of `images`.
 
     Args:
@@ -30,6 +31,7 @@ def list_images(images: str, root: str | None = None) -> Listed:
             line; a table with a column of images and perhaps age, sex and view; or one image file.
         root: folder below which the images of a list or table are found as those of a data set; by default their paths
             are relative to the folder of the list.
+        written: folders of the results, whose files are not listed; an earlier call may have left some.
 
     Returns:
         Names (N,) as given, files (N,), empty where a name has none below `root`, and attributes (N, 5) of a table.
@@ -45,7 +47,8 @@ def list_images(images: str, root: str | None = None) -> Listed:
         raise CxrError(f"root={root} is for the images of a list or table, and images={images} is neither")
     if path.is_dir():
         try:
-            found = sorted(files_below(path))
+            own = tuple(os.path.relpath(each.resolve(), path.resolve()) + os.sep for each in written)
+            found = sorted(name for name in files_below(path) if not name.startswith(own))
         except OSError as error:
             raise CxrError(f"images={images} cannot be searched: {first_line(error)}") from None
         listed: Listed = (found, [str(path / name) for name in found], None)
