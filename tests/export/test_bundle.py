@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,17 @@ def test_members_of_the_same_name_are_verified_each() -> None:
     found = verify._outputs(same, verify.Sample(["a"], [same.views(pixels)], np.array([UNKNOWN], np.float32)), 1)
     assert {"score of 1-x", "score of 2-x", "maps of 1-x"} <= set(found)
     assert not np.array_equal(found["score of 1-x"], found["score of 2-x"])
+
+
+@pytest.mark.parametrize(("name", "difference", "refused"), [("maps of a", 5e-5, False), ("maps of a", 2e-4, True),
+                                                             ("score", 5e-5, True)])  # fmt: skip
+def test_attention_maps_may_differ_by_more_than_scores(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, name: str, difference: float, refused: bool
+) -> None:
+    opened = open_run(str(runs["a"].path))
+    sample = verify.Sample([], [], np.zeros((0, 5), np.float32))
+    found = {"score": np.zeros((1, 3), np.float32), "maps of a": np.zeros((1, 1, 2, 2), np.float32)}
+    answers = iter([found] + [found | {name: found[name] + np.float32(difference)}] * 3)
+    monkeypatch.setattr(verify, "_outputs", lambda *arguments: next(answers))
+    with pytest.raises(CxrError, match=f"in {name}") if refused else nullcontext():
+        verify.verify(model(), opened, sample, runs.folder)
