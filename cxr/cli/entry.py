@@ -59,8 +59,8 @@ def cxr_use() -> None:
         run_with_bundle(sys.argv[1:])
     except CxrError as error:
         sys.exit(print_error(str(error)))
-    except (KeyboardInterrupt, Stopped):
-        sys.exit(print_error("interrupted; run the command again", INTERRUPTED))
+    except (KeyboardInterrupt, Stopped) as stopped:
+        sys.exit(print_error(*_ended(stopped, next(iter(sys.argv[1:]), ""))))
 
 
 def command_of(program: str) -> str:
@@ -150,10 +150,7 @@ def run(program: str, words: Sequence[str]) -> int:
             raise
         return print_error(str(error))
     except (KeyboardInterrupt, Stopped) as stopped:
-        code, message = REQUEUE, str(stopped)
-        if isinstance(stopped, KeyboardInterrupt):
-            resume = f"{command_of(program)} name=<run> resume=true resumes from the last checkpoint"
-            code, message = INTERRUPTED, f"interrupted; {resume if program == 'train' else 'run the command again'}"
+        message, code = _ended(stopped, program)
         for number in (signal.SIGINT, *SIGNALS):  # another signal ends the process at once, with the same code
             signal.signal(number, lambda *_: os._exit(code))
         _summarise(sweep, began)
@@ -164,6 +161,18 @@ def run(program: str, words: Sequence[str]) -> int:
         failures = [f"the sweep ended early: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"]
     failures += _summarise(sweep, began)
     return print_error("; ".join(failures)) if failures else 0
+
+
+def _ended(stopped: KeyboardInterrupt | Stopped, program: str) -> tuple[str, int]:
+    """What a signal ended and how to go on, and the exit code."""
+    again = {
+        "train": f"{command_of(program)} name=<run> resume=true resumes from the last checkpoint",
+        "predict": "the same command continues after the last finished part",
+    }.get(program, "run the command again")
+    if isinstance(stopped, KeyboardInterrupt):
+        return f"interrupted; {again}", INTERRUPTED
+    known = str(stopped) != f"stopped by {requests.received}"  # a message that already says how
+    return str(stopped) if known else f"{stopped}; {again}", REQUEUE
 
 
 def _run_with_hydra(program: str, arguments: list[str], composed: "DictConfig | None") -> list[str]:

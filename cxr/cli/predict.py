@@ -46,8 +46,8 @@ def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     workers = 0 if chosen["workers"] == "auto" else chosen["workers"]
     batch_size = (1 if model.digest else 8) if chosen["batch_size"] == "auto" else chosen["batch_size"]
     refused = score_files(model, inputs, out, batch_size, workers, maps)
-    why = "; their rows have status refused and a reason" if refused else ""
-    print(f"{out}: {counted(len(inputs.paths), 'file')}, {refused} of them could not be used{why}", flush=True)
+    result = f"{refused:,} of them could not be used; their rows have status refused and a reason"
+    print(f"{out}: {counted(len(inputs.paths), 'file')}, {result if refused else 'all scored'}", flush=True)
 
 
 def _model(chosen: dict[str, Any]) -> "Model":

@@ -17,7 +17,7 @@ from cxr.export.networks import Calibrated, to_onnx
 from cxr.export.opened import Opened, open_run
 from cxr.export.quantise import IMAGES as RANGES
 from cxr.export.quantise import quantise
-from cxr.export.verify import IMAGES, LIMIT, RunImages, check_int8, verify
+from cxr.export.verify import IMAGES, LIMIT, RunImages, check_int8, differences, verify
 from cxr.files.writing import replacing, staged, unwritable, write_text
 from cxr.run.ancestry import UNKNOWN
 from cxr.run.directory import versions
@@ -84,10 +84,7 @@ def export_bundle(options: Mapping[str, Any]) -> str:
             os.rename(folder, target)
     except OSError as error:
         raise unwritable(target, error) from error
-    worst = max(verified["largest_difference"].values())
-    print(
-        f"{target}: differs from the run by at most {worst:.1e} on {verified['images']} of its images; digest {digest}"
-    )
+    print(f"{target}: its networks {differences(verified)}; digest {digest}")
     if web is not None:
         page = (target / PAGE).read_bytes()
         print(

@@ -11,6 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from cxr.errors import counted
 from cxr.evaluation.tables import tables
 from cxr.export.opened import Opened
+from cxr.export.verify import differences
 from cxr.figures.tables import escaped
 from cxr.metrics.plain import interval_of
 from cxr.run.ancestry import unknown_note, unknown_of
@@ -147,7 +148,8 @@ def _limits(opened: Opened, about: Mapping[str, Any], verified: Mapping[str, Any
     scaling = opened.system.scaling
     calibrated = "There are no calibrated scores."
     if scaling is not None:
-        calibrated = f"Calibrated scores are by {scaling.method} scaling, fitted on the validation split."
+        method = scaling.method.replace("platt", "Platt")
+        calibrated = f"Calibrated scores are by {method} scaling, fitted on the validation split."
         if scaling.identity:
             calibrated += f" They equal the scores for: {', '.join(map(escaped, scaling.identity))}."
     absent, joins = _without_threshold(opened), any(member.attributes for member in opened.system.members)
@@ -165,21 +167,30 @@ def _limits(opened: Opened, about: Mapping[str, Any], verified: Mapping[str, Any
         "",
         "## Files",
         "",
-        f"The ONNX networks differ from PyTorch by at most {max(verified['largest_difference'].values()):.1e} on "
-        f"{counted(verified['images'], 'image')} of the run. Versions: "
+        f"The ONNX networks {differences(verified)}. {_int8(verified)}Versions: "
         + ", ".join(f"{name} {version}" for name, version in about["versions"].items())
         + ".",
         "",
     ]  # fmt: skip
 
 
+def _int8(verified: Mapping[str, Any]) -> str:
+    known = verified.get("validation_macro_auroc")
+    if known is None:
+        return ""
+    return (
+        "They have 8-bit weights and activations. The results above are those of the run, without 8 bits; the macro "
+        f"AUROC on validation is {known['bundle']:.4f} with 8 bits and {known['run']:.4f} without. "
+    )
+
+
 def _unusual(detectors: Mapping[str, Any] | None) -> str:
     if detectors is None:
         return "Unusual images are not detected: the run has too few images."
     return (
-        "`predict`, `serve` and the page warn of rotated, inverted, blurred and other unusual images, and of "
-        f"{detectors['false_alarms']:.1%} of the validation images. They do not find mirrored radiographs, and lateral "
-        "views only by a DICOM header."
+        "`predict`, `serve` and the page warn of rotated, inverted and other unusual images, and of "
+        f"{detectors['false_alarms']:.1%} of the validation images. They do not find mirrored radiographs. They find "
+        "blur and noise only with some networks, and lateral views only by a DICOM header."
     )
 
 

@@ -108,7 +108,10 @@ def open_run(path: str) -> Opened:
     for key, known in metrics["checkpoint_sha256"].items():
         member = Run(Path(str(key)))
         if not member.best.exists():
-            raise CxrError(f"{key}/checkpoints/best.ckpt is missing, and {path} was made from it; restore that run")
+            restore = "restore that run"
+            if not member.path.is_absolute():
+                restore += f", or start in the folder that has it, which {Path.cwd()} is not"
+            raise CxrError(f"{key}/checkpoints/best.ckpt is missing, and {path} was made from it; {restore}")
         loaded = load_network(member.best)
         if loaded.sha256 != known:
             raise CxrError(f"{key} has other weights than {path} was made from; make the ensemble again")

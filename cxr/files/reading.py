@@ -47,7 +47,9 @@ def read_text(path: Path | str, most: int = MOST_BYTES) -> str:
     with open_regular(path, most) as file:
         try:
             return file.read(most).decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise CxrError(f"{path} cannot be read as text: {reason(error)}; save it in UTF-8") from None
+        except OSError as error:
             raise CxrError(f"{path} cannot be read as text: {reason(error)}") from None
 
 

@@ -13,7 +13,7 @@ def check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise BadImage(f"damaged: it has {width}x{height} pixels")
     if width * height > MOST_PIXELS:
-        raise BadImage(f"too large: {width}x{height} pixels; the maximum is {MOST_PIXELS}")
+        raise BadImage(f"too large: {width}x{height} pixels; the maximum is {MOST_PIXELS:,} pixels")
 
 
 class UnknownFormat(BadImage):

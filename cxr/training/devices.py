@@ -91,9 +91,16 @@ def loader_processes(value: int | str, accelerator: str) -> int:
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device of a Lightning accelerator name, for use outside its Trainer; float32 is computed without TF32."""
+    """The device of a Lightning accelerator name, for use outside its Trainer; float32 is computed without TF32.
+
+    Raises:
+        CxrError: a GPU is requested and this machine has none.
+    """
     _exact_float32()
-    wants_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+    there = torch.cuda.is_available()
+    if accelerator in ("gpu", "cuda") and not there:
+        raise CxrError(f"accelerator={accelerator}, but this machine has no CUDA GPU; use accelerator=cpu")
+    wants_gpu = there and accelerator != "cpu"
     return torch.device("cuda", torch.cuda.current_device()) if wants_gpu else torch.device("cpu")
 
 

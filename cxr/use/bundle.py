@@ -148,6 +148,8 @@ def _checked(folder: Path, name: Any, checksum: Any, most: int) -> bytes:
 
 
 def _read(path: Path, most: int) -> bytes:
+    if path.parent.is_file():
+        raise CxrError(f"{path.parent} is a file; give the folder of the bundle")
     try:
         with open_regular(path, most) as file:
             return file.read()

@@ -42,7 +42,8 @@ class Parts:
         check_out(self.out)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(locked(self.folder / _LOCK, f"another process is writing {self.folder}"))
+            said = f"another process is writing {self.folder}; wait for it, or choose another out="
+            self._stack.enter_context(locked(self.folder / _LOCK, said))
         except OSError as error:
             raise unwritable(self.folder, error) from error
         try:

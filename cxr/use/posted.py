@@ -31,6 +31,15 @@ class Refused(Exception):
         self.status, self.reason = status, reason
 
 
+class _Parser(MultiPartParser):
+    """A parser that knows whether the form ended, since a body that was cut off is no error to its base."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
 @dataclass(frozen=True)
 class Posted:
     """A form.
@@ -57,19 +66,22 @@ async def read_form(request: Request, megabytes: int, most_files: int) -> Posted
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise Refused(415, "the body must be a form (multipart/form-data) with the image as file")
-    parser = MultiPartParser(request.headers, _bounded(request, megabytes), max_files=MOST_FILES, max_fields=3)
+    parser = _Parser(request.headers, _bounded(request, megabytes), max_files=MOST_FILES, max_fields=3)
     parser.spool_max_size = megabytes * 1_000_000 + 1  # never on disk
     try:
         async with asyncio.timeout(_SECONDS):
             form = await parser.parse()
     except TimeoutError:
         raise Refused(408, f"the body did not arrive in {_SECONDS} s") from None
-    except ClientDisconnect:
-        raise Refused(400, "the body ended early") from None
+    except ClientDisconnect:  # nobody reads this answer
+        raise Refused(400, "the body is incomplete, since the connection was closed") from None
     except MultiPartException as error:
         raise Refused(422, f"the form cannot be read: {error.message.rstrip('.')}") from None
     except (ValueError, AttributeError, TypeError):  # the parser does not expect every header
         raise Refused(422, "the form cannot be read: its headers are damaged") from None
+    if not parser.ended:
+        await form.close()
+        raise Refused(422, "the form cannot be read: it is cut off before its last boundary; send the whole body")
     files, fields = list[bytes](), dict[str, str]()
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import cxr
+from cxr.cli import entry
+from cxr.processes.stopping import REQUEUE, Stopped, requests
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = (
@@ -119,3 +121,22 @@ def test_the_shell_completes_programs_and_their_options(
 
 def test_completion_is_installed_for_the_console_script(call: Any) -> None:
     assert call("--shell-completion", "install=bash").out.strip().endswith("hydra_bash_completion cxr")
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "sentence"),
+    [
+        ("predict", Stopped, "stopped by SIGTERM; the same command continues after the last finished part"),
+        ("export", Stopped, "stopped by SIGTERM; run the command again"),
+        ("train", Stopped, "stopped by SIGTERM; "),
+        ("predict", KeyboardInterrupt, "interrupted; the same command continues after the last finished part"),
+    ],
+)
+def test_what_a_signal_ended_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, program: str, kind: type[KeyboardInterrupt | Stopped], sentence: str
+) -> None:
+    monkeypatch.setattr(requests, "received", "SIGTERM")
+    said, code = entry._ended(kind("stopped by SIGTERM"), program)
+    assert said.startswith(sentence) and code == (REQUEUE if kind is Stopped else entry.INTERRUPTED)
+    known = "stopped by SIGTERM after step 3: it resumes"
+    assert entry._ended(Stopped(known), "train")[0] == known

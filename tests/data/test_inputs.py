@@ -21,6 +21,10 @@ def test_a_folder_gives_every_file_below_it_in_order(folder: Path) -> None:
     names, paths, attributes = list_images(str(folder))
     assert list(names) == ["a.txt", "b/1.png", "b/2.png"] and attributes is None
     assert list(paths) == [str(folder / name) for name in names]
+    for left in ("scores.csv.parts/plan.json", "b/maps/0.png"):  # of an interrupted call
+        (folder / left).parent.mkdir()
+        (folder / left).touch()
+    assert list_images(str(folder), None, [folder / "scores.csv.parts", folder / "b" / "maps"])[0] == names
 
 
 def test_one_file(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,14 @@ from cxr.export.detectors import fit_detectors
 from cxr.export.opened import open_run
 from cxr.export.verify import RunImages
 from cxr.imaging.decode import read_gray
+from cxr.imaging.preprocessing import Preprocessing
 from cxr.run.directory import Run
 from cxr.run.predictions import read_predictions
 from cxr.use import load_bundle
+from cxr.use.scoring import UNKNOWN
+from cxr.use.system import Member
 from tests.export.conftest import Runs
+from tests.use.made import model
 
 DATA = {name: None for name in ("root", "file", "roles", "train_list", "val_list", "test_list")} | {"test_lists": {}}
 
@@ -117,7 +122,7 @@ def check_card(card: str, runs: Runs) -> None:
         "type": "roc_auc", "name": "macro_auroc", "value": round(value, 4)
     }  # fmt: skip
     assert f"{value:.4f}" in body and body.count("**The author must fill this in:**") == 3
-    for words in ("## Intended use", "not a medical device", "test: 30 images", "operating points", "platt scaling",
+    for words in ("## Intended use", "not a medical device", "test: 30 images", "operating points", "Platt scaling",
                   "val/macro_auroc", "seed 0", "Effusion"):  # fmt: skip
         assert words in body, words
 
@@ -190,7 +195,31 @@ def test_eight_bits_are_refused_if_they_cost_accuracy(
     assert verified["limit"] is None and set(verified["validation_macro_auroc"]) == {"run", "bundle"}
     metrics = runs["a"].metrics()["val"]
     assert verified["validation_macro_auroc"]["run"] == pytest.approx(metrics["macro_auroc"], abs=1e-6)
+    said, score = (tmp_path / "bundle" / "MODEL_CARD.md").read_text(), verified["largest_difference"]["score"]
+    assert f"by at most {score:.1e} in scores" in said and "They have 8-bit weights and activations." in said
     monkeypatch.setattr(verify, "MOST_LOST", -1)
     with pytest.raises(CxrError, match=r"int8=true lowers the validation macro AUROC of .* export it without int8"):
         export_bundle(given | {"out": str(tmp_path / "other")})
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_members_of_the_same_name_are_verified_each() -> None:
+    same = model(members=(Member("x", Preprocessing(8, 16), maps="heads"), Member("x", Preprocessing(4, 8))))
+    pixels = np.arange(1024, dtype=np.uint8).reshape(32, 32)
+    found = verify._outputs(same, verify.Sample(["a"], [same.views(pixels)], np.array([UNKNOWN], np.float32)), 1)
+    assert {"score of 1-x", "score of 2-x", "maps of 1-x"} <= set(found)
+    assert not np.array_equal(found["score of 1-x"], found["score of 2-x"])
+
+
+@pytest.mark.parametrize(("name", "difference", "refused"), [("maps of a", 5e-5, False), ("maps of a", 2e-4, True),
+                                                             ("score", 5e-5, True)])  # fmt: skip
+def test_attention_maps_may_differ_by_more_than_scores(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, name: str, difference: float, refused: bool
+) -> None:
+    opened = open_run(str(runs["a"].path))
+    sample = verify.Sample([], [], np.zeros((0, 5), np.float32))
+    found = {"score": np.zeros((1, 3), np.float32), "maps of a": np.zeros((1, 1, 2, 2), np.float32)}
+    answers = iter([found] + [found | {name: found[name] + np.float32(difference)}] * 3)
+    monkeypatch.setattr(verify, "_outputs", lambda *arguments: next(answers))
+    with pytest.raises(CxrError, match=f"in {name}") if refused else nullcontext():
+        verify.verify(model(), opened, sample, runs.folder)

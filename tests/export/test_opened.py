@@ -95,6 +95,9 @@ def test_an_ensemble_is_refused_without_the_members_that_made_it(runs: Runs, tmp
     run.metrics_path.write_text(json.dumps(metrics).replace("/runs/b", "/runs/gone"))
     with pytest.raises(CxrError, match=r"gone/checkpoints/best.ckpt is missing, and .*weighted was made from it"):
         open_run(str(run.path))
+    run.metrics_path.write_text(json.dumps(metrics | {"checkpoint_sha256": {"runs/gone": "0"}}))
+    with pytest.raises(CxrError, match=r"restore that run, or start in the folder that has it"):
+        open_run(str(run.path))
     run.metrics_path.write_text(json.dumps(metrics | {"weights": {}}))
     with pytest.raises(CxrError, match=r"metrics.json lacks weights of 'Effusion'"):
         open_run(str(run.path))

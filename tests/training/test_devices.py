@@ -69,14 +69,19 @@ def test_devices_that_the_machine_lacks_are_refused(
 
 @pytest.mark.parametrize(
     ("accelerator", "gpus", "device"),
-    [("gpu", 1, "cuda:0"), ("cuda", 1, "cuda:0"), ("auto", 1, "cuda:0"), ("cpu", 1, "cpu"), ("auto", 0, "cpu"),
-     ("gpu", 0, "cpu")],
+    [("gpu", 1, "cuda:0"), ("cuda", 1, "cuda:0"), ("auto", 1, "cuda:0"), ("cpu", 1, "cpu"), ("auto", 0, "cpu")],
 )  # fmt: skip
 def test_work_outside_the_trainer_runs_on_the_device_of_its_accelerator(
     monkeypatch: pytest.MonkeyPatch, accelerator: str, gpus: int, device: str
 ) -> None:
     machine(monkeypatch, gpus)
     assert device_of(accelerator) == torch.device(device)
+
+
+def test_a_gpu_that_the_machine_lacks_is_not_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, 0)
+    with pytest.raises(CxrError, match="accelerator=gpu, but this machine has no CUDA GPU; use accelerator=cpu"):
+        device_of("gpu")
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ def test_a_bad_file_of_a_batch_leaves_the_others_alone(client: TestClient) -> No
     assert 'cxr_requests_total{path="/v1/predict/batch",status="200"} 1.0' in counted
 
 
+HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+FORM = {"content-type": "multipart/form-data; boundary=x"}
 BLANK = cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1].tobytes()
 
 
@@ -104,6 +106,8 @@ BLANK = cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1].tobytes()
         ({"content": iter([b"\0" * 300_000] * 2), "headers": {"content-type": "multipart/form-data; boundary=x"}},
          422, "the form cannot be read"),
         ({"content": b"", "headers": {"content-type": "multipart/form-data"}}, 422, "the form cannot be read"),
+        ({"content": HEAD + PNG, "headers": FORM}, 422, "cut off before its last boundary"),
+        ({"content": HEAD + PNG + b"\r\n" + HEAD + PNG, "headers": FORM}, 422, "cut off before its last boundary"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_in_one_sentence(
@@ -115,12 +119,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(
 
 
 def test_a_body_without_a_length_is_bounded(client: TestClient) -> None:
-    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    answer = client.post(
-        "/v1/predict",
-        content=iter([head, *[b"\0" * 300_000] * 4]),
-        headers={"content-type": "multipart/form-data; boundary=x"},
-    )
+    answer = client.post("/v1/predict", content=iter([HEAD, *[b"\0" * 300_000] * 4]), headers=FORM)
     assert answer.status_code == 413
 
 

@@ -127,6 +127,8 @@ def test_missing_or_unreadable_files_are_said(tmp_path: Path) -> None:
     with pytest.raises(CxrError, match=r"bundle.json is missing; is .* a bundle that export wrote"):
         load_bundle(tmp_path)
     bundle(tmp_path)
+    with pytest.raises(CxrError, match=r"bundle.json is a file; give the folder of the bundle"):
+        load_bundle(tmp_path / "bundle.json")
     (tmp_path / "1.onnx").unlink()
     with pytest.raises(CxrError, match=r"1.onnx is missing"):
         load_bundle(tmp_path)

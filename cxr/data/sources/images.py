@@ -75,7 +75,7 @@ def find_images(names: pd.Series, root: Path, origin: str) -> Found:
             continue
         if len(matches) > 1:
             raise CxrError(
-                f"{origin} names the image {name!r}, and {len(matches)} files below data.root={root} have that name: "
+                f"{origin} names the image {name!r}, and {len(matches)} files below {root} have that name: "
                 f"{some(sorted(matches))}; write it with its folder and suffix"
             )
         if moved:
