@@ -238,12 +238,9 @@ def load(work: Callable[[], object]) -> float:
 def page_of(folder: str, paths: list[str]) -> Path:
     """The page of MobileNet, 224 px, in float32."""
     network = network_of("mobilenet", 224, paths)
-    about = describe(network.model(network.forward).system)
-    about["members"][0]["file"] = "mobilenet.onnx"
-    (Path(folder) / "mobilenet.onnx").write_bytes(network.onnx())
-    (Path(folder) / "MODEL_CARD.md").write_text("# mobilenet\n")
-    write_page(Path(folder) / "page.html", about, "", runtime())
-    return Path(folder) / "page.html"
+    bundle = write_bundle(Path(folder) / "bundle", network, network.onnx())
+    write_page(bundle / "page.html", json.loads((bundle / "bundle.json").read_text()), "", runtime())
+    return bundle / "page.html"
 
 
 def page_size(paths: list[str]) -> None:
