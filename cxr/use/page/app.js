@@ -74,13 +74,14 @@ async function score() {
 
 function showScoresAndStatus() {
   showScores();
+  const known = [...SYSTEM.findings.keys()].filter((k) => threshold(k) !== null);
   say(
     text("scored", {
       file: state.name,
       count: shown().length,
       finding: readable(SYSTEM.findings[highest()]),
       value: percent(shown()[highest()]),
-      above: SYSTEM.findings.filter((_, k) => isAbove(k)).length,
+      reached: known.length ? text("reached", { count: known.filter(isAbove).length }) : "",
       warnings: state.scores.warnings.length ? text("warned", { warnings: state.scores.warnings.join("; ") }) : "",
     }),
     state.scores.warnings.length > 0,
