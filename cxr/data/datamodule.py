@@ -3,6 +3,7 @@
 import mmap
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -112,11 +113,7 @@ class Radiographs(Dataset[Batch]):
         if self._images is None or self._file is None:
             self._file = Path(self.array_path).open("rb")  # noqa: SIM115  # as long as the map
             self._images = open_array(Path(self.array_path), self.shape)
-        if _stamp(os.fstat(self._file.fileno())) != self._stamp:
-            raise CxrError(
-                f"{self.array_path} has changed while it was read; python -m cxr cache verify=true with the same data "
-                "options lists the images"
-            )
+        _check_unchanged(self.array_path, self._file.fileno(), self._stamp)
         return self._images
 
     def batch(self, positions: NDArray[np.int64]) -> Batch:
@@ -145,6 +142,14 @@ class Radiographs(Dataset[Batch]):
 def _stamp(file: os.stat_result) -> tuple[int, int]:
     """A value that changes with the file's content."""
     return file.st_size, file.st_mtime_ns
+
+
+def _check_unchanged(path: str, opened: str | int, stamp: tuple[int, int]) -> None:
+    if _stamp(os.stat(opened)) != stamp:
+        raise CxrError(
+            f"{path} has changed while it was read; python -m cxr cache verify=true with the same data options lists "
+            "the images"
+        )
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,13 @@ class RadiographData(pl.LightningDataModule):
         self.catalog, self.cache, self.preprocessing = catalog, cache, preprocessing
         self.settings, self.augmentation = settings, augmentation
         self.order, self.start, self.partners = order or Shuffled(), start, partners
+        self._stamp = _stamp(os.stat(cache.array_path))
+
+    def check_cache(self) -> None:
+        """Raises CxrError if the cache's images have changed; a process that reads a truncated map gets a bus error."""
+        path = str(self.cache.array_path)
+        with suppress(OSError):  # a file that is gone can still be read by those that opened it
+            _check_unchanged(path, path, self._stamp)
 
     def dataset(self, split: str, augmentation: Augmentation | None = None) -> Radiographs:
         """The images of one split; training uses soft targets if the catalog has them."""

@@ -31,6 +31,9 @@ def serve_parent(worker: int) -> None:
         worker: its number, passed by PyTorch.
     """
     die_with_parent()
+    sys.excepthook = lambda *_: (
+        None
+    )  # of threads that send batches, when the parent goes; other errors go to the parent
     for number in (signal.SIGINT, *SIGNALS):
         signal.signal(number, signal.SIG_IGN)
 

@@ -141,6 +141,7 @@ def work(parts: Parts, restored: Restored | None) -> None:
         raise KeyboardInterrupt from None
     except (RuntimeError, OSError, CxrError) as error:
         run.check_there(config)
+        data.check_cache()
         raise readable_error(error, run) from error
 
 
