@@ -33,13 +33,14 @@ def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     Raises:
         CxrError: the files or the model cannot be read, or the table cannot be written.
     """
+    from cxr.data.sources.images import expanded
     from cxr.data.sources.inputs import list_images
     from cxr.use.files import Inputs, score_files
     from cxr.use.parts import check_out, folder_of
 
-    out = Path(chosen["out"]).expanduser()
+    out = expanded(chosen["out"])
     check_out(out)
-    maps = None if chosen["maps"] is None else Path(chosen["maps"]).expanduser()
+    maps = None if chosen["maps"] is None else expanded(chosen["maps"])
     own = [folder_of(out)] if maps is None else [folder_of(out), maps]  # of a call that was stopped
     inputs = Inputs(*list_images(chosen["images"], chosen["root"], own))
     model = open_model()

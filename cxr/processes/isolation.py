@@ -31,9 +31,7 @@ def serve_parent(worker: int) -> None:
         worker: its number, passed by PyTorch.
     """
     die_with_parent()
-    sys.excepthook = lambda *_: (
-        None
-    )  # of threads that send batches, when the parent goes; other errors go to the parent
+    sys.excepthook = lambda *_: None  # of threads that send batches, when the parent goes; others go to the parent
     for number in (signal.SIGINT, *SIGNALS):
         signal.signal(number, signal.SIG_IGN)
 

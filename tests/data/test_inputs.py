@@ -68,3 +68,10 @@ def test_what_cannot_be_listed_is_said(folder: Path, name: str, root: str | None
     (folder.parent / "list.txt").write_text("a.png\n")
     with pytest.raises(CxrError, match=said):
         list_images(str(folder.parent / name), root and str(folder.parent / root))
+
+
+def test_a_home_folder_of_nobody_is_a_path(folder: Path) -> None:
+    with pytest.raises(CxrError, match="~nobody"):
+        list_images("~nobody/films")
+    with pytest.raises(CxrError, match="root=~nobody is not a folder"):
+        list_images(str(folder / "a.txt"), "~nobody")

@@ -39,7 +39,7 @@ def list_images(images: str, root: str | None = None, without: Iterable[Path] = 
     Raises:
         CxrError: `images` does not exist, is empty, or is a table without a column of images.
     """
-    path = Path(images).expanduser()
+    path = expanded(images)
     if not path.exists():
         raise CxrError(f"images={images} does not exist; give a folder, an image, a list (.txt) or a table (.csv)")
     suffix = path.suffix.lower()
@@ -89,7 +89,7 @@ def _of_table(path: Path, root: str | None) -> Listed:
 def _files(names: Sequence[str], listed_in: Path, root: str | None) -> list[str]:
     if root is None:
         return [str(listed_in.parent / expanded(name)) if name else "" for name in names]
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     if not folder.is_dir():
         raise CxrError(f"root={root} is not a folder; give the folder of the images")
     return [str(path) for path in find_images(pd.Series(names, dtype=object), folder, str(listed_in)).paths]
