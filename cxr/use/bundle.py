@@ -5,6 +5,7 @@ known operators only.
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from hashlib import sha256
@@ -42,7 +43,7 @@ def load_bundle(path: str | Path, digest: str | None = None, threads: int | None
         CxrError: ONNX Runtime is not installed; a file is missing, too long or has another checksum; `digest` differs;
             or a network is not of the kind that export writes.
     """
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises if there is no such user
     text = _read(folder / BUNDLE, _MOST_TEXT)
     found = sha256(text).hexdigest()
     if digest is not None and digest.strip().lower() != found:
