@@ -27,7 +27,7 @@ PROGRAMS = {
     "compare": ("runs=a",),
 }
 DATA = ("data=nih", "data.root=nowhere")
-OPEN = {"backbone": {"_target_", "name", "mean", "std"}, "optimizer": {"_target_", "_partial_", "fused"},
+OPEN = {"backbone": {"_target_", "name", "mean", "std"}, "optimizer": {"_target_", "_partial_"},
         "early_stopping": {"_target_"}}  # fmt: skip  # of their classes
 
 
