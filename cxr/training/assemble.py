@@ -114,7 +114,7 @@ def assemble(
     augmentation, order = build_augmentation(config)
     mix = build_mixing(config)
     check_frozen(config)
-    optimizer, scheduler = _optimizers(config, devices)
+    optimizer, scheduler = _optimizers(config)
     batches = accumulation(config, devices.count) * devices.count
     pl.seed_everything(int(config["seed"]), verbose=False)
     backbone = _backbone_without_weights(config, restored)
@@ -244,10 +244,9 @@ def _as_plain(ancestry: Ancestry) -> dict[str, Any]:
     return hashes | {"unknown": list(ancestry.unknown)}
 
 
-def _optimizers(config: Mapping[str, Any], devices: Devices) -> tuple[OptimizerFactory, SchedulerFactory | None]:
+def _optimizers(config: Mapping[str, Any]) -> tuple[OptimizerFactory, SchedulerFactory | None]:
     """The factories of optimizer and scheduler, called once to check their arguments."""
-    scaled = devices.precision in ("16", "16-mixed")
-    optimizer, scheduler = build_optimizer(config, scaled), build(config["scheduler"])
+    optimizer, scheduler = build_optimizer(config), build(config["scheduler"])
     try:
         scheduler(optimizer([nn.Parameter(torch.zeros(1))]), 1)
     except (TypeError, ValueError) as error:

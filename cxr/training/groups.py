@@ -15,15 +15,9 @@ from cxr.task.base import OptimizerFactory
 _NET, _CLASSIFIER = "backbone.", "head.weight"
 
 
-def build_optimizer(config: Mapping[str, Any], scaled: bool = False) -> OptimizerFactory:
-    """The optimizer of a resolved configuration, without its groups; see `with_groups`.
-
-    Args:
-        scaled: gradients are scaled, as in 16-mixed precision. A fused optimizer would unscale them itself, after they
-            were clipped.
-    """
-    apart = ("groups", "fused") if scaled else ("groups",)
-    made: OptimizerFactory = build({key: value for key, value in config["optimizer"].items() if key not in apart})
+def build_optimizer(config: Mapping[str, Any]) -> OptimizerFactory:
+    """The optimizer of a resolved configuration, without its groups; see `with_groups`."""
+    made: OptimizerFactory = build({key: value for key, value in config["optimizer"].items() if key != "groups"})
     return made
 
 

@@ -91,10 +91,3 @@ def test_frozen_parts_are_in_no_group() -> None:
     layer = network.head.layers[1]
     assert [group["params"] for group in optimizer.param_groups] == [[layer.weight], [layer.bias]]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0]
-
-
-def test_gradients_that_are_scaled_have_no_fused_optimizer() -> None:
-    """Lightning clips before a fused optimizer unscales, and refuses to."""
-    config, parameters = composed("optimizer=adam"), [torch.nn.Parameter(torch.zeros(1))]
-    fused = [build_optimizer(config, scaled)(parameters).defaults["fused"] for scaled in (False, True)]
-    assert fused == [True, None]
