@@ -42,6 +42,8 @@ def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     check_out(out)
     maps = None if chosen["maps"] is None else expanded(chosen["maps"])
     own = [folder_of(out)] if maps is None else [folder_of(out), maps]  # of a call that was stopped
+    if maps is not None and maps.is_dir() and any(maps.iterdir()) and not folder_of(out).exists():
+        raise CxrError(f"maps={maps} has files, and pictures might replace them; choose a new or empty folder")
     inputs = Inputs(*list_images(chosen["images"], chosen["root"], own))
     model = open_model()
     workers = 0 if chosen["workers"] == "auto" else chosen["workers"]

@@ -112,6 +112,7 @@ def test_it_explains_itself_and_checks_a_bundle(
         ("predict bundle=bundle out=x.csv", "images is not set"),
         ("predict bundle=bundle images=films out=x.csv batch_size=0", "batch_size=0 must be auto or a positive"),
         ("predict bundle=bundle images=films out=x.csv batch_size=many", "batch_size=many must be auto or a positive"),
+        ("predict bundle=bundle images=films out=x.csv maps=films", "maps=films has files"),
         ("check bundle=bundle digest=00", "not 00; it is not the bundle that you expect"),
         ("serve bundle=bundle host=0.0.0.0", "set the environment variable CXR_TOKEN"),
     ],
