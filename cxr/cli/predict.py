@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cxr.cli.program import Program
 from cxr.configuration.programs import Predict
 from cxr.errors import CxrError, counted
+from cxr.files.reading import expanded
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,7 +34,6 @@ def predict(chosen: dict[str, Any], open_model: "Callable[[], Model]") -> None:
     Raises:
         CxrError: the files or the model cannot be read, or the table cannot be written.
     """
-    from cxr.data.sources.images import expanded
     from cxr.data.sources.inputs import list_images
     from cxr.use.files import Inputs, score_files
     from cxr.use.parts import check_out, folder_of

@@ -11,6 +11,11 @@ FOLDERS = ("checkpoints", "evaluation", "figures", "predictions")  # of a run; t
 MOST_BYTES = 1 << 28  # of a table or text; metrics.csv has 200 per epoch, the NIH table 8 million
 
 
+def expanded(path: Path | str) -> Path:
+    """A path in which `~` is the home folder; without such a user, `~name` is the name of a file."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises then
+
+
 def open_regular(path: Path | str, most: int | None = MOST_BYTES) -> BinaryIO:
     """Opens a regular file for reading. It follows links and does not block on a pipe.
 

@@ -5,7 +5,6 @@ known operators only.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from hashlib import sha256
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import CxrError, first_line
-from cxr.files.reading import open_regular
+from cxr.files.reading import expanded, open_regular
 from cxr.processes.cores import cores
 from cxr.use.description import read_system
 from cxr.use.graph import check_graph
@@ -43,7 +42,7 @@ def load_bundle(path: str | Path, digest: str | None = None, threads: int | None
         CxrError: ONNX Runtime is not installed; a file is missing, too long or has another checksum; `digest` differs;
             or a network is not of the kind that export writes.
     """
-    folder = Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises if there is no such user
+    folder = expanded(path)
     text = _read(folder / BUNDLE, _MOST_TEXT)
     found = sha256(text).hexdigest()
     if digest is not None and digest.strip().lower() != found:

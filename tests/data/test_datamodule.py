@@ -24,6 +24,7 @@ from cxr.data.datamodule import LoaderSettings, RadiographData, Radiographs
 from cxr.data.sampling import Balanced, ClassAware, Order, WeightedByFindings
 from cxr.data.sources.nih import read_nih
 from cxr.data.split import split_catalog
+from cxr.errors import CxrError
 from cxr.imaging.preprocessing import Preprocessing
 
 import albumentations as A  # isort: skip  # after cxr, which turns its question to the network off
@@ -383,3 +384,14 @@ def test_boxes_of_no_image_are_none_and_one_image_may_have_several() -> None:
                         "image_width": [100, 100], "image_height": [40, 40]})  # fmt: skip
     assert shown_boxes(two, Preprocessing(8, 16)).tolist() == [[0, 0, 8, 8], [4, 4, 4, 4]]
     assert shown_boxes(two, Preprocessing(8, 16, crop=True)).tolist() == [[-4, -4, 16, 16], [4, 4, 8, 8]]
+
+
+def test_a_cache_that_was_cut_is_named_and_one_that_is_gone_is_not(data: RadiographData) -> None:
+    data.check_cache()
+    array = data.cache.array_path
+    whole = array.read_bytes()
+    array.write_bytes(whole[:-1])
+    with pytest.raises(CxrError, match=r"images.npy has changed while it was read; .* verify=true"):
+        data.check_cache()
+    array.unlink()
+    data.check_cache()

@@ -70,3 +70,13 @@ def test_a_job_dies_with_its_parent() -> None:
     while child.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not child.exists() or ") Z " in (child / "stat").read_text()
+
+
+def test_the_threads_of_a_loader_process_print_no_traceback() -> None:
+    """Python's server of shared memory calls the hook with the error when the parent goes."""
+    code = (
+        "import sys; from cxr.processes.isolation import serve_parent\n"
+        "serve_parent(0); sys.excepthook(OSError, OSError('gone'), None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""

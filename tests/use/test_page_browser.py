@@ -167,6 +167,9 @@ def test_the_status_counts_at_the_chosen_operating_point(page: Any, tmp_path: Pa
         page.find_element("css selector", f"#point option[value={point}]").click()
         assert f" {count} at or above the threshold." in page.find_element("id", "status").text
     assert len(set(expected.values())) == 2
+    without = "const known = SYSTEM.operating_points; SYSTEM.operating_points = {}; showScoresAndStatus();"
+    said = page.execute_script(f"{without} SYSTEM.operating_points = known; return $('status').textContent;")
+    assert "2 findings scored" in said and "threshold" not in said
 
 
 def test_attention_window_and_zoom_change_the_picture(page: Any, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from cxr.data.archives import is_archive, members_of
 from cxr.data.catalog import some
 from cxr.data.sources.headers import DICOM_SUFFIXES, by_instance
 from cxr.errors import CxrError, first_line
+from cxr.files.reading import expanded
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".gif", ".ppm", ".pgm",
             *DICOM_SUFFIXES)  # fmt: skip
@@ -142,11 +143,6 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for key, path in pairs:
         groups.setdefault(key, []).append(path)
     return groups
-
-
-def expanded(name: str) -> Path:
-    """A path in which `~` is the home folder; without such a user, `~name` is the name of a file."""
-    return Path(os.path.expanduser(name))  # noqa: PTH111 - `Path.expanduser` raises then
 
 
 def _spelled(name: str) -> str:

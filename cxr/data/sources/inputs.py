@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from cxr.data.attributes import attributes
 from cxr.data.catalog import parse_age
 from cxr.data.sources import cells
-from cxr.data.sources.images import expanded, files_below, find_images
+from cxr.data.sources.images import files_below, find_images
 from cxr.data.sources.roles import NAMES
 from cxr.data.sources.tabular import read_sheet
 from cxr.errors import CxrError, first_line
-from cxr.files.reading import read_text
+from cxr.files.reading import expanded, read_text
 from cxr.findings import plain
 
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xlsm")
