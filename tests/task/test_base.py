@@ -240,3 +240,15 @@ def test_the_loss_goes_by_soft_targets_and_metrics_by_the_labels_of_each_index()
     for stage in ("train", "val"):
         assert float(trainer.callback_metrics[f"{stage}/loss"]) == pytest.approx(float(loss), rel=1e-6)
         assert float(trainer.callback_metrics[f"{stage}/macro_auroc"]) == pytest.approx(np.mean(areas), rel=1e-6)
+
+
+def test_random_numbers_of_a_batch_depend_on_it_alone() -> None:
+    """Those of dropout; so a run that resumes, or skips a batch, draws as one that does not."""
+    task, _ = fit(Recorded())
+
+    def drawn(batch: int, before: int) -> list[float]:
+        torch.manual_seed(before)
+        task.on_train_batch_start({}, batch)
+        return torch.rand(3).tolist()
+
+    assert drawn(4, before=0) == drawn(4, before=1) != drawn(5, before=0)
